@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory: the one owner of malloc. An allocation that fails ends the process with a
+ * message: every size here is bounded beforehand by the limits of a parser or a queue.
+ */
+#ifndef MICA_MEM_H
+#define MICA_MEM_H
+
+#include <stddef.h>
+#include <stdlib.h>
+
+void *mica_alloc(size_t size);		    /* zeroed, never NULL */
+void *mica_calloc(size_t n, size_t size);   /* zeroed, checked for overflow, never NULL */
+void *mica_realloc(void *p, size_t n, size_t size); /* never NULL; new bytes are not zeroed */
+char *mica_strdup(const char *s);	    /* NULL stays NULL */
+char *mica_strndup(const char *s, size_t n);
+void *mica_memdup(const void *p, size_t n); /* n = 0 gives a 1-byte block */
+void mica_free(void *p);		    /* NULL is fine */
+
+#define MICA_NEW(T) ((T *)mica_alloc(sizeof(T)))
+
+/* Moves a pointer out: the old place becomes NULL, so that its scope cleanup does nothing. */
+#define MICA_STEAL(p)                        \
+	({                                   \
+		__typeof__(p) stolen_ = (p); \
+		(p) = NULL;                  \
+		stolen_;                     \
+	})
+
+/* Scope cleanup. MICA_CLEANUP_PTR(T, free_fn) makes mica_auto_T usable in MICA_AUTO(T). */
+#define MICA_CLEANUP_PTR(T, free_fn)                     \
+	static inline void mica_auto_##T##_(T **p)       \
+	{                                                \
+		if (*p)                                  \
+			free_fn(*p);                     \
+	}                                                \
+	_Static_assert(1, "")
+#define MICA_AUTO_PTR(T) __attribute__((cleanup(mica_auto_##T##_))) T *
+
+static inline void mica_auto_free_(void *p)
+{
+	mica_free(*(void **)p);
+}
+#define MICA_AUTO_FREE __attribute__((cleanup(mica_auto_free_)))
+
+static inline void mica_auto_fd_(int *fd);
+#define MICA_AUTO_FD __attribute__((cleanup(mica_auto_fd_)))
+#include <unistd.h>
+static inline void mica_auto_fd_(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+#define MICA_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+#endif

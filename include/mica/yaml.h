@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * YAML -> structs by libcyaml's tables. One owner of cyaml: base/yaml.c; schemas use
+ * cyaml's own macros (a schema is data). Unknown, duplicate, missing and mistyped keys,
+ * aliases, anchors, tags and a second document are refused with line and column.
+ */
+#ifndef MICA_YAML_H
+#define MICA_YAML_H
+
+#include "mica/slice.h"
+
+#include <cyaml/cyaml.h>
+
+/* Parses at most 256 KiB of YAML into a fresh value of `schema`. INVALID "yaml_syntax" |
+ * "yaml_schema" with e->line, e->column and the path of keys in the text ("https.listen: ...");
+ * for an enum the allowed values are listed; LIMIT "yaml_too_long". */
+mica_rc mica_yaml_load(struct mica_slice src, const char *name, const cyaml_schema_value_t *schema,
+	void **out, struct mica_err *e) MICA_MUST_CHECK;
+void mica_yaml_free(const cyaml_schema_value_t *schema, void *value);
+
+/* The line and column (1-based) of the value at a key path such as "issuers[1].audiences" in a
+ * document that loaded well: for errors found later, in cross-checks. False when absent. */
+bool mica_yaml_locate(struct mica_slice src, const char *path, int *line, int *column);
+
+#endif
