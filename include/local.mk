@@ -9,3 +9,4 @@ noinst_HEADERS += include/mica/log.h
 noinst_HEADERS += include/mica/json.h
 noinst_HEADERS += include/mica/yaml.h
 noinst_HEADERS += include/mica/file.h
+noinst_HEADERS += include/mica/principal.h
