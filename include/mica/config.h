@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration of micad, read from one YAML text and cross-checked. Pure: no file
+ * is opened and no clock is read here. deploy/examples/micad.yaml documents each setting and
+ * its default; a test holds that file and these defaults together.
+ */
+#ifndef MICA_CONFIG_H
+#define MICA_CONFIG_H
+
+#include "mica/mem.h"
+#include "mica/principal.h"
+#include "mica/secret.h"
+#include "mica/slice.h"
+
+struct mica_string_list {
+	char **v;
+	unsigned n;
+};
+
+struct mica_listen {
+	char *text; /* as configured; "" = off */
+	char *host; /* numeric IPv4 or IPv6 address, no brackets */
+	uint16_t port; /* 0 = the kernel chooses; the program then logs and publishes which */
+};
+
+enum mica_issuer_kind { MICA_ISSUER_KUBERNETES, MICA_ISSUER_OIDC };
+enum mica_review_mode { MICA_REVIEW_NEVER, MICA_REVIEW_FIRST_USE, MICA_REVIEW_ALWAYS };
+
+struct mica_claim_map {
+	char *name, *claim;
+};
+struct mica_claim_require {
+	char *claim, *pattern;
+};
+
+struct mica_issuer_config {
+	char *name;
+	enum mica_issuer_kind kind;
+	char *issuer;
+	char *cluster; /* "" when unset */
+	struct {
+		bool discovery;
+		char *jwks_uri, *jwks_file; /* NULL when unset */
+		char *ca_file, *token_file; /* NULL when unset */
+		struct mica_string_list allow_hosts;
+		int64_t refresh, max_stale, timeout;
+		bool allow_ps;
+	} keys;
+	struct mica_string_list audiences[MICA_FRONT_COUNT];
+	int64_t max_token_life[MICA_FRONT_COUNT]; /* design 8.1 has the defaults */
+	int64_t skew;
+	bool require_pod;
+	char *spiffe_path;
+	struct mica_string_list same_names_as;
+	int64_t renewal_max_age;
+	struct {
+		enum mica_review_mode mode;
+		char *url, *ca_file, *token_file;
+		bool allow_on_failure;
+		int64_t timeout;
+	} review;
+	struct mica_claim_map *claims;
+	unsigned n_claims;
+	struct mica_claim_require *require;
+	unsigned n_require;
+};
+
+/* Bit i of a mask stands for value i. Order is the wire order of names: p256 p384 rsa2048
+ * rsa3072 rsa4096 ed25519 (an RSA key of another size counts as the next smaller name). */
+enum mica_key_name { MICA_KN_P256, MICA_KN_P384, MICA_KN_RSA2048, MICA_KN_RSA3072, MICA_KN_RSA4096, MICA_KN_ED25519, MICA_KN_COUNT };
+const char *mica_key_name(enum mica_key_name n);
+
+struct mica_rule {
+	char *issuer, *ns, *sa; /* "" = all; a trailing '*' matches any rest */
+	struct mica_string_list dns; /* templates */
+	int64_t ttl, max_ttl;	     /* 0 = as in x509 */
+	uint32_t key_types;	     /* 0 = as in x509 */
+};
+
+struct mica_config {
+	char *trust_domain;
+	struct {
+		char *path;
+		int64_t max_disk_percent;
+	} store;
+	struct {
+		char *file, *env, *credential;
+	} passphrase;
+	struct {
+		struct mica_listen listen, watch;
+		struct mica_string_list dns_names, ip_addresses;
+		char *public_host;
+		int64_t threads, max_connections, max_connections_per_address;
+		int64_t max_watchers, max_watchers_shared;
+		int64_t idle_timeout, request_timeout, max_request_body;
+	} https;
+	struct {
+		char *socket, *group, *audit_group; /* groups NULL when unset */
+	} admin;
+	struct mica_listen metrics;
+	struct {
+		int level; /* enum mica_log_level */
+		bool json;
+		bool caller_address;
+	} log;
+	struct mica_string_list admins, auditors; /* SPIFFE IDs, checked */
+	struct mica_issuer_config *issuers;
+	unsigned n_issuers;
+	struct mica_rule *rules;
+	unsigned n_rules;
+	struct {
+		int64_t ttl, max_ttl, min_ttl;
+		uint32_t key_types;
+	} x509;
+	struct {
+		int64_t ttl, max_ttl;
+		struct mica_string_list audiences;
+		bool oidc_discovery;
+	} jwt;
+	struct {
+		int64_t root_life, issuing_life, jwt_life;
+		enum mica_key_name key_type;
+	} authorities;
+	struct {
+		int64_t refresh_hint;
+	} bundle;
+	struct {
+		int64_t failures_per_address, requests_per_identity, queue;
+	} limits;
+	struct mica_string_list deny_spiffe_ids, deny_pod_uids;
+	/* What is legal but probably not meant (a role's ID that an issuer can produce, ...);
+	 * one line each, for `config check` and the log. */
+	struct mica_string_list warnings;
+};
+
+/* Reads and cross-checks. `name` stands in messages. INVALID with line, column and the allowed
+ * values; nothing is made on error. Cross-checks: design 8.1 (names disjoint, reserved, roles),
+ * 8.4 (inequalities of lifetimes), listeners differ, exactly one passphrase and key source. */
+mica_rc mica_config_parse(struct mica_slice yaml, const char *name, struct mica_config **out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* Reads the file first (at most 256 KiB). */
+mica_rc mica_config_load(const char *path, struct mica_config **out, struct mica_err *e) MICA_MUST_CHECK;
+void mica_config_free(struct mica_config *c);
+/* Names ("https.listen") of what differs between a and b but cannot change without a restart. */
+void mica_config_needs_restart(const struct mica_config *a, const struct mica_config *b,
+	struct mica_string_list *out);
+void mica_string_list_clear(struct mica_string_list *l);
+
+#endif

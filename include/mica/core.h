@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The core: identity, issuance, authorities, bundle and ledger behind one narrow interface.
+ * Plain data in, plain data out: no pointer into the core's state leaves it, so that it can
+ * move into a process of its own. It opens no socket, starts no thread, reads no clock and
+ * writes no log; `now_ms` is milliseconds since 1970.
+ *
+ * Threads: a front thread calls mica_core_prepare_* (parse, check, sign; lock-free on an immutable
+ * view); exactly one thread at a time, the committer, calls mica_core_commit. Readers may be any
+ * number. mica_core_set_*, _configure, _maintain may be called from any one other thread.
+ *
+ *	request --authenticate--> principal + evidence --prepare--> candidate --commit--> answer
+ *
+ * Nothing of a candidate may leave before mica_core_commit returned OK for it.
+ */
+#ifndef MICA_CORE_H
+#define MICA_CORE_H
+
+#include "mica/buf.h"
+#include "mica/config.h"
+#include "mica/principal.h"
+#include "mica/secret.h"
+
+struct mica_core; /* opaque */
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+struct mica_init_result {
+	char origin[MICA_TD_MAX + 32]; /* of the log */
+	char vkey[512];		       /* note verifier key of the log */
+	char root_id[41], issuing_id[41]; /* authority ids: hex of the subject key id */
+	int64_t root_not_after, issuing_not_after;
+};
+/* `mica init`: makes the store of config->store.path and in it the set `default`: a root, an
+ * issuing authority, a JWT key, the log key and the publication key, each encrypted under the
+ * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when anything is there
+ * already (nothing is touched); a failure half way leaves a store that is refused as `store_partial`
+ * and says to remove it. */
+mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
+	int64_t now_ms, struct mica_init_result *out, struct mica_err *e) MICA_MUST_CHECK;
+
+/* How long the parts of opening took, for the start-up log line. */
+struct mica_open_times {
+	int64_t unlock_ns, open_ns;
+};
+/* NOT_FOUND "store_missing" (says to run `mica init`), CORRUPT "store_partial" | "store_foreign" |
+ * "store_newer" | "log_behind_checkpoint" ..., UNAUTHENTICATED "wrong_passphrase", CONFLICT "store_locked",
+ * INVALID "trust_domain_mismatch". Never makes a key. The config is copied. */
+mica_rc mica_core_open(const struct mica_config *config, const struct mica_secret *passphrase,
+	int64_t now_ms, struct mica_core **out, struct mica_open_times *times,
+	struct mica_err *e) MICA_MUST_CHECK;
+void mica_core_close(struct mica_core *c);
+/* What may change while running: rules, deny, roles, x509, jwt, limits. */
+mica_rc mica_core_configure(struct mica_core *c, const struct mica_config *config, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- issuers' keys: fetched by the server, judged and kept here ------------------------------ */
+
+/* A fetched JWKS document for issuer `name`. On OK the keys are in force and the document is kept as the last
+ * good copy across restarts. *usable and *skipped (optional) count keys. On error the old keys stay. */
+mica_rc mica_core_set_jwks(struct mica_core *c, const char *issuer, struct mica_slice document,
+	int64_t now_ms, unsigned *usable, unsigned *skipped, struct mica_err *e) MICA_MUST_CHECK;
+/* When the keys of `issuer` were last fetched, 0 = never; and how many there are. */
+mica_rc mica_core_jwks_age(struct mica_core *c, const char *issuer, int64_t *fetched,
+	unsigned *keys, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- who asks -------------------------------------------------------------------------- */
+
+enum mica_role { MICA_ROLE_WORKLOAD = 1, MICA_ROLE_AUDITOR = 2, MICA_ROLE_ADMIN = 4 }; /* a mask */
+
+struct mica_caller {
+	struct mica_principal principal;
+	struct mica_evidence evidence;
+	unsigned roles;
+	/* For a caller with an SVID: its serial (16 bytes); else zero. */
+	uint8_t serial[16];
+	bool has_serial;
+	/* For a local administrator on the socket; uid -1 otherwise. */
+	int64_t uid, gid, pid;
+	char address[64]; /* for log and ledger; "" = not kept */
+};
+
+/* A bearer token on a front. UNAUTHENTICATED "token_invalid" etc. with `fine`. When e->fine is
+ * "unknown_key" and *issuer_name is set, the server may refresh that issuer's keys and try again once.
+ * UNAVAILABLE "issuer_keys_stale" when there are no usable keys. Does not write. */
+mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice token,
+	enum mica_front front, int64_t now_ms, struct mica_caller *out, const char **issuer_name,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* A client certificate chain in DER, leaf first: our one verifier, then the ledger says who it was
+ * issued to. UNAUTHENTICATED "svid_*". */
+mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
+	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
+/* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...], "claims": {...}};
+ * never the token or its signature. For auditors and admins. */
+mica_rc mica_core_explain_token(struct mica_core *c, struct mica_slice token, enum mica_front front,
+	int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+/* Whether TokenReview is asked for this caller, and the verdict's cache; the server does the asking. */
+enum mica_review_need { MICA_REVIEW_NOT_NEEDED, MICA_REVIEW_CACHED_YES, MICA_REVIEW_CACHED_NO, MICA_REVIEW_ASK };
+enum mica_review_need mica_core_review_need(struct mica_core *c, const struct mica_caller *caller,
+	int64_t now_ms);
+/* The request body for the API server, and the judgement of its answer (which also feeds the cache):
+ * OK, DENIED "pod_gone" | "token_review_refused", UNAVAILABLE "token_review_failed". `status` 0 = no answer came. */
+mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice token, struct mica_buf *body, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
+	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- issuance -------------------------------------------------------------------------- */
+
+struct mica_x509_request {
+	const struct mica_caller *caller;
+	struct mica_slice csr; /* PEM or DER; only its key is taken */
+	int64_t ttl;	       /* seconds; 0 = default */
+	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
+	enum mica_outlet_class outlet;
+};
+struct mica_jwt_request {
+	const struct mica_caller *caller;
+	const struct mica_slice *audience;
+	size_t n_audience; /* 1..16 */
+	int64_t ttl;
+};
+/* Mica's own serving certificate: the key is the server's, names come from the configuration. */
+struct mica_self_request {
+	struct mica_slice spki;
+	const struct mica_string_list *dns_names, *ip_addresses;
+	int64_t ttl;
+};
+
+struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
+
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*" |
+ * "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full". A TTL above the maximum is clamped. */
+mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
+	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request *r, int64_t now_ms,
+	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_prepare_self(struct mica_core *c, const struct mica_self_request *r,
+	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
+void mica_candidate_free(struct mica_candidate *k);
+
+/* One durable batch. OK: each candidate has its own mica_candidate_rc: OK, or CONFLICT (its
+ * read set changed: prepare again). Anything else: none of them may leave; INTERNAL "commit_failed" means
+ * that the outcome is unknown and the process must exit with status 75. */
+mica_rc mica_core_commit(struct mica_core *c, struct mica_candidate **k, size_t n, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_candidate_rc(const struct mica_candidate *k);
+
+/* What an answer says; valid after a commit with OK, borrowed from the candidate. */
+struct mica_issued {
+	const char *spiffe_id;
+	char serial_hex[33];		/* x509 */
+	struct mica_slice chain_pem;	/* x509: leaf first, then issuing; no root */
+	const struct mica_slice *chain_der; /* x509, the same */
+	size_t n_chain;
+	const char *token; /* jwt */
+	int64_t not_before, not_after, renew_after;
+	bool ttl_clamped;
+	uint64_t ledger_index;
+	uint64_t bundle_sequence;
+	bool bundle_wanted; /* the caller's is older or unsaid */
+};
+void mica_candidate_issued(const struct mica_candidate *k, struct mica_issued *out);
+
+/* ---- what is published ---------------------------------------------------------------------- */
+
+enum mica_format { MICA_FMT_BUNDLE_JSON, MICA_FMT_BUNDLE_PEM, MICA_FMT_BUNDLE_JWS, MICA_FMT_JWKS, MICA_FMT_COUNT };
+enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
+
+/* An immutable encoding, shared by all readers. Reference-counted; any thread. */
+struct mica_snapshot {
+	struct mica_slice bytes;
+	uint64_t sequence;
+	char etag[96]; /* with its quotes: "\"default-live-1732450000000\"" */
+	int64_t expires; /* JWS: exp; 0 otherwise */
+};
+const struct mica_snapshot *mica_snapshot_ref(const struct mica_snapshot *s);
+void mica_snapshot_unref(const struct mica_snapshot *s);
+/* The current one; a new reference. NOT_FOUND "no_such_trust_domain" (td NULL = the default set). */
+mica_rc mica_core_snapshot(struct mica_core *c, const char *td, enum mica_channel ch,
+	enum mica_format f, const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
+/* What the caller says it holds: evidence, written behind by mica_core_maintain. */
+mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
+	uint64_t sequence, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- the ledger's read side ------------------------------------------------------------------- */
+
+/* Ready-made bodies of C2SP tlog-tiles and tlog-proof. NOT_FOUND beyond the published tree. */
+mica_rc mica_core_checkpoint(struct mica_core *c, struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_tile(struct mica_core *c, unsigned level, uint64_t n, unsigned width,
+	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width, struct mica_buf *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* `reader` may have it when it is auditor or admin, or the holder of entry `index` (else NOT_FOUND). */
+mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
+	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
+/* {"certificate": PEM, "ledger_index", "spiffe_id", ...}: same rule. Serial in hex. */
+mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
+	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
+struct mica_event_query {
+	struct mica_slice spiffe_id, pod_uid, serial, type, cursor; /* empty = any */
+	int64_t since, until; /* seconds; 0 = open */
+	bool oldest_first;
+	unsigned limit; /* 1..1000; 0 = 100 */
+};
+/* {"events": [...], "next": cursor or null}. Workloads see their own entries only. A cursor stays
+ * valid while entries are added. INVALID "bad_cursor" | "bad_filter". */
+mica_rc mica_core_events(struct mica_core *c, const struct mica_caller *reader,
+	const struct mica_event_query *q, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- running it ------------------------------------------------------------------------- */
+
+/* GET /v1/configuration: what callers may know, without listeners (the server adds those). */
+mica_rc mica_core_configuration(struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+/* `mica status`: authorities with derived states, log, store, issuers' keys; no secret. */
+mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+/* Really signs with the active issuing authority and checks the signature; looks at space, at expiry
+ * of authorities, at issuers' keys. UNAVAILABLE with what is missing. */
+mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Writes behind: indexes, acks, JWS re-signing (hourly), space check. Call about once a second from one
+ * thread. *changed (optional) tells that a snapshot changed and watchers should be woken. */
+mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
+/* A change by an administrator that only needs a record (reload, backup, restart ...). */
+mica_rc mica_core_record(struct mica_core *c, const char *type, const struct mica_caller *actor,
+	struct mica_slice detail_json, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Hot, consistent copy. `progress` may be NULL. */
+mica_rc mica_core_backup(struct mica_core *c, const char *path, void (*progress)(void *ctx, uint64_t done, uint64_t all),
+	void *ctx, struct mica_err *e) MICA_MUST_CHECK;
+
+/* Figures for /metrics; monotonic since start unless said. */
+struct mica_core_stats {
+	uint64_t entries; /* size of the published tree */
+	uint64_t x509_issued, jwt_issued, conflicts, commits;
+	uint64_t index_lag; /* entries not yet in the derived indexes */
+	uint64_t store_bytes, disk_free_bytes;
+	int64_t root_not_after, issuing_not_after, jwt_key_not_after;
+	uint64_t bundle_sequence;
+	bool space_low;
+};
+void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);
+
+#endif
