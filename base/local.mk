@@ -1,4 +1,13 @@
 noinst_LIBRARIES += libmica-base.a
 libmica_base_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CYAML_CFLAGS) $(YAML_CFLAGS)
-libmica_base_a_SOURCES = base/err.c
+libmica_base_a_SOURCES = base/utf8.h
+libmica_base_a_SOURCES += base/err.c
+libmica_base_a_SOURCES += base/mem.c
+libmica_base_a_SOURCES += base/slice.c
+libmica_base_a_SOURCES += base/codec.c
+libmica_base_a_SOURCES += base/buf.c
+libmica_base_a_SOURCES += base/secret.c
+libmica_base_a_SOURCES += base/clock.c
+libmica_base_a_SOURCES += base/log.c
+libmica_base_a_SOURCES += base/file.c
 BASE_LIBS = libmica-base.a $(CYAML_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whole files, bounded and atomic. */
+/* Whole files, bounded and atomic, and the environment. */
 #ifndef MICA_FILE_H
 #define MICA_FILE_H
 
@@ -8,13 +8,17 @@
 #include <sys/types.h>
 
 /* Reads all of `path` into *out (initialised by the caller, whose cap is the limit).
- * NOT_FOUND, DENIED, LIMIT "file_too_long", else as mica_fail_errno. Regular files and pipes only. */
+ * NOT_FOUND, DENIED, LIMIT "file_too_long", INVALID "not_a_file", else as mica_fail_errno. Regular
+ * files and pipes only. On failure *out is empty. */
 mica_rc mica_file_read(const char *path, struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* Temporary file in the same folder, write, fsync, rename, fsync of the folder: readers see
  * the old or the new content, and after OK the new one survives a power cut. */
 mica_rc mica_file_write_atomic(const char *path, struct mica_slice data, mode_t mode,
 	struct mica_err *e) MICA_MUST_CHECK;
-/* mkdir -p with `mode` for what is made. */
+/* mkdir -p with `mode` (less the umask) for what is made; what is made survives a power cut. */
 mica_rc mica_mkdir_p(const char *path, mode_t mode, struct mica_err *e) MICA_MUST_CHECK;
+
+/* The one way to the environment: NULL when `name` is unset or empty. Borrowed. */
+const char *mica_env(const char *name);
 
 #endif

@@ -16,27 +16,33 @@ enum mica_log_format { MICA_LOG_LOGFMT, MICA_LOG_JSON };
 
 struct mica_field {
 	const char *key; /* lower_snake_case literal; NULL fields are skipped */
+	/* MS: a duration in nanoseconds, written as milliseconds with three decimals */
 	enum { MICA_F_SLICE, MICA_F_INT, MICA_F_BOOL, MICA_F_MS } kind;
 	struct mica_slice s;
 	int64_t i;
 };
 #define MICA_S(k, v)  ((struct mica_field){.key = (k), .kind = MICA_F_SLICE, .s = mica_slice_str(v)})
 #define MICA_SL(k, v) ((struct mica_field){.key = (k), .kind = MICA_F_SLICE, .s = (v)})
+#define MICA_MS(k, ns) ((struct mica_field){.key = (k), .kind = MICA_F_MS, .i = (int64_t)(ns)})
 #define MICA_I(k, v)  ((struct mica_field){.key = (k), .kind = MICA_F_INT, .i = (int64_t)(v)})
 #define MICA_B(k, v)  ((struct mica_field){.key = (k), .kind = MICA_F_BOOL, .i = (v) ? 1 : 0})
 /* reason=, error=, detail= of a struct mica_err in one go */
 #define MICA_E(e) MICA_S("reason", mica_err_fine(e)), MICA_S("error", (e)->text), \
 	((struct mica_field){.key = (e)->detail[0] ? "detail" : NULL, .kind = MICA_F_SLICE, .s = mica_slice_str((e)->detail)})
 
+/* Until this is called: logfmt to standard error from MICA_INFO on. Call it before there are threads. */
 void mica_log_setup(int fd, enum mica_log_format format, enum mica_log_level min);
 void mica_log_level(enum mica_log_level min); /* may change while running */
-/* Lines are cut at 8 KiB; a value is escaped so that no byte of it can forge a field or a line. */
+/* ts= (UTC, milliseconds), level=, event=, then the fields. Lines are cut at 8 KiB and then say
+ * truncated=true; a value is escaped so that no byte of it can forge a field or a line, or move the
+ * cursor of a terminal; what is not UTF-8 becomes U+FFFD. errno is kept. */
 void mica_log_event(enum mica_log_level level, const char *event, const struct mica_field *fields, size_t n);
 #define MICA_LOG(level, event, ...)                                                       \
 	mica_log_event(level, event, (const struct mica_field[]){__VA_ARGS__},            \
 		sizeof((const struct mica_field[]){__VA_ARGS__}) / sizeof(struct mica_field))
 
-/* Lines written and dropped (a full pipe never blocks the process for more than 100 ms). */
+/* Lines lost since the start, for a metric: a reader that does not read holds up one line for at
+ * most 100 ms; the following ones are dropped at once until it reads again. */
 uint64_t mica_log_dropped(void);
 
 #endif

@@ -8,6 +8,8 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 void *mica_alloc(size_t size);		    /* zeroed, never NULL */
 void *mica_calloc(size_t n, size_t size);   /* zeroed, checked for overflow, never NULL */
@@ -27,30 +29,40 @@ void mica_free(void *p);		    /* NULL is fine */
 		stolen_;                     \
 	})
 
-/* Scope cleanup. MICA_CLEANUP_PTR(T, free_fn) makes mica_auto_T usable in MICA_AUTO(T). */
-#define MICA_CLEANUP_PTR(T, free_fn)                     \
-	static inline void mica_auto_##T##_(T **p)       \
-	{                                                \
-		if (*p)                                  \
-			free_fn(*p);                     \
-	}                                                \
+/*
+ * Scope cleanup. At file scope, once per type:
+ *	MICA_CLEANUP_PTR(X509, X509_free);		  a typedef name: MICA_AUTO_PTR(X509) x = NULL;
+ *	MICA_CLEANUP_STRUCT(mica_secret, mica_secret_free); a struct tag: MICA_AUTO_STRUCT(mica_secret) s = NULL;
+ * Always initialise such a variable: its cleanup runs at every return.
+ */
+#define MICA_CLEANUP_AS_(name, type, free_fn)                                      \
+	__attribute__((unused)) static inline void mica_auto_##name##_(type **p)   \
+	{                                                                          \
+		if (*p)                                                            \
+			free_fn(*p);                                               \
+	}                                                                          \
 	_Static_assert(1, "")
-#define MICA_AUTO_PTR(T) __attribute__((cleanup(mica_auto_##T##_))) T *
+#define MICA_CLEANUP_PTR(T, free_fn)	   MICA_CLEANUP_AS_(T, T, free_fn)
+#define MICA_CLEANUP_STRUCT(tag, free_fn)  MICA_CLEANUP_AS_(struct_##tag, struct tag, free_fn)
+#define MICA_AUTO_PTR(T)		   __attribute__((cleanup(mica_auto_##T##_))) T *
+#define MICA_AUTO_STRUCT(tag)		   __attribute__((cleanup(mica_auto_struct_##tag##_))) struct tag *
 
 static inline void mica_auto_free_(void *p)
 {
-	mica_free(*(void **)p);
+	void *block;
+
+	memcpy(&block, p, sizeof(block)); /* p points to a pointer of any type */
+	mica_free(block);
 }
 #define MICA_AUTO_FREE __attribute__((cleanup(mica_auto_free_)))
 
-static inline void mica_auto_fd_(int *fd);
-#define MICA_AUTO_FD __attribute__((cleanup(mica_auto_fd_)))
-#include <unistd.h>
+/* MICA_AUTO_FD int fd = -1; closed at the end of its scope unless negative. */
 static inline void mica_auto_fd_(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
 }
+#define MICA_AUTO_FD __attribute__((cleanup(mica_auto_fd_)))
 
 #define MICA_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 

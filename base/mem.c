@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mica/mem.h"
+
+#include <stdint.h>
+#include <string.h>
+
+/* Without formatting: there is no memory to format with. */
+_Noreturn static void out_of_memory(void)
+{
+	static const char text[] = "mica: out of memory\n";
+
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(75);
+	abort();
+}
+
+static size_t product(size_t n, size_t size)
+{
+	size_t total;
+
+	if (__builtin_mul_overflow(n, size, &total) || total > PTRDIFF_MAX)
+		out_of_memory();
+	return total ? total : 1;
+}
+
+void *mica_calloc(size_t n, size_t size)
+{
+	void *p = calloc(1, product(n, size));
+
+	if (p == NULL)
+		out_of_memory();
+	return p;
+}
+
+void *mica_alloc(size_t size)
+{
+	return mica_calloc(1, size);
+}
+
+void *mica_realloc(void *p, size_t n, size_t size)
+{
+	void *fresh = realloc(p, product(n, size));
+
+	if (fresh == NULL)
+		out_of_memory();
+	return fresh;
+}
+
+void *mica_memdup(const void *p, size_t n)
+{
+	void *fresh = mica_alloc(n);
+
+	if (n > 0)
+		memcpy(fresh, p, n);
+	return fresh;
+}
+
+char *mica_strndup(const char *s, size_t n)
+{
+	size_t len;
+	char *fresh;
+
+	if (s == NULL)
+		return NULL;
+	len = strnlen(s, n);
+	fresh = mica_calloc(len + 1, 1);
+	memcpy(fresh, s, len);
+	return fresh;
+}
+
+char *mica_strdup(const char *s)
+{
+	return mica_strndup(s, SIZE_MAX - 1);
+}
+
+void mica_free(void *p)
+{
+	free(p);
+}
