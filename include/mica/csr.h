@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Certificate signing requests (PKCS #10, RFC 2986). Only the key is taken: subject and attributes
+ * must be well-formed and are otherwise ignored, whatever names or rights they ask for.
+ */
+#ifndef MICA_CSR_H
+#define MICA_CSR_H
+
+#include "mica/key.h"
+
+#define MICA_CSR_MAX (16 * 1024)
+
+/* PEM (exactly one block, label CERTIFICATE REQUEST or NEW CERTIFICATE REQUEST) or DER (starts with
+ *30); the key's own signature is checked (proof of possession), and the key against `policy`.
+ *Everything is checked in the order below and the cheap before the dear.
+ *
+ * LIMIT   "csr_too_large"
+ * INVALID "csr_empty"
+ *	   "csr_not_pem"	    neither DER nor a PEM block of the right label
+ *	   "csr_trailing_data"	    something before or behind the one request: text, a second
+ *block, octets "csr_malformed"	    not DER, not PKCS #10, not version 0 "signature_algorithm_weak"
+ *| "_unknown" | "_malformed" | "_mismatch"  as in key.h "key_malformed" | "key_type_not_allowed" |
+ *"key_weak" | "key_denied"  as in key.h "csr_bad_signature"	    the holder of the key did not
+ *sign this
+ */
+mica_rc mica_csr_read(struct mica_slice csr, const struct mica_key_policy *policy,
+	struct mica_pubkey *out, struct mica_err *e) MICA_MUST_CHECK;
+
+#endif
