@@ -10,4 +10,7 @@ libmica_base_a_SOURCES += base/secret.c
 libmica_base_a_SOURCES += base/clock.c
 libmica_base_a_SOURCES += base/log.c
 libmica_base_a_SOURCES += base/file.c
+libmica_base_a_SOURCES += base/place.h
+libmica_base_a_SOURCES += base/json.c
+libmica_base_a_SOURCES += base/yaml.c
 BASE_LIBS = libmica-base.a $(CYAML_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
