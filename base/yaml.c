@@ -69,8 +69,8 @@ static mica_rc fail_at(
 	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
 		text[0] = '\0';
 	va_end(ap);
-	return mica_fail_at(r->e, MICA_INVALID, reason, line, column, "%s:%d:%d: %s",
-		r->name ? r->name : "", line, column, text);
+	return mica_fail_at(r->e, MICA_INVALID, reason, line, column, "%s%s%d:%d: %s",
+		r->name ? r->name : "", r->name ? ":" : "", line, column, text);
 }
 
 static mica_rc next_event(struct reader *r, yaml_event_t *ev)
@@ -386,8 +386,8 @@ static mica_rc check_number(const struct checker *c, const struct place *at, con
 	if (rc == MICA_OK && n->plain)
 		return MICA_OK;
 	return fail_schema(c, at, n->line, n->column,
-		"expected a whole number from %" PRId64 " to %" PRIu64 ", found \"%.40s\"", low,
-		max, n->text);
+		"expected a whole number from %" PRId64 " to %" PRIu64 ", found \"%.40s\"%s", low,
+		max, n->text, n->plain ? "" : " in quotes");
 }
 
 /* cyaml takes every word that it does not know for "true": so `flase` would switch things on. */
@@ -401,8 +401,8 @@ static mica_rc check_bool(const struct checker *c, const struct place *at, const
 		return rc;
 	if (n->plain && (strcmp(n->text, "true") == 0 || strcmp(n->text, "false") == 0))
 		return MICA_OK;
-	return fail_schema(
-		c, at, n->line, n->column, "expected true or false, found \"%.40s\"", n->text);
+	return fail_schema(c, at, n->line, n->column, "expected true or false, found \"%.40s\"%s",
+		n->text, n->plain ? "" : " in quotes");
 }
 
 static mica_rc check_enum(const struct checker *c, const struct place *at, const struct node *n,

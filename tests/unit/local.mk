@@ -6,3 +6,15 @@ TESTS += tests/unit/test_codec
 tests_unit_test_codec_SOURCES = tests/unit/test_codec.c
 tests_unit_test_codec_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
 tests_unit_test_codec_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_json
+TESTS += tests/unit/test_json
+tests_unit_test_json_SOURCES = tests/unit/test_json.c
+tests_unit_test_json_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_json_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_yaml
+TESTS += tests/unit/test_yaml
+tests_unit_test_yaml_SOURCES = tests/unit/test_yaml.c
+tests_unit_test_yaml_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_yaml_LDADD = $(BASE_TEST_LDADD)
