@@ -18,3 +18,27 @@ TESTS += tests/unit/test_yaml
 tests_unit_test_yaml_SOURCES = tests/unit/test_yaml.c
 tests_unit_test_yaml_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
 tests_unit_test_yaml_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_err
+TESTS += tests/unit/test_err
+tests_unit_test_err_SOURCES = tests/unit/test_err.c
+tests_unit_test_err_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_err_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_slice
+TESTS += tests/unit/test_slice
+tests_unit_test_slice_SOURCES = tests/unit/test_slice.c
+tests_unit_test_slice_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_slice_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_buf
+TESTS += tests/unit/test_buf
+tests_unit_test_buf_SOURCES = tests/unit/test_buf.c
+tests_unit_test_buf_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_buf_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_secret
+TESTS += tests/unit/test_secret
+tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
+tests_unit_test_secret_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_secret_LDADD = $(BASE_TEST_LDADD)
