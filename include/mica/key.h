@@ -217,6 +217,8 @@ mica_rc mica_kek_create(const struct mica_secret *passphrase, struct mica_buf *r
 mica_rc mica_kek_unlock(const struct mica_secret *passphrase, struct mica_slice record,
 	struct mica_kek **out, struct mica_err *e) MICA_MUST_CHECK;
 void mica_kek_free(struct mica_kek *k);
+/* For tests alone, which open many stores: log2 of N for records made from now on. */
+void mica_kek_set_test_cost(unsigned log2_n);
 /* `name` is what the key is stored under (authority id, ...), 1..255 octets. Appends the envelope.
  */
 mica_rc mica_kek_seal(const struct mica_kek *k, enum mica_key_purpose purpose, const char *name,

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mica/csr.h"
+#include "mica/pem.h"
+
+#include "x509.h"
+
+static mica_rc malformed(struct mica_err *e, const char *what)
+{
+	return mica_fail(e, MICA_INVALID, "csr_malformed", "certificate request: %s", what);
+}
+
+static mica_rc trailing(struct mica_err *e)
+{
+	return mica_fail(e, MICA_INVALID, "csr_trailing_data",
+		"certificate request: expected one request and nothing before or behind it");
+}
+
+struct parts {
+	struct mica_slice info; /* what is signed */
+	struct mica_slice spki, alg, signature;
+};
+
+/* attributes [0] IMPLICIT SET OF { type, SET OF value }: well-formed, else ignored. Some
+ * generators leave out an empty set; that is taken, too. */
+static bool skip_attributes(struct mica_der *d)
+{
+	struct mica_der set, attribute, values;
+	if (mica_der_end(d))
+		return true;
+	if (!mica_der_enter(d, MICA_DER_CTX_C(0), &set))
+		return false;
+	while (set.s.len) {
+		uint8_t tag;
+		struct mica_slice v;
+		if (!mica_der_enter(&set, MICA_DER_SEQUENCE, &attribute) ||
+			!mica_der_oid(&attribute, &v) ||
+			!mica_der_enter(&attribute, MICA_DER_SET, &values) ||
+			!mica_der_end(&attribute))
+			return false;
+		do {
+			if (!mica_der_any(&values, &tag, &v, NULL))
+				return false;
+		} while (values.s.len);
+	}
+	return mica_der_end(d);
+}
+
+/* RFC 2986 4. */
+static mica_rc split(struct mica_slice der, struct parts *p, struct mica_err *e)
+{
+	struct mica_der d = mica_der(der), req, info;
+	uint32_t version = 1;
+	struct mica_slice subject;
+	bool empty;
+	if (!mica_der_enter(&d, MICA_DER_SEQUENCE, &req))
+		return malformed(e, "not DER");
+	if (!mica_der_end(&d))
+		return trailing(e);
+	struct mica_der again = req;
+	if (!mica_der_next(&req, MICA_DER_SEQUENCE, NULL, &p->info) ||
+		!mica_der_enter(&again, MICA_DER_SEQUENCE, &info) ||
+		!mica_der_next(&req, MICA_DER_SEQUENCE, NULL, &p->alg) ||
+		!mica_der_bits(&req, &p->signature) || !mica_der_end(&req))
+		return malformed(e, "not PKCS #10");
+	if (!mica_der_u32(&info, &version) || version != 0)
+		return malformed(e, "the version must be 0");
+	if (!mica_x509_name(&info, &subject, &empty))
+		return malformed(e, "the subject is not a Name");
+	if (!mica_der_next(&info, MICA_DER_SEQUENCE, NULL, &p->spki))
+		return malformed(e, "no public key");
+	if (!skip_attributes(&info))
+		return malformed(e, "the attributes are not well-formed");
+	return MICA_OK;
+}
+
+static mica_rc check(struct mica_slice der, const struct mica_key_policy *policy,
+	struct mica_pubkey *out, struct mica_err *e)
+{
+	struct parts p = {.info = MICA_SLICE_NULL};
+	enum mica_sig_alg alg = MICA_SIG_NONE;
+	mica_rc rc = split(der, &p, e);
+	if (!rc)
+		rc = mica_sig_alg_read(p.alg, &alg, e);
+	if (!rc)
+		rc = mica_pubkey_read(p.spki, out, e);
+	if (!rc)
+		rc = mica_key_policy_check(policy, out, e);
+	if (rc)
+		return rc;
+
+	struct mica_err mine = MICA_ERR_INIT;
+	rc = mica_pubkey_verify(out, alg, MICA_SIG_DER, p.info, p.signature, &mine);
+	if (!rc)
+		return MICA_OK;
+	if (strcmp(mine.reason, "signature_invalid") != 0)
+		return mica_fail(e, rc, mine.reason, "certificate request: %s", mine.text);
+	return mica_fail(e, MICA_INVALID, "csr_bad_signature",
+		"certificate request: it is not signed by the key that it holds");
+}
+
+static bool contains(struct mica_slice s, struct mica_slice what)
+{
+	for (size_t i = 0; i + what.len <= s.len; i++)
+		if (s.p[i] == what.p[0] && !memcmp(s.p + i, what.p, what.len))
+			return true;
+	return false;
+}
+
+static mica_rc read_pem(struct mica_slice in, struct mica_buf *der, struct mica_err *e)
+{
+	struct mica_err mine = MICA_ERR_INIT;
+	if (in.p[0] != '-' && in.p[0] != '\n' && in.p[0] != '\r')
+		return contains(in, MICA_LIT("-----BEGIN "))
+			? trailing(e)
+			: mica_fail(e, MICA_INVALID, "csr_not_pem",
+				  "certificate request: expected PEM or DER of PKCS #10");
+	mica_rc rc = mica_pem_next(&in, MICA_PEM_CSR, "NEW " MICA_PEM_CSR, der, &mine);
+	if (rc == MICA_NOT_FOUND)
+		return mica_fail(e, MICA_INVALID, "csr_empty", "certificate request: it is empty");
+	if (rc)
+		return mica_fail(
+			e, MICA_INVALID, "csr_not_pem", "certificate request: %s", mine.text);
+	for (size_t i = 0; i < in.len; i++)
+		if (in.p[i] != '\n' && in.p[i] != '\r')
+			return trailing(e);
+	return MICA_OK;
+}
+
+mica_rc mica_csr_read(struct mica_slice csr, const struct mica_key_policy *policy,
+	struct mica_pubkey *out, struct mica_err *e)
+{
+	if (csr.len > MICA_CSR_MAX)
+		return mica_fail(e, MICA_LIMIT, "csr_too_large",
+			"certificate request: at most %d octets are taken", MICA_CSR_MAX);
+	if (!csr.len)
+		return mica_fail(e, MICA_INVALID, "csr_empty", "certificate request: it is empty");
+	if (csr.p[0] == MICA_DER_SEQUENCE)
+		return check(csr, policy, out, e);
+	MICA_AUTO_BUF der;
+	mica_buf_init(&der, MICA_CSR_MAX);
+	mica_rc rc = read_pem(csr, &der, e);
+	return rc ? rc : check(mica_buf_slice(&der), policy, out, e);
+}
