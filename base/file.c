@@ -168,6 +168,7 @@ static mica_rc make_one(const char *path, mode_t mode, struct mica_err *e)
 mica_rc mica_mkdir_p(const char *path, mode_t mode, struct mica_err *e)
 {
 	MICA_AUTO_FREE char *part = mica_strdup(path);
+	mica_rc rc;
 
 	if (path[0] == '\0')
 		return mica_fail_errno(e, ENOENT, "the empty path");
@@ -175,8 +176,9 @@ mica_rc mica_mkdir_p(const char *path, mode_t mode, struct mica_err *e)
 		if (*p != '/' || p == part || p[1] == '/' || p[1] == '\0')
 			continue;
 		*p = '\0';
-		if (make_one(part, mode, e) != MICA_OK)
-			return e ? e->rc : MICA_INTERNAL;
+		rc = make_one(part, mode, e);
+		if (rc != MICA_OK)
+			return rc;
 		*p = '/';
 	}
 	return make_one(part, mode, e);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,9 +25,11 @@ static struct {
 	pthread_mutex_t lock; /* one line after the other; protects the rest of this block */
 	int fd, reopened;
 	bool socket;
+	size_t chunk; /* what may be written at once after a poll without blocking */
 	bool stalled; /* the last line did not go out in time: do not wait for the next */
 	bool torn; /* the last line went out in part */
-} sink = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO, .reopened = -1};
+} sink = {
+	.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO, .reopened = -1, .chunk = PIPE_BUF};
 
 static _Atomic int threshold = MICA_INFO;
 static _Atomic int line_format = MICA_LOG_LOGFMT;
@@ -35,7 +38,9 @@ static _Atomic uint64_t dropped;
 /* ---- where lines go ------------------------------------------------------------------------ */
 
 /* O_NONBLOCK belongs to the open file, which we may share with a shell and its other children:
- * so a pipe or terminal is opened once more, and a socket is asked not to block call by call. */
+ * so a pipe or terminal is opened once more, and a socket is asked not to block call by call.
+ * Where opening is forbidden (a container's pipe that belongs to root) no more is written than
+ * what a pipe that polls writable takes at once. */
 void mica_log_setup(int fd, enum mica_log_format format, enum mica_log_level min)
 {
 	char path[64];
@@ -47,14 +52,19 @@ void mica_log_setup(int fd, enum mica_log_format format, enum mica_log_level min
 	sink.reopened = -1;
 	sink.fd = fd;
 	sink.socket = sink.stalled = sink.torn = false;
+	sink.chunk = PIPE_BUF;
 	if (fstat(fd, &st) == 0) {
 		sink.socket = S_ISSOCK(st.st_mode);
+		if (S_ISREG(st.st_mode) || sink.socket)
+			sink.chunk = LINE_MAX_;
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		if (S_ISFIFO(st.st_mode) || (S_ISCHR(st.st_mode) && isatty(fd)))
 			sink.reopened = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	}
-	if (sink.reopened >= 0)
+	if (sink.reopened >= 0) {
 		sink.fd = sink.reopened;
+		sink.chunk = LINE_MAX_;
+	}
 	pthread_mutex_unlock(&sink.lock);
 	atomic_store(&line_format, (int)format);
 	atomic_store(&threshold, (int)min);
@@ -72,6 +82,8 @@ uint64_t mica_log_dropped(void)
 
 static ssize_t put_some(const char *p, size_t n)
 {
+	if (n > sink.chunk)
+		n = sink.chunk;
 	if (sink.socket)
 		return send(sink.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return write(sink.fd, p, n);

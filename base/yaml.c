@@ -9,6 +9,7 @@
 #include "mica/buf.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <yaml.h>
 
 #define TEXT_MAX    (256 * 1024)
@@ -593,6 +594,17 @@ static cyaml_config_t cyaml_setup(struct capture *c)
 	};
 }
 
+/* What only cyaml knows how to refuse: a float or bit field, or a schema that is wrong itself. */
+static mica_rc fail_unforeseen(
+	const char *name, cyaml_err_t err, const struct capture *said, struct mica_err *e)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "%s: %s", name ? name : "YAML", cyaml_strerror(err));
+	return mica_fail_fine(
+		e, MICA_INVALID, "yaml_schema", text, "yaml_unforeseen", "%s", said->text);
+}
+
 mica_rc mica_yaml_load(struct mica_slice src, const char *name, const cyaml_schema_value_t *schema,
 	void **out, struct mica_err *e)
 {
@@ -612,8 +624,7 @@ mica_rc mica_yaml_load(struct mica_slice src, const char *name, const cyaml_sche
 		return rc;
 	err = cyaml_load_data(src.p, src.len, &config, schema, &data, NULL);
 	if (err != CYAML_OK)
-		return mica_fail_at(e, MICA_INVALID, "yaml_schema", root->line, root->column,
-			"%s: %s (%s)", name ? name : "YAML", cyaml_strerror(err), said.text);
+		return fail_unforeseen(name, err, &said, e);
 	*out = data;
 	return MICA_OK;
 }

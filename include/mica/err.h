@@ -52,7 +52,8 @@ struct mica_err {
 #define MICA_ERR_INIT {.rc = MICA_OK}
 
 /* Fills *e unless it is set already (e may be NULL) and returns rc. `rc` must not be
- * MICA_OK. Control characters in the formatted text are replaced by '?'. */
+ * MICA_OK (it counts as INTERNAL then). What is not UTF-8, control characters and characters
+ * that reorder text become '?'; a text that is too long is cut after a whole character. */
 mica_rc mica_fail(struct mica_err *e, mica_rc rc, const char *reason, const char *fmt, ...)
 	MICA_PRINTF(4, 5);
 
@@ -64,8 +65,10 @@ mica_rc mica_fail_fine(struct mica_err *e, mica_rc rc, const char *reason, const
 mica_rc mica_fail_at(struct mica_err *e, mica_rc rc, const char *reason, int line, int column,
 	const char *fmt, ...) MICA_PRINTF(6, 7);
 
-/* From errno `errnum`: ENOENT -> NOT_FOUND, ENOSPC/EDQUOT -> UNAVAILABLE "disk_full",
- * EACCES/EPERM -> DENIED, ENOMEM/EMFILE/ENFILE -> UNAVAILABLE, else INTERNAL "io_error".
+/* From errno `errnum`: ENOENT/ENOTDIR -> NOT_FOUND "no_such_file", EACCES/EPERM -> DENIED
+ * "permission_denied", EROFS -> DENIED "read_only", EEXIST -> CONFLICT "exists_already",
+ * ENOSPC/EDQUOT -> UNAVAILABLE "disk_full", ENOMEM -> UNAVAILABLE "out_of_memory",
+ * EMFILE/ENFILE -> UNAVAILABLE "too_many_open_files", else INTERNAL "io_error".
  * Text is "<what>: <strerror>". */
 mica_rc mica_fail_errno(struct mica_err *e, int errnum, const char *fmt, ...) MICA_PRINTF(3, 4);
 
@@ -81,6 +84,8 @@ const char *mica_err_fine(const struct mica_err *e);
 const char *mica_rc_name(mica_rc rc); /* "INVALID" ... */
 int mica_rc_http(mica_rc rc);	      /* 200, 400, 401, ...; LIMIT is 429 */
 int mica_rc_grpc(mica_rc rc);	      /* 0, 3, 16, ... */
-int mica_rc_exit(mica_rc rc);	      /* exit status of the programs, see mica(1) */
+/* Exit status of the programs, see mica(1): 0, INTERNAL 1, INVALID 2, UNAUTHENTICATED 3, DENIED 4,
+ * NOT_FOUND 5, CONFLICT 6, LIMIT 7, CORRUPT 8, UNAVAILABLE 75 (EX_TEMPFAIL: start me again). */
+int mica_rc_exit(mica_rc rc);
 
 #endif

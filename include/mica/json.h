@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Typed JSON reading over jansson. Every refusal names the place: line and column in
- * *e, and the path ("keys[2].kid") in its text. Duplicates are refused, always.
+ * *e, and the path ("keys[2].kid") in its text. Duplicates are refused, always. json_t is
+ * jansson's and passed through: use its accessors (json_array_get, json_object_foreach ...) on
+ * what belongs to a document; everything is borrowed from the document, nothing is changed.
+ * Texts of refusals never quote values, which may be secrets. No state: any thread, one document each.
  */
 #ifndef MICA_JSON_H
 #define MICA_JSON_H
@@ -36,15 +39,20 @@ struct mica_json_member {
 	const char *name;
 	enum mica_json_type type;
 	bool required;
-	int64_t min, max; /* INT: range; STRING: byte length; ARRAY: count. max 0 = no bound */
-	void *out;	  /* STRING: struct mica_slice *; INT: int64_t *; BOOL: bool *; else json_t ** (borrowed) */
+	/* INT: range; STRING: length in bytes; ARRAY: count of entries. `min` always holds (so an
+	 * INT without it is not negative); max 0 = no upper bound. */
+	int64_t min, max;
+	/* STRING: struct mica_slice *; INT: int64_t *; BOOL: bool *; else json_t ** (borrowed).
+	 * Untouched when the member is absent; NULL = only its type is checked. */
+	void *out;
 	bool *present;	  /* optional */
 };
-/* `path` names obj in messages ("" for the root). INVALID "json_type" | "json_missing_member" |
+/* `path` names obj in messages ("" for the root). null is a value of no type but ANY. INVALID "json_type" | "json_missing_member" |
  * "json_unknown_member" | "json_range", with line and column. */
 mica_rc mica_json_read(const struct mica_json *d, const json_t *obj, const char *path,
 	const struct mica_json_member *members, size_t n, bool open, struct mica_err *e) MICA_MUST_CHECK;
-/* Places an error of the caller's own at `value` (which must belong to the document). */
+/* Places an INVALID error of the caller's own at `value`, which must belong to the document.
+ * true, false and null have no place of their own when there are several of them. */
 mica_rc mica_json_fail(const struct mica_json *d, const json_t *value, struct mica_err *e,
 	const char *reason, const char *fmt, ...) MICA_PRINTF(5, 6);
 struct mica_slice mica_json_str(const json_t *string); /* borrowed */

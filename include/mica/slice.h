@@ -49,8 +49,10 @@ char *mica_slice_dup(struct mica_slice s);
 /* Copies into dst[size] with a NUL; LIMIT when it does not fit, INVALID when it holds a NUL. */
 mica_rc mica_slice_copy(struct mica_slice s, char *dst, size_t size) MICA_MUST_CHECK;
 
-/* ---- strict numbers and codings: all of the input or INVALID; no sign, space, leading
- * zero (but "0"), no silent truncation. ------------------------------------------------- */
+/* ---- strict numbers and codings: all of the input or INVALID; no sign (but '-' where min < 0
+ * is possible), space, leading zero (but "0"), "-0", no silent truncation. Out of range is INVALID,
+ * an output that does not fit LIMIT; on failure a number is untouched. Input and output bytes may
+ * not overlap. -------------------------------------------------------------------------------- */
 mica_rc mica_parse_u64(struct mica_slice s, uint64_t max, uint64_t *out) MICA_MUST_CHECK;
 mica_rc mica_parse_i64(struct mica_slice s, int64_t min, int64_t max, int64_t *out) MICA_MUST_CHECK;
 /* "90s" "15m" "1h" "30d" or plain seconds; result in seconds within [0, max]. One unit only. */
@@ -70,7 +72,8 @@ size_t mica_b64url_encode(const void *p, size_t len, char *out /* (len*4+2)/3 + 
 mica_rc mica_b64_decode(struct mica_slice s, uint8_t *out, size_t *len) MICA_MUST_CHECK;
 size_t mica_b64_encode(const void *p, size_t len, char *out /* MICA_B64_SIZE(len) */);
 
-/* RFC 3339 in UTC with seconds and 'Z' ("2026-11-24T12:00:00Z"); years 1970-9999. */
+/* RFC 3339 in UTC with seconds and 'Z' ("2026-11-24T12:00:00Z"); years 1970-9999, no leap second;
+ * what lies outside is formatted as the nearest end. */
 #define MICA_TIME_SIZE 21
 mica_rc mica_time_parse(struct mica_slice s, int64_t *unix_seconds) MICA_MUST_CHECK;
 void mica_time_format(int64_t unix_seconds, char out[MICA_TIME_SIZE]);

@@ -2,7 +2,10 @@
 /*
  * YAML -> structs by libcyaml's tables. One owner of cyaml: base/yaml.c; schemas use
  * cyaml's own macros (a schema is data). Unknown, duplicate, missing and mistyped keys,
- * aliases, anchors, tags and a second document are refused with line and column.
+ * aliases, anchors, tags and a second document are refused with line and column. Stricter than
+ * cyaml: a boolean is true or false, a whole number is decimal without leading zeros, neither
+ * stands in quotes, and a key without a value (or with null) is refused unless its schema has
+ * CYAML_FLAG_POINTER_NULL(_STR). At most 16 levels, 1,024 keys in one mapping.
  */
 #ifndef MICA_YAML_H
 #define MICA_YAML_H
@@ -12,8 +15,9 @@
 #include <cyaml/cyaml.h>
 
 /* Parses at most 256 KiB of YAML into a fresh value of `schema`. INVALID "yaml_syntax" |
- * "yaml_schema" with e->line, e->column and the path of keys in the text ("https.listen: ...");
- * for an enum the allowed values are listed; LIMIT "yaml_too_long". */
+ * "yaml_schema" with e->line, e->column and a text such as "NAME:4:3: https.listen: expected ...";
+ * for an enum the allowed values are listed; LIMIT "yaml_too_long". `schema` is a mapping with
+ * CYAML_FLAG_POINTER. Memory is of mica/mem.h; give it back with mica_yaml_free. */
 mica_rc mica_yaml_load(struct mica_slice src, const char *name, const cyaml_schema_value_t *schema,
 	void **out, struct mica_err *e) MICA_MUST_CHECK;
 void mica_yaml_free(const cyaml_schema_value_t *schema, void *value);

@@ -1,0 +1,30 @@
+# Each target is a fuzz_x.c with its corpus; without --enable-fuzzers it replays the corpus.
+FUZZ_TARGETS =
+EXTRA_DIST += tests/fuzz/corpus
+if FUZZERS
+FUZZ_MAIN =
+else
+FUZZ_MAIN = tests/fuzz/replay.c
+TESTS += $(FUZZ_TARGETS)
+endif
+
+check_PROGRAMS += tests/fuzz/fuzz_codec
+FUZZ_TARGETS += tests/fuzz/fuzz_codec
+tests_fuzz_fuzz_codec_SOURCES = tests/fuzz/fuzz_codec.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_codec_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_fuzz_fuzz_codec_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_codec_LDADD = $(BASE_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_json
+FUZZ_TARGETS += tests/fuzz/fuzz_json
+tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_json_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_fuzz_fuzz_json_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_json_LDADD = $(BASE_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_yaml
+FUZZ_TARGETS += tests/fuzz/fuzz_yaml
+tests_fuzz_fuzz_yaml_SOURCES = tests/fuzz/fuzz_yaml.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_yaml_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_fuzz_fuzz_yaml_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_yaml_LDADD = $(BASE_LIBS)

@@ -42,3 +42,15 @@ TESTS += tests/unit/test_secret
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
 tests_unit_test_secret_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
 tests_unit_test_secret_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_log
+TESTS += tests/unit/test_log
+tests_unit_test_log_SOURCES = tests/unit/test_log.c
+tests_unit_test_log_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_log_LDADD = $(BASE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_file
+TESTS += tests/unit/test_file
+tests_unit_test_file_SOURCES = tests/unit/test_file.c
+tests_unit_test_file_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
+tests_unit_test_file_LDADD = $(BASE_TEST_LDADD)
