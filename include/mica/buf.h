@@ -13,14 +13,14 @@
 struct mica_buf {
 	uint8_t *p; /* always followed by a NUL, so that text can be used as a C string */
 	size_t len, room, cap;
-	bool over;  /* an append did not fit */
-	bool wipe;  /* wiped whenever memory is given back */
+	bool over; /* an append did not fit */
+	bool wipe; /* wiped whenever memory is given back */
 };
 
 void mica_buf_init(struct mica_buf *b, size_t cap);
 void mica_buf_init_secret(struct mica_buf *b, size_t cap); /* wiped when it grows and at the end */
-void mica_buf_clear(struct mica_buf *b);		   /* frees; usable again after an init */
-void mica_buf_reset(struct mica_buf *b);		   /* empties, keeps the memory */
+void mica_buf_clear(struct mica_buf *b); /* frees; usable again after an init */
+void mica_buf_reset(struct mica_buf *b); /* empties, keeps the memory */
 void mica_buf_put(struct mica_buf *b, const void *p, size_t len);
 void mica_buf_put_slice(struct mica_buf *b, struct mica_slice s);
 void mica_buf_put_str(struct mica_buf *b, const char *s);
@@ -34,7 +34,8 @@ void mica_buf_put_b64(struct mica_buf *b, const void *p, size_t len);
 void mica_buf_put_b64url(struct mica_buf *b, const void *p, size_t len);
 /* A JSON string with its quotes; not UTF-8 becomes U+FFFD. */
 void mica_buf_put_json_string(struct mica_buf *b, struct mica_slice s);
-/* Room for `len` more bytes which the caller then writes; NULL when over. Follow by mica_buf_added. */
+/* Room for `len` more bytes which the caller then writes; NULL when over. Follow by mica_buf_added.
+ */
 uint8_t *mica_buf_room(struct mica_buf *b, size_t len);
 void mica_buf_added(struct mica_buf *b, size_t len);
 /* MICA_OK, or LIMIT "too_long" in *e. */
@@ -48,7 +49,7 @@ uint8_t *mica_buf_take(struct mica_buf *b, size_t *len);
 /* ---- reading: a cursor with a sticky error, for our own binary records --------------------- */
 struct mica_cursor {
 	struct mica_slice s; /* what is left */
-	bool bad;	     /* read past the end */
+	bool bad; /* read past the end */
 };
 struct mica_slice mica_cur_take(struct mica_cursor *c, size_t len); /* empty when bad */
 uint8_t mica_cur_u8(struct mica_cursor *c);

@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-int64_t mica_now(void);	      /* CLOCK_REALTIME, seconds */
-int64_t mica_now_ms(void);    /* CLOCK_REALTIME, milliseconds */
-int64_t mica_mono_ns(void);   /* CLOCK_MONOTONIC; for durations and deadlines */
+int64_t mica_now(void); /* CLOCK_REALTIME, seconds */
+int64_t mica_now_ms(void); /* CLOCK_REALTIME, milliseconds */
+int64_t mica_mono_ns(void); /* CLOCK_MONOTONIC; for durations and deadlines */
 int64_t mica_mono_ms(void);
 int64_t mica_thread_cpu_ns(void); /* CPU time of this thread */
 int64_t mica_process_cpu_ns(void);

@@ -18,15 +18,15 @@
 /* Classes map one to one to HTTP and gRPC codes (mica_rc_http, mica_rc_grpc). */
 typedef enum mica_rc {
 	MICA_OK = 0,
-	MICA_INVALID,	      /* the caller's input is wrong: 400, INVALID_ARGUMENT */
+	MICA_INVALID, /* the caller's input is wrong: 400, INVALID_ARGUMENT */
 	MICA_UNAUTHENTICATED, /* no valid credential: 401, UNAUTHENTICATED */
-	MICA_DENIED,	      /* known, but may not: 403, PERMISSION_DENIED */
-	MICA_NOT_FOUND,	      /* 404, NOT_FOUND */
-	MICA_CONFLICT,	      /* somebody else was first, decide again: 409, ABORTED */
-	MICA_LIMIT,	      /* a limit of size or rate: 413 or 429, RESOURCE_EXHAUSTED */
-	MICA_UNAVAILABLE,     /* our own trouble, try again: 503, UNAVAILABLE */
-	MICA_CORRUPT,	      /* stored data is not what was written: 500, DATA_LOSS */
-	MICA_INTERNAL,	      /* a bug or a failed library: 500, INTERNAL */
+	MICA_DENIED, /* known, but may not: 403, PERMISSION_DENIED */
+	MICA_NOT_FOUND, /* 404, NOT_FOUND */
+	MICA_CONFLICT, /* somebody else was first, decide again: 409, ABORTED */
+	MICA_LIMIT, /* a limit of size or rate: 413 or 429, RESOURCE_EXHAUSTED */
+	MICA_UNAVAILABLE, /* our own trouble, try again: 503, UNAVAILABLE */
+	MICA_CORRUPT, /* stored data is not what was written: 500, DATA_LOSS */
+	MICA_INTERNAL, /* a bug or a failed library: 500, INTERNAL */
 	MICA_RC_COUNT
 } mica_rc;
 
@@ -49,7 +49,10 @@ struct mica_err {
 	char detail[MICA_ERR_TEXT_MAX];
 };
 
-#define MICA_ERR_INIT {.rc = MICA_OK}
+#define MICA_ERR_INIT                                                                              \
+	{                                                                                          \
+		.rc = MICA_OK                                                                      \
+	}
 
 /* Fills *e unless it is set already (e may be NULL) and returns rc. `rc` must not be
  * MICA_OK (it counts as INTERNAL then). What is not UTF-8, control characters and characters
@@ -82,8 +85,8 @@ void mica_err_clear(struct mica_err *e);
 const char *mica_err_fine(const struct mica_err *e);
 
 const char *mica_rc_name(mica_rc rc); /* "INVALID" ... */
-int mica_rc_http(mica_rc rc);	      /* 200, 400, 401, ...; LIMIT is 429 */
-int mica_rc_grpc(mica_rc rc);	      /* 0, 3, 16, ... */
+int mica_rc_http(mica_rc rc); /* 200, 400, 401, ...; LIMIT is 429 */
+int mica_rc_grpc(mica_rc rc); /* 0, 3, 16, ... */
 /* Exit status of the programs, see mica(1): 0, INTERNAL 1, INVALID 2, UNAUTHENTICATED 3, DENIED 4,
  * NOT_FOUND 5, CONFLICT 6, LIMIT 7, CORRUPT 8, UNAVAILABLE 75 (EX_TEMPFAIL: start me again). */
 int mica_rc_exit(mica_rc rc);

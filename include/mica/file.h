@@ -13,8 +13,8 @@
 mica_rc mica_file_read(const char *path, struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* Temporary file in the same folder, write, fsync, rename, fsync of the folder: readers see
  * the old or the new content, and after OK the new one survives a power cut. */
-mica_rc mica_file_write_atomic(const char *path, struct mica_slice data, mode_t mode,
-	struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_file_write_atomic(
+	const char *path, struct mica_slice data, mode_t mode, struct mica_err *e) MICA_MUST_CHECK;
 /* mkdir -p with `mode` (less the umask) for what is made; what is made survives a power cut. */
 mica_rc mica_mkdir_p(const char *path, mode_t mode, struct mica_err *e) MICA_MUST_CHECK;
 

@@ -21,24 +21,29 @@ struct mica_field {
 	struct mica_slice s;
 	int64_t i;
 };
-#define MICA_S(k, v)  ((struct mica_field){.key = (k), .kind = MICA_F_SLICE, .s = mica_slice_str(v)})
-#define MICA_SL(k, v) ((struct mica_field){.key = (k), .kind = MICA_F_SLICE, .s = (v)})
+#define MICA_S(k, v)   ((struct mica_field){.key = (k), .kind = MICA_F_SLICE, .s = mica_slice_str(v)})
+#define MICA_SL(k, v)  ((struct mica_field){.key = (k), .kind = MICA_F_SLICE, .s = (v)})
 #define MICA_MS(k, ns) ((struct mica_field){.key = (k), .kind = MICA_F_MS, .i = (int64_t)(ns)})
-#define MICA_I(k, v)  ((struct mica_field){.key = (k), .kind = MICA_F_INT, .i = (int64_t)(v)})
-#define MICA_B(k, v)  ((struct mica_field){.key = (k), .kind = MICA_F_BOOL, .i = (v) ? 1 : 0})
+#define MICA_I(k, v)   ((struct mica_field){.key = (k), .kind = MICA_F_INT, .i = (int64_t)(v)})
+#define MICA_B(k, v)   ((struct mica_field){.key = (k), .kind = MICA_F_BOOL, .i = (v) ? 1 : 0})
 /* reason=, error=, detail= of a struct mica_err in one go */
-#define MICA_E(e) MICA_S("reason", mica_err_fine(e)), MICA_S("error", (e)->text), \
-	((struct mica_field){.key = (e)->detail[0] ? "detail" : NULL, .kind = MICA_F_SLICE, .s = mica_slice_str((e)->detail)})
+#define MICA_E(e)                                                                                  \
+	MICA_S("reason", mica_err_fine(e)), MICA_S("error", (e)->text),                            \
+		((struct mica_field){.key = (e)->detail[0] ? "detail" : NULL,                      \
+			.kind = MICA_F_SLICE,                                                      \
+			.s = mica_slice_str((e)->detail)})
 
-/* Until this is called: logfmt to standard error from MICA_INFO on. Call it before there are threads. */
+/* Until this is called: logfmt to standard error from MICA_INFO on. Call it before there are
+ * threads. */
 void mica_log_setup(int fd, enum mica_log_format format, enum mica_log_level min);
 void mica_log_level(enum mica_log_level min); /* may change while running */
 /* ts= (UTC, milliseconds), level=, event=, then the fields. Lines are cut at 8 KiB and then say
  * truncated=true; a value is escaped so that no byte of it can forge a field or a line, or move the
  * cursor of a terminal; what is not UTF-8 becomes U+FFFD. errno is kept. */
-void mica_log_event(enum mica_log_level level, const char *event, const struct mica_field *fields, size_t n);
-#define MICA_LOG(level, event, ...)                                                       \
-	mica_log_event(level, event, (const struct mica_field[]){__VA_ARGS__},            \
+void mica_log_event(
+	enum mica_log_level level, const char *event, const struct mica_field *fields, size_t n);
+#define MICA_LOG(level, event, ...)                                                                \
+	mica_log_event(level, event, (const struct mica_field[]){__VA_ARGS__},                     \
 		sizeof((const struct mica_field[]){__VA_ARGS__}) / sizeof(struct mica_field))
 
 /* Lines lost since the start, for a metric: a reader that does not read holds up one line for at

@@ -11,41 +11,44 @@
 #include <string.h>
 #include <unistd.h>
 
-void *mica_alloc(size_t size);		    /* zeroed, never NULL */
-void *mica_calloc(size_t n, size_t size);   /* zeroed, checked for overflow, never NULL */
+void *mica_alloc(size_t size); /* zeroed, never NULL */
+void *mica_calloc(size_t n, size_t size); /* zeroed, checked for overflow, never NULL */
 void *mica_realloc(void *p, size_t n, size_t size); /* never NULL; new bytes are not zeroed */
-char *mica_strdup(const char *s);	    /* NULL stays NULL */
+char *mica_strdup(const char *s); /* NULL stays NULL */
 char *mica_strndup(const char *s, size_t n);
 void *mica_memdup(const void *p, size_t n); /* n = 0 gives a 1-byte block */
-void mica_free(void *p);		    /* NULL is fine */
+void mica_free(void *p); /* NULL is fine */
 
 #define MICA_NEW(T) ((T *)mica_alloc(sizeof(T)))
 
 /* Moves a pointer out: the old place becomes NULL, so that its scope cleanup does nothing. */
-#define MICA_STEAL(p)                        \
-	({                                   \
-		__typeof__(p) stolen_ = (p); \
-		(p) = NULL;                  \
-		stolen_;                     \
+#define MICA_STEAL(p)                                                                              \
+	({                                                                                         \
+		__typeof__(p) stolen_ = (p);                                                       \
+		(p) = NULL;                                                                        \
+		stolen_;                                                                           \
 	})
 
 /*
- * Scope cleanup. At file scope, once per type:
- *	MICA_CLEANUP_PTR(X509, X509_free);		  a typedef name: MICA_AUTO_PTR(X509) x = NULL;
- *	MICA_CLEANUP_STRUCT(mica_secret, mica_secret_free); a struct tag: MICA_AUTO_STRUCT(mica_secret) s = NULL;
+ * Scope cleanup. At file scope, once per type: for a typedef name
+ *	MICA_CLEANUP_PTR(X509, X509_free);
+ *	MICA_AUTO_PTR(X509) x = NULL;
+ * and for a struct tag
+ *	MICA_CLEANUP_STRUCT(mica_secret, mica_secret_free);
+ *	MICA_AUTO_STRUCT(mica_secret) s = NULL;
  * Always initialise such a variable: its cleanup runs at every return.
  */
-#define MICA_CLEANUP_AS_(name, type, free_fn)                                      \
-	__attribute__((unused)) static inline void mica_auto_##name##_(type **p)   \
-	{                                                                          \
-		if (*p)                                                            \
-			free_fn(*p);                                               \
-	}                                                                          \
+#define MICA_CLEANUP_AS_(name, type, free_fn)                                                      \
+	__attribute__((unused)) static inline void mica_auto_##name##_(type **p)                   \
+	{                                                                                          \
+		if (*p)                                                                            \
+			free_fn(*p);                                                               \
+	}                                                                                          \
 	_Static_assert(1, "")
-#define MICA_CLEANUP_PTR(T, free_fn)	   MICA_CLEANUP_AS_(T, T, free_fn)
-#define MICA_CLEANUP_STRUCT(tag, free_fn)  MICA_CLEANUP_AS_(struct_##tag, struct tag, free_fn)
-#define MICA_AUTO_PTR(T)		   __attribute__((cleanup(mica_auto_##T##_))) T *
-#define MICA_AUTO_STRUCT(tag)		   __attribute__((cleanup(mica_auto_struct_##tag##_))) struct tag *
+#define MICA_CLEANUP_PTR(T, free_fn)      MICA_CLEANUP_AS_(T, T, free_fn)
+#define MICA_CLEANUP_STRUCT(tag, free_fn) MICA_CLEANUP_AS_(struct_##tag, struct tag, free_fn)
+#define MICA_AUTO_PTR(T)                  __attribute__((cleanup(mica_auto_##T##_))) T *
+#define MICA_AUTO_STRUCT(tag)             __attribute__((cleanup(mica_auto_struct_##tag##_))) struct tag *
 
 static inline void mica_auto_free_(void *p)
 {

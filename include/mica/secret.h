@@ -15,23 +15,24 @@
 
 struct mica_secret; /* opaque */
 
-struct mica_secret *mica_secret_new(const void *p, size_t len); /* copies; the caller wipes its own */
+struct mica_secret *mica_secret_new(
+	const void *p, size_t len); /* copies; the caller wipes its own */
 struct mica_secret *mica_secret_new_random(size_t len);
 void mica_secret_free(struct mica_secret *s);
 struct mica_slice mica_secret_view(const struct mica_secret *s); /* borrowed */
-bool mica_secret_locked(const struct mica_secret *s);		 /* its pages cannot be swapped out */
+bool mica_secret_locked(const struct mica_secret *s); /* its pages cannot be swapped out */
 
 MICA_CLEANUP_STRUCT(mica_secret, mica_secret_free);
 #define MICA_AUTO_SECRET MICA_AUTO_STRUCT(mica_secret)
-void mica_wipe(void *p, size_t len);		 /* not optimised away */
-void mica_random(void *p, size_t len);		 /* getrandom; ends the process if there is none */
+void mica_wipe(void *p, size_t len); /* not optimised away */
+void mica_random(void *p, size_t len); /* getrandom; ends the process if there is none */
 /* Once per process at start: no core dumps (PR_SET_DUMPABLE 0, RLIMIT_CORE 0). */
 void mica_process_harden(void);
 
 /* Where a passphrase comes from. Exactly one field is set. One trailing newline is cut. */
 struct mica_secret_source {
-	const char *file;	/* path; refused when group or others may do anything with it */
-	const char *env;	/* name of an environment variable; wiped and removed */
+	const char *file; /* path; refused when group or others may do anything with it */
+	const char *env; /* name of an environment variable; wiped and removed */
 	const char *credential; /* name below $CREDENTIALS_DIRECTORY (systemd) */
 };
 /* INVALID "secret_source" (none or several set, no plain name), "secret_empty", "secret_too_long"

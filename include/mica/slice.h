@@ -18,9 +18,10 @@ struct mica_slice {
 };
 
 #define MICA_SLICE_NULL ((struct mica_slice){NULL, 0})
-#define MICA_LIT(s)	((struct mica_slice){(const uint8_t *)(s), sizeof(s) - 1})
+#define MICA_LIT(s)     ((struct mica_slice){(const uint8_t *)(s), sizeof(s) - 1})
 /* for printf("%.*s") */
-#define MICA_FMT(s) (int)((s).len > 512 ? 512 : (s).len), (const char *)((s).p ? (s).p : (const uint8_t *)"")
+#define MICA_FMT(s)                                                                                \
+	(int)((s).len > 512 ? 512 : (s).len), (const char *)((s).p ? (s).p : (const uint8_t *)"")
 
 static inline struct mica_slice mica_slice(const void *p, size_t len)
 {
