@@ -13,6 +13,23 @@ static mica_rc malformed(struct mica_err *e, const char *what)
 	return mica_fail(e, MICA_INVALID, "cert_malformed", "certificate: %s", what);
 }
 
+/* DirectoryString and the other strings of X.520; PrintableString's alphabet is often broken and
+ * not looked at, as names are compared octet by octet. */
+static bool is_string(uint8_t tag, struct mica_slice v)
+{
+	switch (tag) {
+	case MICA_DER_UTF8_STRING: return mica_slice_is_utf8(v);
+	case MICA_DER_PRINTABLE_STRING:
+	case MICA_DER_IA5_STRING:
+	case 0x12: /* NumericString */
+	case 0x14: /* TeletexString */
+	case 0x1a: /* VisibleString */ return true;
+	case 0x1c: /* UniversalString */ return v.len % 4 == 0;
+	case 0x1e: /* BMPString */ return v.len % 2 == 0;
+	default: return false;
+	}
+}
+
 bool mica_x509_name(struct mica_der *d, struct mica_slice *whole, bool *empty)
 {
 	struct mica_der name, set, attribute;
@@ -28,7 +45,7 @@ bool mica_x509_name(struct mica_der *d, struct mica_slice *whole, bool *empty)
 		do {
 			if (!mica_der_enter(&set, MICA_DER_SEQUENCE, &attribute) ||
 				!mica_der_oid(&attribute, &v) ||
-				!mica_der_any(&attribute, &tag, &v, NULL) ||
+				!mica_der_any(&attribute, &tag, &v, NULL) || !is_string(tag, v) ||
 				!mica_der_end(&attribute))
 				return false;
 		} while (set.s.len);

@@ -54,3 +54,41 @@ TESTS += tests/unit/test_file
 tests_unit_test_file_SOURCES = tests/unit/test_file.c
 tests_unit_test_file_CPPFLAGS = $(BASE_TEST_CPPFLAGS)
 tests_unit_test_file_LDADD = $(BASE_TEST_LDADD)
+X509_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+X509_TEST_LDADD = $(CA_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_der
+TESTS += tests/unit/test_der
+tests_unit_test_der_SOURCES = tests/unit/test_der.c
+tests_unit_test_der_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_der_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_key
+TESTS += tests/unit/test_key
+tests_unit_test_key_SOURCES = tests/unit/test_key.c tests/unit/pki.h
+tests_unit_test_key_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_key_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_keystore
+TESTS += tests/unit/test_keystore
+tests_unit_test_keystore_SOURCES = tests/unit/test_keystore.c tests/unit/pki.h
+tests_unit_test_keystore_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_keystore_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_csr
+TESTS += tests/unit/test_csr
+tests_unit_test_csr_SOURCES = tests/unit/test_csr.c tests/unit/pki.h
+tests_unit_test_csr_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_csr_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_cert
+TESTS += tests/unit/test_cert
+tests_unit_test_cert_SOURCES = tests/unit/test_cert.c tests/unit/pki.h
+tests_unit_test_cert_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_cert_LDADD = $(X509_TEST_LDADD)
+EXTRA_DIST += tests/data/profile/root.txt
+EXTRA_DIST += tests/data/profile/issuing.txt
+EXTRA_DIST += tests/data/profile/leaf.txt
+EXTRA_DIST += tests/data/profile/leaf-empty-subject.txt
+EXTRA_DIST += tests/data/profile/leaf-linkerd.txt
+EXTRA_DIST += tests/data/profile/leaf-serving.txt
