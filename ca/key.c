@@ -117,7 +117,7 @@ static mica_rc read_rsa(struct mica_slice key, struct mica_slice params, const u
 	struct mica_der d = mica_der(key), in;
 	struct mica_slice n = MICA_SLICE_NULL, x = MICA_SLICE_NULL;
 	/* RFC 3279 2.3.1: the parameters are NULL. */
-	if (params.len != 2 || params.p[0] != MICA_DER_NULL)
+	if (!mica_slice_eq(params, mica_slice("\x05\x00", 2)))
 		return malformed(e, "RSA needs NULL parameters");
 	if (!mica_der_enter(&d, MICA_DER_SEQUENCE, &in) || !mica_der_end(&d) ||
 		!mica_der_unsigned(&in, &n) || !mica_der_unsigned(&in, &x) || !mica_der_end(&in))
