@@ -71,7 +71,7 @@ static mica_rc check_jwt(const struct mica_signer *s, const char *kid,
 	return ok
 		? MICA_OK
 		: mica_fail(e, MICA_INVALID, "jwt_invalid",
-			  "a JWT-SVID needs a subject, 1 to %d audiences, a key id, an id, and an end after its beginning",
+			  "a JWT-SVID needs a subject, 1 to %d audiences, kid, jti, and exp after iat",
 			  MICA_JWT_AUD_MAX);
 }
 

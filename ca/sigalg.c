@@ -27,9 +27,12 @@
 	}
 
 /* clang-format off */
-static const uint8_t der_ecdsa256[] = DER_ECDSA(2), der_ecdsa384[] = DER_ECDSA(3), der_ecdsa512[] = DER_ECDSA(4);
-static const uint8_t der_rsa256[] = DER_RSA(11), der_rsa384[] = DER_RSA(12), der_rsa512[] = DER_RSA(13);
-static const uint8_t der_pss256[] = DER_PSS(1, 32), der_pss384[] = DER_PSS(2, 48), der_pss512[] = DER_PSS(3, 64);
+static const uint8_t der_ecdsa256[] = DER_ECDSA(2), der_ecdsa384[] = DER_ECDSA(3),
+		     der_ecdsa512[] = DER_ECDSA(4);
+static const uint8_t der_rsa256[] = DER_RSA(11), der_rsa384[] = DER_RSA(12),
+		     der_rsa512[] = DER_RSA(13);
+static const uint8_t der_pss256[] = DER_PSS(1, 32), der_pss384[] = DER_PSS(2, 48),
+		     der_pss512[] = DER_PSS(3, 64);
 static const uint8_t der_ed25519[] = {0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70};
 #define D(x) {x, sizeof(x)}
 
@@ -46,7 +49,8 @@ static const struct mica_sig_info infos[MICA_SIG_COUNT] = {
 	[MICA_SIG_ED25519] = {MICA_FAM_ED25519, NID_undef, 0, "EdDSA", D(der_ed25519)},
 };
 
-/* Known and refused: MD2, MD4, MD5, SHA-1 with RSA (PKCS #1 arcs 2..5), RIPEMD has no users, DSA and ECDSA with SHA-1. */
+/* Known and refused: RSA with MD2, MD4, MD5, SHA-1 (PKCS #1 arcs 2..5 and OIW's name of the
+ * last), ECDSA and DSA with SHA-1. */
 static const uint8_t weak_rsa[][9] = {{OID_RSA(2)}, {OID_RSA(3)}, {OID_RSA(4)}, {OID_RSA(5)}};
 static const uint8_t weak_ecdsa[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01};
 static const uint8_t weak_dsa[] = {0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x03};
@@ -110,7 +114,7 @@ static mica_rc explain_alg(struct mica_slice der, struct mica_err *e)
 		return mica_fail(e, MICA_INVALID, "signature_algorithm_malformed",
 			"the parameters of the signature algorithm are not the prescribed ones");
 	return mica_fail(e, MICA_INVALID, "signature_algorithm_unknown",
-		"the signature algorithm must be ECDSA, RSA or RSA-PSS with SHA-256, SHA-384 or SHA-512, or Ed25519");
+		"the signature algorithm must be ECDSA, RSA or RSA-PSS with SHA-256, -384 or -512, or Ed25519");
 }
 
 mica_rc mica_sig_alg_read(struct mica_slice der, enum mica_sig_alg *out, struct mica_err *e)

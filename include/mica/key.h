@@ -209,7 +209,8 @@ enum mica_key_purpose {
 const char *mica_key_purpose_name(
 	enum mica_key_purpose p); /* "root" "issuing" "jwt" "log" "publication" "serving" */
 
-/* A new salt; appends the record to `record`. About 0.1 s and 64 MiB (N = 2^16, r = 8, p = 1). */
+/* A new salt; appends the record to `record`. About 0.1 s and 64 MiB (N = 2^16, r = 8, p = 1);
+ * UNAVAILABLE "scrypt_failed" without that memory (unlock, too). */
 mica_rc mica_kek_create(const struct mica_secret *passphrase, struct mica_buf *record,
 	struct mica_kek **out, struct mica_err *e) MICA_MUST_CHECK;
 /* UNAUTHENTICATED "wrong_passphrase"; CORRUPT "kek_record_malformed" (also for costs out of
@@ -219,8 +220,8 @@ mica_rc mica_kek_unlock(const struct mica_secret *passphrase, struct mica_slice 
 void mica_kek_free(struct mica_kek *k);
 /* For tests alone, which open many stores: log2 of N for records made from now on. */
 void mica_kek_set_test_cost(unsigned log2_n);
-/* `name` is what the key is stored under (authority id, ...), 1..255 octets. Appends the envelope.
- */
+/* `name` is what the key is stored under (authority id, ...), 1..255 octets (else INTERNAL
+ * "key_name_invalid"). Appends the envelope. */
 mica_rc mica_kek_seal(const struct mica_kek *k, enum mica_key_purpose purpose, const char *name,
 	const struct mica_signer *key, struct mica_buf *envelope,
 	struct mica_err *e) MICA_MUST_CHECK;

@@ -16,7 +16,7 @@ struct mica_trust; /* opaque */
 
 /* Copies. `n` may be 0: then nothing is trusted. Roots must be authorities (CA:TRUE, keyCertSign);
  * they need not be self-signed and their own signature is not checked. INVALID "cert_*" | "key_*" |
- * "not_an_authority", LIMIT "too_many_roots" (32). */
+ * "not_an_authority" | "trust_domain_invalid" (too long), LIMIT "too_many_roots" (32). */
 mica_rc mica_trust_new(const char *trust_domain, const struct mica_slice *roots, size_t n,
 	struct mica_trust **out, struct mica_err *e) MICA_MUST_CHECK;
 void mica_trust_free(struct mica_trust *t);
