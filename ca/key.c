@@ -172,7 +172,7 @@ static mica_rc read_ec(struct mica_slice key, struct mica_slice params, const ui
 		return malformed(e, "not an uncompressed point of its curve");
 	out->raw_at = (uint16_t)(key.p - base);
 	out->raw_len = (uint16_t)key.len;
-	return on_curve(out->type, key) ? MICA_OK : malformed(e, "the point is not on its curve");
+	return MICA_OK;
 }
 
 /* y of the points of order 1, 2, 4 and 8; whatever the sign of x. Forms of y >= p are refused as
@@ -228,7 +228,8 @@ static const struct {
 	{{oid_ed25519, sizeof(oid_ed25519)}, read_ed25519},
 };
 
-mica_rc mica_pubkey_read(struct mica_slice spki, struct mica_pubkey *out, struct mica_err *e)
+mica_rc mica_pubkey_read_unproved(
+	struct mica_slice spki, struct mica_pubkey *out, struct mica_err *e)
 {
 	struct mica_der d = mica_der(spki), in, alg;
 	struct mica_slice oid = MICA_SLICE_NULL, key = MICA_SLICE_NULL;
@@ -251,6 +252,14 @@ mica_rc mica_pubkey_read(struct mica_slice spki, struct mica_pubkey *out, struct
 		return MICA_OK;
 	}
 	return not_allowed(e);
+}
+
+mica_rc mica_pubkey_read(struct mica_slice spki, struct mica_pubkey *out, struct mica_err *e)
+{
+	mica_rc rc = mica_pubkey_read_unproved(spki, out, e);
+	if (!rc && mica_key_is_ec(out->type) && !on_curve(out->type, mica_pubkey_raw(out)))
+		rc = malformed(e, "the point is not on its curve");
+	return rc;
 }
 
 /* AlgorithmIdentifier and BIT STRING around a key that stands in w. */
@@ -468,8 +477,12 @@ static mica_rc load(struct mica_verifier *v, struct mica_err *e)
 	struct mica_slice raw = mica_pubkey_raw(&v->key);
 	bool ok;
 	if (mica_key_is_ec(v->key.type)) {
-		ok = load_ec(v);
-	} else if (mica_key_is_rsa(v->key.type)) {
+		if (load_ec(v))
+			return MICA_OK;
+		ERR_clear_error();
+		return malformed(e, "the point is not on its curve");
+	}
+	if (mica_key_is_rsa(v->key.type)) {
 		ok = load_rsa(v);
 	} else {
 		v->ed = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, raw.p, raw.len);

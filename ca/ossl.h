@@ -52,6 +52,11 @@ const EVP_MD *mica_sig_md(const struct mica_sig_info *i);
 /* Whether alg is one for this key, in this form. */
 bool mica_sig_fits(const struct mica_pubkey *k, enum mica_sig_alg alg, enum mica_sig_form form);
 
+/* mica_pubkey_read without the check that an EC point is on its curve: for a caller that goes on to
+ * mica_pubkey_verify, whose import makes that check and refuses with "key_malformed". */
+mica_rc mica_pubkey_read_unproved(
+	struct mica_slice spki, struct mica_pubkey *out, struct mica_err *e);
+
 static inline void mica_auto_ec_key_(EC_KEY **p)
 {
 	EC_KEY_free(*p);

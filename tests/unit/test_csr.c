@@ -383,6 +383,25 @@ static void key_kinds(void **state)
 			  "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x02\x00\x00");
 	cook(&r, &d);
 	is_refused(MICA_INVALID, "key_malformed", view(&d));
+	for (int i = 0; i < 2; i++) { /* off the curve; x and y of zero */
+		static uint8_t off[200];
+		EVP_PKEY *k = EVP_EC_gen("P-256");
+		struct mica_slice good = spki(k);
+		memcpy(off, good.p, good.len);
+		if (i == 0)
+			off[good.len - 1] ^= 1;
+		else
+			memset(off + good.len - 64, 0, 64);
+		r.spki = mica_slice(off, good.len);
+		cook(&r, &d);
+		is_refused(MICA_INVALID, "key_malformed", view(&d));
+		r.signer = k;
+		r.md = EVP_sha256();
+		cook(&r, &d);
+		is_refused(MICA_INVALID, "key_malformed", view(&d));
+		r.signer = NULL;
+		EVP_PKEY_free(k);
+	}
 	r.spki = MICA_LIT(
 		"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00\x01\x00\x00\x00\x00\x00\x00\x00"
 		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
