@@ -15,3 +15,6 @@ libmica_ca_a_SOURCES += ca/csr.c
 libmica_ca_a_SOURCES += ca/cert.c
 libmica_ca_a_SOURCES += ca/verify.c
 libmica_ca_a_SOURCES += ca/jwt.c
+libmica_ca_a_SOURCES += ca/authority.c
+libmica_ca_a_SOURCES += ca/bundle.c
+libmica_ca_a_SOURCES += ca/replay.c

@@ -20,3 +20,6 @@ noinst_HEADERS += include/mica/csr.h
 noinst_HEADERS += include/mica/cert.h
 noinst_HEADERS += include/mica/verify.h
 noinst_HEADERS += include/mica/jwt.h
+noinst_HEADERS += include/mica/authority.h
+noinst_HEADERS += include/mica/bundle.h
+noinst_HEADERS += include/mica/replay.h

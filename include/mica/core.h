@@ -27,15 +27,15 @@ struct mica_core; /* opaque */
 
 struct mica_init_result {
 	char origin[MICA_TD_MAX + 32]; /* of the log */
-	char vkey[512];		       /* note verifier key of the log */
+	char vkey[512]; /* note verifier key of the log */
 	char root_id[41], issuing_id[41]; /* authority ids: hex of the subject key id */
 	int64_t root_not_after, issuing_not_after;
 };
 /* `mica init`: makes the store of config->store.path and in it the set `default`: a root, an
  * issuing authority, a JWT key, the log key and the publication key, each encrypted under the
- * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when anything is there
- * already (nothing is touched); a failure half way leaves a store that is refused as `store_partial`
- * and says to remove it. */
+ * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when anything
+ * is there already (nothing is touched); a failure half way leaves a store that is refused as
+ * `store_partial` and says to remove it. */
 mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
 	int64_t now_ms, struct mica_init_result *out, struct mica_err *e) MICA_MUST_CHECK;
 
@@ -44,8 +44,8 @@ struct mica_open_times {
 	int64_t unlock_ns, open_ns;
 };
 /* NOT_FOUND "store_missing" (says to run `mica init`), CORRUPT "store_partial" | "store_foreign" |
- * "store_newer" | "log_behind_checkpoint" ..., UNAUTHENTICATED "wrong_passphrase", CONFLICT "store_locked",
- * INVALID "trust_domain_mismatch". Never makes a key. The config is copied. */
+ * "store_newer" | "log_behind_checkpoint" ..., UNAUTHENTICATED "wrong_passphrase", CONFLICT
+ * "store_locked", INVALID "trust_domain_mismatch". Never makes a key. The config is copied. */
 mica_rc mica_core_open(const struct mica_config *config, const struct mica_secret *passphrase,
 	int64_t now_ms, struct mica_core **out, struct mica_open_times *times,
 	struct mica_err *e) MICA_MUST_CHECK;
@@ -56,8 +56,9 @@ mica_rc mica_core_configure(struct mica_core *c, const struct mica_config *confi
 
 /* ---- issuers' keys: fetched by the server, judged and kept here ------------------------------ */
 
-/* A fetched JWKS document for issuer `name`. On OK the keys are in force and the document is kept as the last
- * good copy across restarts. *usable and *skipped (optional) count keys. On error the old keys stay. */
+/* A fetched JWKS document for issuer `name`. On OK the keys are in force and the document is kept
+ * as the last good copy across restarts. *usable and *skipped (optional) count keys. On error the
+ * old keys stay. */
 mica_rc mica_core_set_jwks(struct mica_core *c, const char *issuer, struct mica_slice document,
 	int64_t now_ms, unsigned *usable, unsigned *skipped, struct mica_err *e) MICA_MUST_CHECK;
 /* When the keys of `issuer` were last fetched, 0 = never; and how many there are. */
@@ -81,8 +82,8 @@ struct mica_caller {
 };
 
 /* A bearer token on a front. UNAUTHENTICATED "token_invalid" etc. with `fine`. When e->fine is
- * "unknown_key" and *issuer_name is set, the server may refresh that issuer's keys and try again once.
- * UNAVAILABLE "issuer_keys_stale" when there are no usable keys. Does not write. */
+ * "unknown_key" and *issuer_name is set, the server may refresh that issuer's keys and try again
+ * once. UNAVAILABLE "issuer_keys_stale" when there are no usable keys. Does not write. */
 mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice token,
 	enum mica_front front, int64_t now_ms, struct mica_caller *out, const char **issuer_name,
 	struct mica_err *e) MICA_MUST_CHECK;
@@ -90,16 +91,23 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
  * issued to. UNAUTHENTICATED "svid_*". */
 mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
 	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
-/* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...], "claims": {...}};
- * never the token or its signature. For auditors and admins. */
+/* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...],
+ * "claims": {...}}; never the token or its signature. For auditors and admins. */
 mica_rc mica_core_explain_token(struct mica_core *c, struct mica_slice token, enum mica_front front,
 	int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
-/* Whether TokenReview is asked for this caller, and the verdict's cache; the server does the asking. */
-enum mica_review_need { MICA_REVIEW_NOT_NEEDED, MICA_REVIEW_CACHED_YES, MICA_REVIEW_CACHED_NO, MICA_REVIEW_ASK };
-enum mica_review_need mica_core_review_need(struct mica_core *c, const struct mica_caller *caller,
-	int64_t now_ms);
-/* The request body for the API server, and the judgement of its answer (which also feeds the cache):
- * OK, DENIED "pod_gone" | "token_review_refused", UNAVAILABLE "token_review_failed". `status` 0 = no answer came. */
+/* Whether TokenReview is asked for this caller, and the verdict's cache; the server does the
+ * asking. */
+enum mica_review_need {
+	MICA_REVIEW_NOT_NEEDED,
+	MICA_REVIEW_CACHED_YES,
+	MICA_REVIEW_CACHED_NO,
+	MICA_REVIEW_ASK
+};
+enum mica_review_need mica_core_review_need(
+	struct mica_core *c, const struct mica_caller *caller, int64_t now_ms);
+/* The request body for the API server, and the judgement of its answer (which also feeds the
+ * cache): OK, DENIED "pod_gone" | "token_review_refused", UNAVAILABLE "token_review_failed".
+ * `status` 0 = no answer came. */
 mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *caller,
 	struct mica_slice token, struct mica_buf *body, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
@@ -110,7 +118,7 @@ mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *ca
 struct mica_x509_request {
 	const struct mica_caller *caller;
 	struct mica_slice csr; /* PEM or DER; only its key is taken */
-	int64_t ttl;	       /* seconds; 0 = default */
+	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
 };
@@ -129,8 +137,9 @@ struct mica_self_request {
 
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
-/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*" |
- * "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full". A TTL above the maximum is clamped. */
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*"
+ * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full". A
+ * TTL above the maximum is clamped. */
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request *r, int64_t now_ms,
@@ -140,8 +149,8 @@ mica_rc mica_core_prepare_self(struct mica_core *c, const struct mica_self_reque
 void mica_candidate_free(struct mica_candidate *k);
 
 /* One durable batch. OK: each candidate has its own mica_candidate_rc: OK, or CONFLICT (its
- * read set changed: prepare again). Anything else: none of them may leave; INTERNAL "commit_failed" means
- * that the outcome is unknown and the process must exit with status 75. */
+ * read set changed: prepare again). Anything else: none of them may leave; INTERNAL "commit_failed"
+ * means that the outcome is unknown and the process must exit with status 75. */
 mica_rc mica_core_commit(struct mica_core *c, struct mica_candidate **k, size_t n, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_candidate_rc(const struct mica_candidate *k);
@@ -149,8 +158,8 @@ mica_rc mica_candidate_rc(const struct mica_candidate *k);
 /* What an answer says; valid after a commit with OK, borrowed from the candidate. */
 struct mica_issued {
 	const char *spiffe_id;
-	char serial_hex[33];		/* x509 */
-	struct mica_slice chain_pem;	/* x509: leaf first, then issuing; no root */
+	char serial_hex[33]; /* x509 */
+	struct mica_slice chain_pem; /* x509: leaf first, then issuing; no root */
 	const struct mica_slice *chain_der; /* x509, the same */
 	size_t n_chain;
 	const char *token; /* jwt */
@@ -162,9 +171,19 @@ struct mica_issued {
 };
 void mica_candidate_issued(const struct mica_candidate *k, struct mica_issued *out);
 
+/* Changes with everything that a decision depends on: the deny list, the rules, an authority. Part
+ * of the key of a replay (replay.h). */
+uint64_t mica_core_generation(struct mica_core *c);
+
 /* ---- what is published ---------------------------------------------------------------------- */
 
-enum mica_format { MICA_FMT_BUNDLE_JSON, MICA_FMT_BUNDLE_PEM, MICA_FMT_BUNDLE_JWS, MICA_FMT_JWKS, MICA_FMT_COUNT };
+enum mica_format {
+	MICA_FMT_BUNDLE_JSON,
+	MICA_FMT_BUNDLE_PEM,
+	MICA_FMT_BUNDLE_JWS,
+	MICA_FMT_JWKS,
+	MICA_FMT_COUNT
+};
 enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
 
 /* An immutable encoding, shared by all readers. Reference-counted; any thread. */
@@ -176,7 +195,8 @@ struct mica_snapshot {
 };
 const struct mica_snapshot *mica_snapshot_ref(const struct mica_snapshot *s);
 void mica_snapshot_unref(const struct mica_snapshot *s);
-/* The current one; a new reference. NOT_FOUND "no_such_trust_domain" (td NULL = the default set). */
+/* The current one; a new reference. NOT_FOUND "no_such_trust_domain" (td NULL = the default set).
+ */
 mica_rc mica_core_snapshot(struct mica_core *c, const char *td, enum mica_channel ch,
 	enum mica_format f, const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
 uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
@@ -184,15 +204,18 @@ uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
 	uint64_t sequence, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
-/* ---- the ledger's read side ------------------------------------------------------------------- */
+/* ---- the ledger's read side -------------------------------------------------------------------
+ */
 
 /* Ready-made bodies of C2SP tlog-tiles and tlog-proof. NOT_FOUND beyond the published tree. */
-mica_rc mica_core_checkpoint(struct mica_core *c, struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_checkpoint(
+	struct mica_core *c, struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_tile(struct mica_core *c, unsigned level, uint64_t n, unsigned width,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
-mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width, struct mica_buf *out,
-	struct mica_err *e) MICA_MUST_CHECK;
-/* `reader` may have it when it is auditor or admin, or the holder of entry `index` (else NOT_FOUND). */
+mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
+	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
+/* `reader` may have it when it is auditor or admin, or the holder of entry `index` (else
+ * NOT_FOUND). */
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* {"certificate": PEM, "ledger_index", "spiffe_id", ...}: same rule. Serial in hex. */
@@ -208,26 +231,42 @@ struct mica_event_query {
 /* {"events": [...], "next": cursor or null}. Workloads see their own entries only. A cursor stays
  * valid while entries are added. INVALID "bad_cursor" | "bad_filter". */
 mica_rc mica_core_events(struct mica_core *c, const struct mica_caller *reader,
-	const struct mica_event_query *q, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+	const struct mica_event_query *q, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
 
 /* ---- running it ------------------------------------------------------------------------- */
 
 /* GET /v1/configuration: what callers may know, without listeners (the server adds those). */
-mica_rc mica_core_configuration(struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_configuration(
+	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 /* `mica status`: authorities with derived states, log, store, issuers' keys; no secret. */
-mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
-/* Really signs with the active issuing authority and checks the signature; looks at space, at expiry
- * of authorities, at issuers' keys. UNAVAILABLE with what is missing. */
+mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* Really signs with the active issuing authority and checks the signature; looks at space, at
+ * expiry of authorities, at issuers' keys. UNAVAILABLE with what is missing. */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Writes behind: indexes, acks, JWS re-signing (hourly), space check. Call about once a second from one
- * thread. *changed (optional) tells that a snapshot changed and watchers should be woken. */
-mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
+/* Writes behind: indexes, acks, JWS re-signing (hourly), space check. Call about once a second from
+ * one thread. *changed (optional) tells that a snapshot changed and watchers should be woken. */
+mica_rc mica_core_maintain(
+	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
 /* A change by an administrator that only needs a record (reload, backup, restart ...). */
 mica_rc mica_core_record(struct mica_core *c, const char *type, const struct mica_caller *actor,
 	struct mica_slice detail_json, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* An authority is no longer to be trusted: it signs nothing more. After OK, which is durable, no
+ * entry of a higher index names it. NOT_FOUND "no_such_authority", CONFLICT "tainted_already". Any
+ * thread. */
+mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* The deny list of the store (the configuration has one of its own): adds or takes away one entry.
+ * kind "spiffe_id" | "pod_uid" | "key" (hex SHA-256 of a SubjectPublicKeyInfo). After OK no entry
+ * of a higher index is for what is denied. INVALID "bad_deny_entry"; NOT_FOUND "not_denied" when
+ * there is nothing to take away. Any thread. */
+mica_rc mica_core_deny(struct mica_core *c, const char *kind, struct mica_slice value, bool denied,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Hot, consistent copy. `progress` may be NULL. */
-mica_rc mica_core_backup(struct mica_core *c, const char *path, void (*progress)(void *ctx, uint64_t done, uint64_t all),
-	void *ctx, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_backup(struct mica_core *c, const char *path,
+	void (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,
+	struct mica_err *e) MICA_MUST_CHECK;
 
 /* Figures for /metrics; monotonic since start unless said. */
 struct mica_core_stats {

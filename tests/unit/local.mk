@@ -104,3 +104,15 @@ TESTS += tests/unit/test_jwt
 tests_unit_test_jwt_SOURCES = tests/unit/test_jwt.c tests/unit/pki.h
 tests_unit_test_jwt_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(JOSE_CFLAGS)
 tests_unit_test_jwt_LDADD = $(X509_TEST_LDADD) $(JANSSON_LIBS)
+
+check_PROGRAMS += tests/unit/test_authority
+TESTS += tests/unit/test_authority
+tests_unit_test_authority_SOURCES = tests/unit/test_authority.c tests/unit/pki.h
+tests_unit_test_authority_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_authority_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_replay
+TESTS += tests/unit/test_replay
+tests_unit_test_replay_SOURCES = tests/unit/test_replay.c tests/unit/pki.h
+tests_unit_test_replay_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_replay_LDADD = $(X509_TEST_LDADD)
