@@ -23,3 +23,7 @@ noinst_HEADERS += include/mica/jwt.h
 noinst_HEADERS += include/mica/authority.h
 noinst_HEADERS += include/mica/bundle.h
 noinst_HEADERS += include/mica/replay.h
+noinst_HEADERS += include/mica/spiffeid.h
+noinst_HEADERS += include/mica/template.h
+noinst_HEADERS += include/mica/jwks.h
+noinst_HEADERS += include/mica/token.h
