@@ -116,3 +116,17 @@ TESTS += tests/unit/test_replay
 tests_unit_test_replay_SOURCES = tests/unit/test_replay.c tests/unit/pki.h
 tests_unit_test_replay_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_replay_LDADD = $(X509_TEST_LDADD)
+TOKEN_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+TOKEN_TEST_LDADD = $(CA_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_spiffeid
+TESTS += tests/unit/test_spiffeid
+tests_unit_test_spiffeid_SOURCES = tests/unit/test_spiffeid.c
+tests_unit_test_spiffeid_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_spiffeid_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_template
+TESTS += tests/unit/test_template
+tests_unit_test_template_SOURCES = tests/unit/test_template.c
+tests_unit_test_template_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_template_LDADD = $(TOKEN_TEST_LDADD)
