@@ -84,11 +84,11 @@ struct mica_entry {
 
 	/* State and administration. */
 	struct mica_slice action; /* lower_snake_case */
-	struct mica_slice authority; /* id in hex (40 digits) */
+	struct mica_slice authority; /* id: 40 hex digits or 20 octets; decoded: 20 octets */
 	enum mica_actor_kind actor;
 	uint32_t uid, gid, pid; /* LOCAL */
 	struct mica_slice actor_id; /* SPIFFE */
-	struct mica_slice detail; /* a JSON object; never a secret */
+	struct mica_slice detail; /* a JSON object, at most 32 KiB; never a secret */
 };
 
 /* Copies pointers of *p and *v into *out: they must outlive it. */

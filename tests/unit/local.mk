@@ -130,3 +130,27 @@ TESTS += tests/unit/test_template
 tests_unit_test_template_SOURCES = tests/unit/test_template.c
 tests_unit_test_template_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
 tests_unit_test_template_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_merkle
+TESTS += tests/unit/test_merkle
+tests_unit_test_merkle_SOURCES = tests/unit/test_merkle.c tests/unit/pki.h
+tests_unit_test_merkle_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_merkle_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_note
+TESTS += tests/unit/test_note
+tests_unit_test_note_SOURCES = tests/unit/test_note.c tests/unit/pki.h
+tests_unit_test_note_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_note_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_entry
+TESTS += tests/unit/test_entry
+tests_unit_test_entry_SOURCES = tests/unit/test_entry.c tests/unit/pki.h
+tests_unit_test_entry_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_entry_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_store
+TESTS += tests/unit/test_store
+tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/pki.h
+tests_unit_test_store_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(LMDB_CFLAGS)
+tests_unit_test_store_LDADD = $(X509_TEST_LDADD)
