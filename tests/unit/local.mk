@@ -154,3 +154,9 @@ TESTS += tests/unit/test_store
 tests_unit_test_store_SOURCES = tests/unit/test_store.c tests/unit/pki.h
 tests_unit_test_store_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(LMDB_CFLAGS)
 tests_unit_test_store_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_ledger
+TESTS += tests/unit/test_ledger
+tests_unit_test_ledger_SOURCES = tests/unit/test_ledger.c tests/unit/fill.h tests/unit/pki.h
+tests_unit_test_ledger_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_ledger_LDADD = $(X509_TEST_LDADD)
