@@ -245,13 +245,11 @@ struct export
 	struct mica_err *e;
 };
 
-static mica_rc write_below(
-	struct export *x, const char *name, struct mica_slice data, const char *what)
+static mica_rc write_below(struct export *x, const char *name, struct mica_slice data)
 {
 	char path[4096], *slash;
 	mica_rc rc;
 
-	(void)what;
 	if (snprintf(path, sizeof(path), "%s/%s", x->dir, name) >= (int)sizeof(path))
 		return mica_fail_errno(x->e, ENAMETOOLONG, "%s", x->dir);
 	slash = strrchr(path, '/');
@@ -270,21 +268,21 @@ static mica_rc export_tile(struct export *x, const struct mica_tile_id *id)
 	mica_buf_init(&b, (size_t)MICA_TILE_WIDTH * (MICA_ENTRY_MAX + 2));
 	rc = mica_ledger_tile(x->l, id, &b, x->e);
 	mica_tile_path(id, name);
-	return rc == MICA_OK ? write_below(x, name, mica_buf_slice(&b), name) : rc;
+	return rc == MICA_OK ? write_below(x, name, mica_buf_slice(&b)) : rc;
 }
 
-/* The partial tile of the last export, once the full one is there. */
+/* Partial tiles of former exports, once the full one is there. */
 static void remove_partial(struct export *x, struct mica_tile_id id)
 {
-	char name[MICA_TILE_PATH_MAX], path[4096], *slash;
+	char name[MICA_TILE_PATH_MAX], path[4096];
 
-	mica_tile_path(&id, name);
-	if (snprintf(path, sizeof(path), "%s/%s", x->dir, name) >= (int)sizeof(path) ||
-		unlink(path) != 0)
-		return;
-	slash = strrchr(path, '/');
-	*slash = '\0';
-	rmdir(path); /* fails while other partial ones are in it */
+	for (id.width = 1; id.width < MICA_TILE_WIDTH; id.width++) {
+		mica_tile_path(&id, name);
+		if (snprintf(path, sizeof(path), "%s/%s", x->dir, name) < (int)sizeof(path))
+			unlink(path);
+	}
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
 }
 
 static mica_rc export_level(struct export *x, bool entries, unsigned level)
@@ -302,10 +300,8 @@ static mica_rc export_level(struct export *x, bool entries, unsigned level)
 		rc = export_tile(x, &id);
 		if (rc != MICA_OK)
 			return rc;
-		if (id.width == MICA_TILE_WIDTH && before > 0) {
-			id.width = before;
+		if (id.width == MICA_TILE_WIDTH && before > 0)
 			remove_partial(x, id);
-		}
 		if (level == 0)
 			tell(x->progress, n * MICA_TILE_WIDTH, x->size);
 	}
@@ -361,7 +357,7 @@ static mica_rc export_entries(struct export *x, struct mica_slice note)
 	if (rc == MICA_OK)
 		rc = export_level(x, true, 0);
 	if (rc == MICA_OK)
-		rc = write_below(x, FULL_MARK, note, "mark");
+		rc = write_below(x, FULL_MARK, note);
 	x->old_size = hashes_from;
 	return rc;
 }
@@ -385,7 +381,7 @@ mica_rc mica_ledger_export(struct mica_ledger *l, const char *dir, bool full,
 		rc = export_level(&x, false, level);
 	/* Last: what it promises is there. */
 	if (rc == MICA_OK)
-		rc = write_below(&x, GUARD_FILE, note, "checkpoint");
+		rc = write_below(&x, GUARD_FILE, note);
 	tell(p, x.size, x.size);
 	return rc;
 }

@@ -3,3 +3,8 @@ check_PROGRAMS += tests/bench/micro
 tests_bench_micro_SOURCES = tests/bench/micro.c
 tests_bench_micro_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS)
 tests_bench_micro_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/bench/fill
+tests_bench_fill_SOURCES = tests/bench/fill.c tests/unit/fill.h tests/unit/pki.h
+tests_bench_fill_CPPFLAGS = $(X509_TEST_CPPFLAGS) -I$(srcdir)/tests/unit
+tests_bench_fill_LDADD = $(X509_TEST_LDADD)
