@@ -90,7 +90,7 @@ static MDB_val db_key(
 	enum mica_table t, struct mica_slice key, uint8_t room[1 + MICA_STORE_KEY_MAX])
 {
 	if (!mica_table_is_record(t))
-		return (MDB_val){key.len, (void *)(uintptr_t)key.p};
+		return (MDB_val){key.len, key.p ? (void *)(uintptr_t)key.p : room};
 	room[0] = (uint8_t)t;
 	if (key.len > 0)
 		memcpy(room + 1, key.p, key.len);

@@ -167,3 +167,9 @@ tests_unit_test_backup_SOURCES = tests/unit/test_backup.c tests/unit/fill.h test
 tests_unit_test_backup_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_backup_LDADD = $(X509_TEST_LDADD)
 EXTRA_DIST += tests/e2e/ledger_check.py tests/e2e/test_ledger_export.py
+
+check_PROGRAMS += tests/unit/test_durable
+TESTS += tests/unit/test_durable
+tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h tests/unit/pki.h
+tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)

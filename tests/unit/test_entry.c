@@ -200,7 +200,7 @@ static void refused_to_encode(void **state)
 
 static mica_rc decode_with(const char *tail, size_t len, struct mica_entry *en, struct mica_err *e)
 {
-	uint8_t bytes[512] = {1, MICA_ENTRY_ADMIN};
+	static uint8_t bytes[512] = {1, MICA_ENTRY_ADMIN}; /* the entry points into it */
 
 	memcpy(bytes + 24, tail, len);
 	return mica_entry_decode(mica_slice(bytes, 24 + len), en, e);
