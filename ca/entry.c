@@ -118,6 +118,17 @@ static const struct text_field *text_field(unsigned tag)
 	return NULL;
 }
 
+/* Texts have no NUL: they become C strings and JSON. */
+static bool no_nul(struct mica_slice s)
+{
+	return s.len == 0 || memchr(s.p, 0, s.len) == NULL;
+}
+
+static bool text_ok(const struct text_field *f, struct mica_slice s)
+{
+	return s.len <= f->max && (f->tag == T_CERTIFICATE || no_nul(s));
+}
+
 static const uint8_t no_uid[16];
 
 static bool uid_set(const struct mica_uid *u)
@@ -258,18 +269,20 @@ static mica_rc check_fields(const struct mica_entry *en, struct mica_err *e)
 		struct mica_slice s;
 
 		memcpy(&s, (const char *)en + texts[i].offset, sizeof(s));
-		if (s.len > texts[i].max)
-			return refuse(e, "a field is too long");
+		if (!text_ok(&texts[i], s))
+			return refuse(e, "a field is too long, or holds a NUL");
 	}
 	if (en->time_ms < 0 || en->time_ms >> 48)
 		return refuse(e, "time out of range");
 	if (en->n_aud > MICA_ENTRY_AUD_MAX)
 		return refuse(e, "too many audiences");
 	for (size_t i = 0; i < en->n_aud; i++)
-		if (en->aud[i].len == 0 || en->aud[i].len > 1024)
-			return refuse(e, "an audience of 0 or more than 1024 octets");
-	if (en->ev_id.len > MICA_EVIDENCE_ID_MAX || en->actor_id.len > MICA_SPIFFE_ID_MAX)
-		return refuse(e, "a field is too long");
+		if (en->aud[i].len == 0 || en->aud[i].len > 1024 || !no_nul(en->aud[i]))
+			return refuse(
+				e, "an audience of 0 or more than 1024 octets, or with a NUL");
+	if (en->ev_id.len > MICA_EVIDENCE_ID_MAX || !no_nul(en->ev_id) ||
+		en->actor_id.len > MICA_SPIFFE_ID_MAX || !no_nul(en->actor_id))
+		return refuse(e, "a field is too long, or holds a NUL");
 	if (en->authority.len > 0 && !raw_id(en->authority, id))
 		return refuse(e, "the authority is not an id of 40 hex digits");
 	if (en->detail.len > 0 && !is_object(en->detail))
@@ -345,7 +358,7 @@ static bool read_evidence(struct mica_slice v, struct mica_entry *en)
 	en->ev_kind = v.p[0];
 	en->ev_front = v.p[1];
 	en->ev_id = mica_slice_sub(v, 2, v.len);
-	return en->ev_kind != 0;
+	return en->ev_kind != 0 && no_nul(en->ev_id);
 }
 
 static bool read_actor(struct mica_slice v, struct mica_entry *en)
@@ -355,7 +368,8 @@ static bool read_actor(struct mica_slice v, struct mica_entry *en)
 	en->actor = mica_cur_u8(&c);
 	if (en->actor != MICA_ACTOR_LOCAL) {
 		en->actor_id = c.s;
-		return !c.bad && en->actor != MICA_ACTOR_NONE && c.s.len <= MICA_SPIFFE_ID_MAX;
+		return !c.bad && en->actor != MICA_ACTOR_NONE && c.s.len <= MICA_SPIFFE_ID_MAX &&
+			no_nul(c.s);
 	}
 	en->uid = mica_cur_be32(&c);
 	en->gid = mica_cur_be32(&c);
@@ -385,7 +399,7 @@ static bool read_special(unsigned tag, struct mica_slice v, struct mica_entry *e
 		if (en->n_aud == MICA_ENTRY_AUD_MAX)
 			return false;
 		en->aud[en->n_aud++] = v;
-		return v.len <= 1024;
+		return v.len <= 1024 && no_nul(v);
 	case T_AUTHORITY: en->authority = v; return v.len == MICA_KEY_ID_LEN;
 	case T_ACTOR: return read_actor(v, en);
 	default: return true; /* of a later version */
@@ -401,7 +415,7 @@ static bool read_field(unsigned tag, struct mica_slice v, struct mica_entry *en)
 	if (!f)
 		return read_special(tag, v, en);
 	memcpy((char *)en + f->offset, &v, sizeof(v));
-	return v.len <= f->max;
+	return text_ok(f, v);
 }
 
 static mica_rc malformed(struct mica_err *e, const char *what)

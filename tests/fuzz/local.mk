@@ -49,3 +49,24 @@ tests_fuzz_fuzz_pem_SOURCES = tests/fuzz/fuzz_pem.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_pem_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS)
 tests_fuzz_fuzz_pem_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_pem_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_entry
+FUZZ_TARGETS += tests/fuzz/fuzz_entry
+tests_fuzz_fuzz_entry_SOURCES = tests/fuzz/fuzz_entry.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_entry_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_entry_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_entry_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_note
+FUZZ_TARGETS += tests/fuzz/fuzz_note
+tests_fuzz_fuzz_note_SOURCES = tests/fuzz/fuzz_note.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_note_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_note_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_note_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_store
+FUZZ_TARGETS += tests/fuzz/fuzz_store
+tests_fuzz_fuzz_store_SOURCES = tests/fuzz/fuzz_store.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_store_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_store_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_store_LDADD = $(CA_LIBS)

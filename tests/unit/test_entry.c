@@ -244,6 +244,8 @@ static void refused_to_decode(void **state)
 	bad_tail("\x31\x03"
 		 "abc"); /* authority */
 	bad_tail("\x32\x01\x02"); /* a local actor without ids */
+	bad_tail("\x30\x02"
+		 "a\0"); /* a NUL */
 	/* fields of later versions are passed over */
 	assert_ok(decode_with("\x1f\x03"
 			      "new"
