@@ -214,27 +214,26 @@ static void tree_copy(struct log_tree *dst, const struct log_tree *src)
 static mica_rc tree_load(struct mica_ledger *l, struct log_tree *t, const struct mica_frontier *f,
 	struct mica_err *e);
 
-/* Called by the store with the head that it has locked. */
-static mica_rc seal(void *ctx, struct mica_slice head, const struct mica_slice *bodies, size_t n,
-	struct mica_seal_out *out, struct mica_err *e)
+/* Another process that shares the store may have appended: then the tree is read again. */
+static mica_rc start_next(
+	struct mica_ledger *l, const struct log_head_value *old, struct mica_err *e)
 {
-	struct mica_ledger *l = ctx;
-	struct log_head_value old;
-	unsigned dirty = 0;
-	mica_rc rc = mica_log_head_read(head, &old, e);
-
-	if (rc != MICA_OK)
-		return rc;
 	drop_writes(l);
-	/* Another process that shares the store may have appended. */
-	if (old.size == l->tree->frontier.size)
-		tree_copy(l->next, l->tree);
-	else if ((rc = tree_load(l, l->next, &old.frontier, e)) != MICA_OK)
-		return rc;
+	if (old->size != l->tree->frontier.size)
+		return tree_load(l, l->next, &old->frontier, e);
+	tree_copy(l->next, l->tree);
+	return MICA_OK;
+}
+
+static void add_bodies(
+	struct mica_ledger *l, uint64_t first, const struct mica_slice *bodies, size_t n)
+{
+	unsigned dirty = 0;
+
 	for (size_t i = 0; i < n; i++) {
 		struct mica_hash leaf;
 
-		mica_log_be64(old.size + i, add_write(l, MICA_T_ENTRY, bodies[i])->key);
+		mica_log_be64(first + i, add_write(l, MICA_T_ENTRY, bodies[i])->key);
 		mica_merkle_leaf(bodies[i], &leaf);
 		tree_add(l, l->next, &leaf, &dirty);
 	}
@@ -247,18 +246,32 @@ static mica_rc seal(void *ctx, struct mica_slice head, const struct mica_slice *
 				(unsigned)(hashes % MICA_TILE_WIDTH));
 	}
 	finish_writes(l);
-	if (l->now_ms < old.now_ms)
-		l->now_ms = old.now_ms;
+}
+
+/* Called by the store with the head that it has locked. */
+static mica_rc seal(void *ctx, struct mica_slice head, const struct mica_slice *bodies, size_t n,
+	struct mica_seal_out *out, struct mica_err *e)
+{
+	struct mica_ledger *l = ctx;
+	struct log_head_value v;
+	mica_rc rc = mica_log_head_read(head, &v, e);
+
+	if (rc == MICA_OK)
+		rc = start_next(l, &v, e);
+	if (rc != MICA_OK)
+		return rc;
+	out->first = v.size;
+	add_bodies(l, v.size, bodies, n);
+	l->now_ms = l->now_ms < v.now_ms ? v.now_ms : l->now_ms;
 	rc = sign_head(&l->next->frontier, &l->key, l->signer, l->now_ms, &l->next_head, e);
 	if (rc != MICA_OK)
 		return rc;
-	old.frontier = l->next->frontier;
-	out->first = old.size;
-	old.size = l->next->frontier.size;
-	old.now_ms = l->now_ms;
-	old.note = mica_slice(l->next_head.note, l->next_head.note_len);
+	v.frontier = l->next->frontier;
+	v.size = v.frontier.size;
+	v.now_ms = l->now_ms;
+	v.note = mica_slice(l->next_head.note, l->next_head.note_len);
 	mica_buf_reset(&l->head_bytes);
-	mica_log_head_write(&old, &l->head_bytes);
+	mica_log_head_write(&v, &l->head_bytes);
 	out->head = mica_buf_slice(&l->head_bytes);
 	out->writes = l->writes;
 	out->n_writes = l->n_writes;

@@ -572,55 +572,74 @@ static mica_rc append_restored(struct mica_store *s, const struct mica_restore *
 	return rc == MICA_OK ? mica_ledger_maintain(l, NULL, e) : rc;
 }
 
+/* The head as it stands, which must be what this key signed; and under which name. */
+static mica_rc old_log(struct mica_store *s, const struct mica_restore *r, struct mica_buf *bytes,
+	struct log_head_value *v, struct mica_note_key *old, struct mica_checkpoint *c,
+	struct mica_restore_report *out, struct mica_err *e)
+{
+	mica_rc rc = mica_ledger_stored_origin(s, out->old_origin, e);
+
+	if (rc == MICA_OK)
+		rc = mica_store_head(s, bytes, e);
+	if (rc == MICA_OK)
+		rc = mica_log_head_read(mica_buf_slice(bytes), v, e);
+	if (rc == MICA_OK)
+		rc = mica_note_key_init(
+			old, mica_slice_str(out->old_origin), mica_signer_public(r->signer), e);
+	if (rc == MICA_OK)
+		rc = mica_checkpoint_open(v->note, old, c, e);
+	if (rc != MICA_OK)
+		return rc;
+	out->lost_from = v->size;
+	out->backup_now_ms = v->now_ms;
+	out->now_ms = r->now_ms;
+	return known_size(r, old, out, e);
+}
+
+/* The same tree, signed under the new name; inside the database, then outside. */
+static mica_rc rename_log(struct mica_store *s, const struct mica_restore *r,
+	struct log_head_value *v, struct mica_checkpoint *c, struct mica_err *e)
+{
+	MICA_AUTO_FREE char *guard = mica_log_guard_path(s);
+	struct mica_note_key key;
+	MICA_AUTO_BUF note, head;
+	mica_rc rc;
+
+	mica_buf_init(&note, MICA_CHECKPOINT_MAX);
+	mica_buf_init(&head, (size_t)1 << 20);
+	rc = mica_note_key_init(
+		&key, mica_slice_str(r->new_origin), mica_signer_public(r->signer), e);
+	if (rc != MICA_OK)
+		return rc;
+	memcpy(c->origin, key.name, sizeof(c->origin));
+	rc = mica_checkpoint_sign(c, &key, r->signer, &note, e);
+	if (rc != MICA_OK)
+		return rc;
+	v->note = mica_buf_slice(&note);
+	mica_log_head_write(v, &head);
+	rc = mica_store_set_head(s, mica_buf_slice(&head), e);
+	return rc == MICA_OK ? mica_log_write_guard(guard, mica_buf_slice(&note), e) : rc;
+}
+
 mica_rc mica_ledger_restart(struct mica_store *s, const struct mica_restore *r,
 	struct mica_restore_report *out, struct mica_err *e)
 {
-	MICA_AUTO_FREE char *guard = mica_log_guard_path(s);
-	struct mica_note_key old, key;
+	struct mica_note_key old;
 	struct log_head_value v;
 	struct mica_checkpoint c = {0};
-	MICA_AUTO_BUF bytes, note, head, entry;
+	MICA_AUTO_BUF bytes, entry;
 	mica_rc rc;
 
 	memset(out, 0, sizeof(*out));
 	mica_buf_init(&bytes, (size_t)1 << 20);
-	mica_buf_init(&note, MICA_CHECKPOINT_MAX);
-	mica_buf_init(&head, (size_t)1 << 20);
 	mica_buf_init(&entry, MICA_ENTRY_MAX);
-	rc = mica_ledger_stored_origin(s, out->old_origin, e);
-	if (rc == MICA_OK)
-		rc = mica_store_head(s, &bytes, e);
-	if (rc == MICA_OK)
-		rc = mica_log_head_read(mica_buf_slice(&bytes), &v, e);
-	if (rc == MICA_OK)
-		rc = mica_note_key_init(
-			&old, mica_slice_str(out->old_origin), mica_signer_public(r->signer), e);
-	if (rc == MICA_OK) /* the old head is what this key signed */
-		rc = mica_checkpoint_open(v.note, &old, &c, e);
+	rc = old_log(s, r, &bytes, &v, &old, &c, out, e);
 	if (rc == MICA_OK && strcmp(r->new_origin, out->old_origin) == 0)
 		return mica_fail(e, MICA_INVALID, "origin_reused",
 			"restore: a restored log needs an origin of its own");
 	if (rc == MICA_OK)
-		rc = mica_note_key_init(
-			&key, mica_slice_str(r->new_origin), mica_signer_public(r->signer), e);
-	if (rc != MICA_OK)
-		return rc;
-	out->lost_from = v.size;
-	out->backup_now_ms = v.now_ms;
-	out->now_ms = r->now_ms;
-	rc = known_size(r, &old, out, e);
-	if (rc == MICA_OK)
 		rc = restored_entry(r, out, v.note, &entry, e);
-	if (rc != MICA_OK)
-		return rc;
-	memcpy(c.origin, key.name, sizeof(c.origin));
-	rc = mica_checkpoint_sign(&c, &key, r->signer, &note, e);
-	if (rc != MICA_OK)
-		return rc;
-	v.note = mica_buf_slice(&note);
-	mica_log_head_write(&v, &head);
-	rc = mica_store_set_head(s, mica_buf_slice(&head), e);
 	if (rc == MICA_OK)
-		rc = mica_log_write_guard(guard, mica_buf_slice(&note), e);
+		rc = rename_log(s, r, &v, &c, e);
 	return rc == MICA_OK ? append_restored(s, r, mica_buf_slice(&entry), e) : rc;
 }

@@ -414,13 +414,18 @@ static int allocate(struct lmdb *l, uint64_t want)
 	}
 }
 
-/* Before a commit: room for all that it can write. Pages are copied on write, so that each put may
- * cost a path of pages and its own value. */
+/* Before a commit: room for what it will write. Pages are copied on write, so that a put may cost a
+ * path of pages besides its value; where the disk has no room for that bound, what it will
+ * write at least must do: should it turn out to be more, the commit fails and nothing happened. */
 static int allocate_for(struct lmdb_tx *tx)
 {
-	uint64_t pages = pages_used(tx->l) + 64 + 4 * tx->writes + 2 * (tx->octets / tx->l->page);
+	uint64_t used = pages_used(tx->l), data = tx->octets / tx->l->page;
+	uint64_t paths = tx->writes < 256 ? 4 * tx->writes : 1024 + tx->writes;
+	int code = allocate(tx->l, (used + 64 + paths + 2 * data) * tx->l->page);
 
-	return allocate(tx->l, pages * tx->l->page);
+	if (code == ENOSPC || code == EDQUOT || code == EFBIG)
+		code = allocate(tx->l, (used + 16 + tx->writes / 4 + data) * tx->l->page);
+	return code;
 }
 
 /* The bound above is generous; were it ever wrong, the file is made as long as its meta page says.

@@ -127,9 +127,9 @@ void mica_ledger_stats(struct mica_ledger *l, struct mica_ledger_stats *out);
 struct mica_check_report {
 	uint64_t entries, tiles, records;
 };
-/* Reads everything: each entry decodes and hashes into its tile, tiles into the signed root,
- * indexes lead to the entries that they name. CORRUPT "log_damaged" with the first place that is
- * wrong. */
+/* For a log at rest (nobody commits or maintains). Reads everything: each entry decodes and hashes
+ * into its tile, tiles into the signed root, indexes lead to the entries that they name. CORRUPT
+ * "log_damaged" with the first place that is wrong. */
 mica_rc mica_ledger_check(struct mica_ledger *l, const struct mica_progress *p,
 	struct mica_check_report *out, struct mica_err *e) MICA_MUST_CHECK;
 

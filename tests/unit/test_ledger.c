@@ -5,6 +5,9 @@
 
 #include "mica/file.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define ORIGIN "example.org/log/00112233445566ff"
 
 static struct fill fill;
@@ -443,6 +446,125 @@ static void commits(void **state)
 	mica_ledger_close(l);
 }
 
+/* ---- many threads -------------------------------------------------------------------------- */
+
+struct crowd {
+	struct mica_ledger *l;
+	atomic_bool stop;
+	atomic_uint bad, done;
+};
+
+static bool ignore(
+	void *ctx, uint64_t index, const struct mica_entry *entry, struct mica_slice bytes)
+{
+	uint64_t *last = ctx;
+
+	(void)entry;
+	(void)bytes;
+	if (*last && index >= *last)
+		return false;
+	*last = index;
+	return true;
+}
+
+/* What a front thread does: receipts that hold, look-ups, entries. */
+static bool read_once(struct mica_ledger *l, unsigned turn)
+{
+	struct mica_ledger_query q = {.limit = 20, .type = turn % 2 ? MICA_ENTRY_JWT_ISSUED : 0};
+	uint64_t size = mica_ledger_size(l), index = size ? turn * 7919U % size : 0, last = 0,
+		 at = 0;
+	char next[MICA_CURSOR_SIZE];
+	uint8_t serial[16];
+	MICA_AUTO_BUF entry, receipt;
+	bool ok;
+
+	mica_buf_init(&entry, MICA_ENTRY_MAX);
+	mica_buf_init(&receipt, 16384);
+	if (size == 0)
+		return true;
+	fill_serial(index, serial);
+	ok = mica_ledger_entry(l, index, &entry, NULL) == MICA_OK &&
+		mica_ledger_receipt(l, index, &receipt, NULL) == MICA_OK &&
+		mica_receipt_check(mica_buf_slice(&receipt), mica_buf_slice(&entry),
+			mica_ledger_key(l), NULL, NULL) == MICA_OK &&
+		mica_ledger_query(l, &q, ignore, &last, next, NULL) == MICA_OK;
+	if (ok && type_of(index) == MICA_ENTRY_X509_ISSUED)
+		ok = mica_ledger_by_serial(l, serial, &at, NULL) == MICA_OK && at == index;
+	return ok;
+}
+
+static void *reader(void *arg)
+{
+	struct crowd *c = arg;
+
+	for (unsigned i = 0; !atomic_load(&c->stop); i++) {
+		if (!read_once(c->l, i))
+			atomic_fetch_add(&c->bad, 1);
+		atomic_fetch_add(&c->done, 1);
+	}
+	return NULL;
+}
+
+static void *maintainer(void *arg)
+{
+	struct crowd *c = arg;
+
+	while (!atomic_load(&c->stop)) {
+		if (mica_ledger_maintain(c->l, NULL, NULL) != MICA_OK)
+			atomic_fetch_add(&c->bad, 1);
+		usleep(500);
+	}
+	return NULL;
+}
+
+static void crowd_on(struct mica_store *s)
+{
+	struct crowd c = {.l = fresh(s)};
+	pthread_t t[3];
+
+	assert_int_equal(pthread_create(&t[0], NULL, reader, &c), 0);
+	assert_int_equal(pthread_create(&t[1], NULL, reader, &c), 0);
+	assert_int_equal(pthread_create(&t[2], NULL, maintainer, &c), 0);
+	for (uint64_t to = 500; to <= 9500; to += 500)
+		fill_ledger(&fill, c.l, to, 20);
+	atomic_store(&c.stop, true);
+	for (size_t i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	assert_int_equal(atomic_load(&c.bad), 0);
+	assert_true(atomic_load(&c.done) > 20);
+	assert_ok(mica_ledger_maintain(c.l, NULL, e));
+	mica_ledger_close(c.l);
+}
+
+static void remove_store(const char *dir)
+{
+	static const char *const names[] = {"store.lmdb", "store.lmdb-lock", "checkpoint"};
+	char path[128];
+
+	for (size_t i = 0; i < MICA_ARRAY_LEN(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		unlink(path);
+	}
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void crowd(void **state)
+{
+	char dir[] = "/tmp/mica-crowd-XXXXXX";
+	/* The map has to grow under the readers. */
+	const struct mica_store_options o = {.map_size = 1 << 21};
+	struct mica_store *s = mica_store_mem();
+
+	(void)state;
+	crowd_on(s);
+	mica_store_close(s);
+	assert_non_null(mkdtemp(dir));
+	assert_ok(mica_store_create(dir, &o, &s, e));
+	crowd_on(s);
+	mica_store_close(s);
+	remove_store(dir);
+}
+
 /* ---- opening ------------------------------------------------------------------------------- */
 
 static void put(struct mica_store *s, enum mica_table t, struct mica_slice key, struct mica_slice v)
@@ -612,10 +734,7 @@ static void guard(void **state)
 	assert_refused(
 		MICA_CORRUPT, "checkpoint_missing", mica_ledger_open(s, signer, NULL, &l, e));
 	mica_store_close(s);
-	unlink(db);
-	snprintf(db, sizeof(db), "%s/store.lmdb-lock", dir);
-	unlink(db);
-	assert_int_equal(rmdir(dir), 0);
+	remove_store(dir);
 }
 
 static void origins(void **state)
@@ -638,6 +757,7 @@ int main(void)
 		cmocka_unit_test(lookups),
 		cmocka_unit_test(cursors),
 		cmocka_unit_test(commits),
+		cmocka_unit_test(crowd),
 		cmocka_unit_test(check_finds),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(guard),
