@@ -179,3 +179,9 @@ TESTS += tests/unit/test_committer
 tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
 tests_unit_test_committer_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_committer_LDADD = libmica-server.a $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_config
+TESTS += tests/unit/test_config
+tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_config_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) $(CYAML_CFLAGS)
+tests_unit_test_config_LDADD = $(TOKEN_TEST_LDADD)
