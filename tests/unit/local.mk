@@ -173,3 +173,12 @@ TESTS += tests/unit/test_durable
 tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)
+
+CORE_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+CORE_TEST_LDADD = $(CA_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_core
+TESTS += tests/unit/test_core
+tests_unit_test_core_SOURCES = tests/unit/test_core.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_LDADD = $(CORE_TEST_LDADD)
