@@ -124,7 +124,6 @@ static mica_rc read_entry(struct mica_core *c, uint64_t index, struct mica_slice
 		return rc;
 	out->evidence.origin_index = before.origin_index;
 	out->evidence.origin_time = before.origin_time;
-	out->evidence.front = before.front;
 	return MICA_OK;
 }
 

@@ -180,7 +180,7 @@ static mica_rc commit_batch(struct mica_core *c, struct mica_candidate **k, size
 	return rc;
 }
 
-static void see_now(struct mica_core *c, int64_t now_ms)
+void mica_core_see_now(struct mica_core *c, int64_t now_ms)
 {
 	int64_t seen = atomic_load(&c->now_ms);
 
@@ -195,7 +195,7 @@ mica_rc mica_core_commit(struct mica_core *c, struct mica_candidate **k, size_t 
 
 	if (n == 0)
 		return MICA_OK;
-	see_now(c, now_ms);
+	mica_core_see_now(c, now_ms);
 	for (size_t i = 0; i < n; i++)
 		k[i]->rc = MICA_INTERNAL;
 	rc = commit_batch(c, k, n, now_ms, e);

@@ -249,10 +249,11 @@ struct mica_core {
 	unsigned n_names;
 
 	atomic_bool space_low, failed;
+	bool stale; /* under admin: the store has changed and the view could not follow yet */
 	_Atomic int64_t now_ms; /* greatest seen by maintain and commit */
 	atomic_uint_fast64_t generation, x509_issued, jwt_issued, conflicts, commits;
 	atomic_uint_fast64_t store_bytes, disk_free;
-	int64_t space_looked; /* maintain's */
+	int64_t space_looked; /* maintain's, and open's */
 };
 
 /* A name that lives as long as the core; under admin or before others know of the core. */
@@ -304,6 +305,9 @@ mica_rc mica_core_change_commit(struct mica_core *c, struct core_change *ch, int
 mica_rc mica_core_ledger_commit(struct mica_core *c, struct mica_change *changes, size_t n,
 	int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+void mica_core_look_at_space(struct mica_core *c, int64_t now_ms);
+/* The greatest `now` that was ever given. */
+void mica_core_see_now(struct mica_core *c, int64_t now_ms);
 /* Revision of a record, 0 = there is none. */
 mica_rc mica_core_rev(struct mica_core *c, enum mica_table t, struct mica_slice key, uint64_t *rev,
 	struct mica_err *e) MICA_MUST_CHECK;

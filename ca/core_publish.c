@@ -379,7 +379,7 @@ mica_rc mica_core_publish(struct mica_core *c, int64_t now_ms, bool *changed, st
 		return rc;
 	/* What has its number is published in any case; the certificate is tried again later. */
 	late = ensure_publisher(c, v, p, now_ms, e);
-	sign = p->publisher.len > 0 &&
+	sign = now < p->publisher_end &&
 		(numbered || p->signed_at == 0 || now >= p->signed_at + MICA_JWS_RESIGN);
 	if (v->pub && !numbered && !sign)
 		return late;

@@ -57,3 +57,6 @@ libmica_ca_a_SOURCES += ca/config.c
 libmica_ca_a_SOURCES += ca/config_settings.c
 libmica_ca_a_SOURCES += ca/config_schema.c
 libmica_ca_a_SOURCES += ca/config_check.c
+libmica_ca_a_SOURCES += ca/core_read.c
+libmica_ca_a_SOURCES += ca/core_status.c
+libmica_ca_a_SOURCES += ca/core_admin.c
