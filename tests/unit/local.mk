@@ -174,6 +174,14 @@ tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h te
 tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)
 
+CORE_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(LMDB_CFLAGS)
+CORE_TEST_LDADD = $(CA_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_core
+TESTS += tests/unit/test_core
+tests_unit_test_core_SOURCES = tests/unit/test_core.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_LDADD = $(CORE_TEST_LDADD)
 check_PROGRAMS += tests/unit/test_committer
 TESTS += tests/unit/test_committer
 tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
