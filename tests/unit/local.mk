@@ -173,3 +173,11 @@ TESTS += tests/unit/test_durable
 tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)
+SERVER_TEST_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) -I$(srcdir)
+SERVER_TEST_LDADD = $(SERVER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_http
+TESTS += tests/unit/test_http
+tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/http_peer.h tests/unit/pki.h
+tests_unit_test_http_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_http_LDADD = $(SERVER_TEST_LDADD) -lssl
