@@ -163,11 +163,11 @@ static bool use(struct shard *sh, struct slot *s, unsigned kind, int64_t now, en
 	int64_t full_at = s->full_at[kind], over;
 	if (r.step == 0)
 		return true;
-	/* lies in the past; or further ahead than it can (other rates, another clock) */
 	if (full_at < now)
 		full_at = now;
+	/* further ahead than it can be: there were other rates */
 	if (full_at > now + r.depth)
-		full_at = now + r.depth;
+		s->full_at[kind] = full_at = now + r.depth;
 	over = full_at + r.step - now - r.depth;
 	if (over > 0 && how != FORCE) {
 		sh->refused[kind]++;
