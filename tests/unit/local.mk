@@ -193,3 +193,23 @@ TESTS += tests/unit/test_config
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) $(CYAML_CFLAGS)
 tests_unit_test_config_LDADD = $(TOKEN_TEST_LDADD)
+SERVER_TEST_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) -I$(srcdir)
+SERVER_TEST_LDADD = $(SERVER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_http
+TESTS += tests/unit/test_http
+tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/http_peer.h tests/unit/pki.h
+tests_unit_test_http_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_http_LDADD = $(SERVER_TEST_LDADD) -lssl
+
+check_PROGRAMS += tests/unit/test_guard
+TESTS += tests/unit/test_guard
+tests_unit_test_guard_SOURCES = tests/unit/test_guard.c tests/unit/lenient.h tests/unit/pki.h
+tests_unit_test_guard_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_guard_LDADD = $(SERVER_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_limits
+TESTS += tests/unit/test_limits
+tests_unit_test_limits_SOURCES = tests/unit/test_limits.c tests/unit/pki.h
+tests_unit_test_limits_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_limits_LDADD = $(SERVER_TEST_LDADD)
