@@ -173,3 +173,10 @@ TESTS += tests/unit/test_durable
 tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)
+PEER_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) -D_GNU_SOURCE
+
+check_PROGRAMS += tests/unit/test_http_client
+TESTS += tests/unit/test_http_client
+tests_unit_test_http_client_SOURCES = tests/unit/test_http_client.c tests/unit/peer.h
+tests_unit_test_http_client_CPPFLAGS = $(PEER_TEST_CPPFLAGS)
+tests_unit_test_http_client_LDADD = $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
