@@ -180,3 +180,9 @@ TESTS += tests/unit/test_http_client
 tests_unit_test_http_client_SOURCES = tests/unit/test_http_client.c tests/unit/peer.h
 tests_unit_test_http_client_CPPFLAGS = $(PEER_TEST_CPPFLAGS)
 tests_unit_test_http_client_LDADD = $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
+
+check_PROGRAMS += tests/unit/test_committer
+TESTS += tests/unit/test_committer
+tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
+tests_unit_test_committer_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_committer_LDADD = libmica-server.a $(X509_TEST_LDADD)
