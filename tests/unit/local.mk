@@ -173,3 +173,12 @@ TESTS += tests/unit/test_durable
 tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_kube_fixtures
+TESTS += tests/unit/test_kube_fixtures
+tests_unit_test_kube_fixtures_SOURCES = tests/unit/test_kube_fixtures.c tests/unit/tokens.h
+tests_unit_test_kube_fixtures_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_kube_fixtures_LDADD = $(TOKEN_TEST_LDADD)
+EXTRA_DIST += tests/data/kube/discovery.json tests/data/kube/jwks.json
+EXTRA_DIST += tests/data/kube/jwks-rotated.json tests/data/kube/reviews.json
+EXTRA_DIST += tests/data/kube/tokens.json
