@@ -166,7 +166,7 @@ TESTS += tests/unit/test_backup
 tests_unit_test_backup_SOURCES = tests/unit/test_backup.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_backup_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_backup_LDADD = $(X509_TEST_LDADD)
-EXTRA_DIST += tests/e2e/ledger_check.py tests/e2e/test_ledger_export.py
+
 
 check_PROGRAMS += tests/unit/test_durable
 TESTS += tests/unit/test_durable
