@@ -166,7 +166,7 @@ TESTS += tests/unit/test_backup
 tests_unit_test_backup_SOURCES = tests/unit/test_backup.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_backup_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_backup_LDADD = $(X509_TEST_LDADD)
-EXTRA_DIST += tests/e2e/ledger_check.py tests/e2e/test_ledger_export.py
+
 
 check_PROGRAMS += tests/unit/test_durable
 TESTS += tests/unit/test_durable
@@ -189,6 +189,14 @@ TESTS += tests/unit/test_core
 tests_unit_test_core_SOURCES = tests/unit/test_core.c tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_core_LDADD = $(CORE_TEST_LDADD)
+check_PROGRAMS += tests/unit/test_kube_fixtures
+TESTS += tests/unit/test_kube_fixtures
+tests_unit_test_kube_fixtures_SOURCES = tests/unit/test_kube_fixtures.c tests/unit/tokens.h
+tests_unit_test_kube_fixtures_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_kube_fixtures_LDADD = $(TOKEN_TEST_LDADD)
+EXTRA_DIST += tests/data/kube/discovery.json tests/data/kube/jwks.json
+EXTRA_DIST += tests/data/kube/jwks-rotated.json tests/data/kube/reviews.json
+EXTRA_DIST += tests/data/kube/tokens.json
 check_PROGRAMS += tests/unit/test_committer
 TESTS += tests/unit/test_committer
 tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
