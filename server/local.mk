@@ -5,3 +5,7 @@ SERVER_LIBS = libmica-server.a $(CA_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS)
 libmica_server_a_SOURCES += server/http.h
 libmica_server_a_SOURCES += server/committer.h
 libmica_server_a_SOURCES += server/committer.c
+libmica_server_a_SOURCES += server/keys.h
+libmica_server_a_SOURCES += server/keys.c
+libmica_server_a_SOURCES += server/keys_fetch.h
+libmica_server_a_SOURCES += server/keys_fetch.c
