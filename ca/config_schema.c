@@ -538,8 +538,8 @@ static void differ(const struct setting_table *t, const void *a, const void *b, 
 	}
 }
 
-void config_differences(
-	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out)
+void config_differences(const struct setting_table *t, const void *a, const void *b, bool all,
+	struct mica_string_list *out)
 {
-	differ(&config_settings, a, b, false, "", out);
+	differ(t, a, b, all, "", out);
 }

@@ -10,3 +10,4 @@ EXTRA_DIST += deploy/systemd/micad.service.in deploy/demo/issuer.py quickstart.s
 deploy/systemd/micad.service: $(srcdir)/deploy/systemd/micad.service.in Makefile
 	@$(MKDIR_P) deploy/systemd
 	$(AM_V_GEN)$(edit_paths) $(srcdir)/deploy/systemd/micad.service.in >$@
+EXTRA_DIST += deploy/examples/micad.yaml

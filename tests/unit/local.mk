@@ -194,3 +194,9 @@ TESTS += tests/unit/test_keys
 tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_config
+TESTS += tests/unit/test_config
+tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_config_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) $(CYAML_CFLAGS)
+tests_unit_test_config_LDADD = $(TOKEN_TEST_LDADD)
