@@ -181,6 +181,14 @@ tests_unit_test_http_client_SOURCES = tests/unit/test_http_client.c tests/unit/p
 tests_unit_test_http_client_CPPFLAGS = $(PEER_TEST_CPPFLAGS)
 tests_unit_test_http_client_LDADD = $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
 
+CORE_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+CORE_TEST_LDADD = $(CA_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_core
+TESTS += tests/unit/test_core
+tests_unit_test_core_SOURCES = tests/unit/test_core.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_LDADD = $(CORE_TEST_LDADD)
 check_PROGRAMS += tests/unit/test_committer
 TESTS += tests/unit/test_committer
 tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
