@@ -5,3 +5,4 @@ SERVER_LIBS = libmica-server.a $(CA_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS)
 libmica_server_a_SOURCES += server/http.h
 libmica_server_a_SOURCES += server/committer.h
 libmica_server_a_SOURCES += server/api.h
+libmica_server_a_SOURCES += server/committer.c

@@ -67,14 +67,22 @@ struct mica_issuer_config {
 
 /* Bit i of a mask stands for value i. Order is the wire order of names: p256 p384 rsa2048
  * rsa3072 rsa4096 ed25519 (an RSA key of another size counts as the next smaller name). */
-enum mica_key_name { MICA_KN_P256, MICA_KN_P384, MICA_KN_RSA2048, MICA_KN_RSA3072, MICA_KN_RSA4096, MICA_KN_ED25519, MICA_KN_COUNT };
+enum mica_key_name {
+	MICA_KN_P256,
+	MICA_KN_P384,
+	MICA_KN_RSA2048,
+	MICA_KN_RSA3072,
+	MICA_KN_RSA4096,
+	MICA_KN_ED25519,
+	MICA_KN_COUNT
+};
 const char *mica_key_name(enum mica_key_name n);
 
 struct mica_rule {
 	char *issuer, *ns, *sa; /* "" = all; a trailing '*' matches any rest */
 	struct mica_string_list dns; /* templates */
-	int64_t ttl, max_ttl;	     /* 0 = as in x509 */
-	uint32_t key_types;	     /* 0 = as in x509 */
+	int64_t ttl, max_ttl; /* 0 = as in x509 */
+	uint32_t key_types; /* 0 = as in x509 */
 };
 
 struct mica_config {
@@ -139,11 +147,12 @@ struct mica_config {
 mica_rc mica_config_parse(struct mica_slice yaml, const char *name, struct mica_config **out,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Reads the file first (at most 256 KiB). */
-mica_rc mica_config_load(const char *path, struct mica_config **out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_config_load(
+	const char *path, struct mica_config **out, struct mica_err *e) MICA_MUST_CHECK;
 void mica_config_free(struct mica_config *c);
 /* Names ("https.listen") of what differs between a and b but cannot change without a restart. */
-void mica_config_needs_restart(const struct mica_config *a, const struct mica_config *b,
-	struct mica_string_list *out);
+void mica_config_needs_restart(
+	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);
 void mica_string_list_clear(struct mica_string_list *l);
 
 #endif

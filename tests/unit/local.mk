@@ -173,3 +173,9 @@ TESTS += tests/unit/test_durable
 tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_committer
+TESTS += tests/unit/test_committer
+tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
+tests_unit_test_committer_CPPFLAGS = $(X509_TEST_CPPFLAGS)
+tests_unit_test_committer_LDADD = libmica-server.a $(X509_TEST_LDADD)
