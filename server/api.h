@@ -34,21 +34,10 @@
 
 struct api; /* opaque */
 struct limits; /* limits.h */
+struct mica_keys; /* keys.h */
 
 /* Which listener a request came in by. */
 enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_COUNT };
-
-/* The fetcher of issuers' keys. Any thread, never blocks. */
-struct api_keys {
-	void *ctx;
-	/* Asks for one fetch of `issuer` now. True: done(job) is called once, from any thread but
-	 * not within this call, when it is over, well or not, and at the latest when the fetcher
-	 * stops. False (too soon after the last one, too many wait, no such issuer): `done` is not
-	 * called. `issuer` is copied. */
-	bool (*refresh)(void *ctx, const char *issuer, void (*done)(void *job), void *job);
-	/* Fetches of this issuer that failed since the start. May be NULL. */
-	uint64_t (*failures)(void *ctx, const char *issuer);
-};
 
 /* The asker of TokenReviews. Any thread, never blocks. */
 struct api_kube {
@@ -68,7 +57,7 @@ struct api_options {
 	struct committer *committer;
 	struct mica_replay *replay;
 	struct limits *limits; /* NULL = none */
-	struct api_keys keys; /* .refresh NULL = none */
+	struct mica_keys *keys; /* NULL = none */
 	struct api_kube kube; /* .review NULL = none */
 	const struct mica_config *config; /* what counts is copied */
 	/* Groups of the admin socket (-1 = none): peers of them are admins or auditors; root and
