@@ -36,16 +36,18 @@ static void reopen(struct mica_buf *b)
 
 /* ---- what callers may know ------------------------------------------------------------------ */
 
-/* "https://" and the host that callers know us by, with this listener's port; "" when it is off. */
-static void url_of(struct api *a, enum api_listener l, char *out, size_t size)
+/* How callers elsewhere reach the listener for long polls: the public host with its port; "" when
+ * there is none. A public host is HOST or HOST:PORT, HOST may be an IPv6 address in brackets. */
+static void watch_url(struct api *a, char *out, size_t size)
 {
-	struct http_server *s = atomic_load(&a->door[l].server);
+	struct http_server *s = atomic_load(&a->door[API_WATCH].server);
 	const char *address = s ? http_server_address(s) : "", *port = strrchr(address, ':');
+	const char *host = a->public_host, *colon = strrchr(host, ':');
+	size_t len = colon && !strchr(colon, ']') ? (size_t)(colon - host) : strlen(host);
 
 	out[0] = '\0';
-	if (port && a->public_host[0])
-		snprintf(out, size, "https://%s%s", a->public_host,
-			strcmp(port, ":443") == 0 ? "" : port);
+	if (port && len)
+		snprintf(out, size, "https://%.*s%s", (int)len, host, port);
 	else if (port)
 		snprintf(out, size, "https://%s", address);
 }
@@ -59,7 +61,7 @@ void api_configuration(struct api_call *c)
 	rc = mica_core_configuration(c->a->o.core, &c->out, &c->err);
 	if (rc == MICA_OK) {
 		reopen(&c->out);
-		url_of(c->a, API_WATCH, url, sizeof(url));
+		watch_url(c->a, url, sizeof(url));
 		if (url[0])
 			api_put_string(&c->out, "watch_url", mica_slice_str(url));
 		else
@@ -81,27 +83,26 @@ void api_openapi_doc(struct api_call *c)
 			.cache = "no-cache"});
 }
 
-/* OpenID Connect Discovery 1.0, 3: as much as a relying party of JWT-SVIDs needs. */
+/* OpenID Connect Discovery 1.0, 3: as much as a relying party of JWT-SVIDs needs. The issuer is
+ * what the core writes into tokens as `iss`. */
 void api_oidc(struct api_call *c)
 {
-	char url[512];
+	const char *host = c->a->public_host;
+	struct mica_buf *b = &c->out;
 
-	url_of(c->a, API_PUBLIC, url, sizeof(url));
-	if (!atomic_load(&c->a->oidc_discovery) || url[0] == '\0') {
+	if (!atomic_load(&c->a->oidc_discovery) || host[0] == '\0') {
 		mica_fail(&c->err, MICA_NOT_FOUND, "no_such_path",
 			"OIDC discovery is off (jwt.oidc_discovery)");
 		api_fail(c);
 		return;
 	}
-	mica_buf_init(&c->out, DOC_MAX);
-	mica_buf_put_u8(&c->out, '{');
-	api_put_string(&c->out, "issuer", mica_slice_str(url));
-	mica_buf_put_str(&c->out, ",\"jwks_uri\":");
-	strncat(url, "/v1/jwks", sizeof(url) - strlen(url) - 1);
-	mica_buf_put_json_string(&c->out, mica_slice_str(url));
-	mica_buf_put_str(&c->out,
-		",\"response_types_supported\":[\"id_token\"],\"subject_types_supported\":[\"public\"],"
-		"\"id_token_signing_alg_values_supported\":[\"ES256\"]}");
+	mica_buf_init(b, DOC_MAX);
+	mica_buf_printf(
+		b, "{\"issuer\":\"https://%s\",\"jwks_uri\":\"https://%s/v1/jwks\"", host, host);
+	mica_buf_put_str(b,
+		",\"response_types_supported\":[\"id_token\"]"
+		",\"subject_types_supported\":[\"public\"]"
+		",\"id_token_signing_alg_values_supported\":[\"ES256\"]}");
 	api_send(c, 200, JSON_TYPE, "no-cache");
 }
 
@@ -192,7 +193,6 @@ static void put_server(struct api *a, struct mica_buf *b)
 	api_put_u64(b, "commits", cs.commits);
 	api_put_u64(b, "log_lines_dropped", mica_log_dropped());
 	put_keys(a, b);
-	put_backup(a, b);
 	mica_buf_put_u8(b, '}');
 }
 
@@ -205,6 +205,7 @@ void api_status_doc(struct api_call *c)
 	if (rc == MICA_OK) {
 		reopen(&c->out);
 		put_server(c->a, &c->out);
+		put_backup(c->a, &c->out);
 		mica_buf_put_u8(&c->out, '}');
 	}
 	send_or_fail(c, rc, JSON_TYPE);

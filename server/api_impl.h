@@ -131,7 +131,6 @@ struct api_issue {
 	bool replayed;
 	unsigned tries;
 	struct mica_candidate *candidate;
-	struct mica_buf body; /* of the answer, but for the index */
 	struct mica_issued issued;
 };
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * POST /v1/x509-svids and /v1/jwt-svids. The decision and the signature are made on the thread that
- * has the request, the body of the answer is built there, too; what is left for the committer's
- * thread is to put the index behind it.
+ * has the request; the committer's thread only writes down the answer and sends it on its way.
  *
- *	worker: decode, replay?, prepare, encode -> committer: index, send -> worker: log, free
- *			  ^------------- pool: prepare again <---- CONFLICT
+ *	worker: decode, replay?, prepare -> committer: encode, send -> worker: log, count, free
+ *			  ^------- pool: prepare again <- CONFLICT
  */
 #include "api_impl.h"
 
@@ -21,7 +20,6 @@ void api_issue_free(struct api_issue *i)
 		return;
 	mica_candidate_free(i->candidate);
 	mica_json_clear(&i->doc);
-	mica_buf_clear(&i->body);
 	mica_free(i);
 }
 
@@ -111,50 +109,50 @@ static void put_bundle(struct api_call *c, struct mica_buf *b)
 	mica_snapshot_unref(s);
 }
 
-/* All but the index and the closing brace. */
-static void put_answer(struct api_call *c)
+static void put_answer(struct api_call *c, const struct mica_issued *s, struct mica_buf *b)
 {
-	struct api_issue *i = c->issue;
-	struct mica_buf *b = &i->body;
-	struct mica_issued s;
+	bool x509 = c->issue->kind == METRIC_X509;
 
-	mica_candidate_issued(i->candidate, &s);
-	mica_buf_init(b, BODY_MAX);
-	(void)mica_buf_room(b, s.chain_pem.len + 2048); /* once, and not by doubling */
+	(void)mica_buf_room(b, s->chain_pem.len + 2048); /* once, and not by doubling */
 	mica_buf_put_u8(b, '{');
-	api_put_string(b, "spiffe_id", mica_slice_str(s.spiffe_id));
-	if (i->kind == METRIC_X509) {
-		api_put_string(b, "serial", mica_slice_str(s.serial_hex));
-		api_put_text(b, "certificate_chain", s.chain_pem);
-		api_put_time(b, "not_before", s.not_before);
+	api_put_string(b, "spiffe_id", mica_slice_str(s->spiffe_id));
+	if (x509) {
+		api_put_string(b, "serial", mica_slice_str(s->serial_hex));
+		api_put_text(b, "certificate_chain", s->chain_pem);
+		api_put_time(b, "not_before", s->not_before);
 	} else {
-		api_put_string(b, "token", mica_slice_str(s.token));
+		api_put_string(b, "token", mica_slice_str(s->token));
 	}
-	api_put_time(b, "not_after", s.not_after);
-	api_put_time(b, "renew_after", s.renew_after);
-	if (i->kind == METRIC_X509) {
-		api_put_bool(b, "ttl_clamped", s.ttl_clamped);
-		api_put_u64(b, "bundle_sequence", s.bundle_sequence);
-		if (s.bundle_wanted)
+	api_put_time(b, "not_after", s->not_after);
+	api_put_time(b, "renew_after", s->renew_after);
+	if (x509) {
+		api_put_bool(b, "ttl_clamped", s->ttl_clamped);
+		api_put_u64(b, "bundle_sequence", s->bundle_sequence);
+		if (s->bundle_wanted)
 			put_bundle(c, b);
 	}
+	api_put_u64(b, "ledger_index", s->ledger_index);
+	mica_buf_put_u8(b, '}');
 }
 
+/* Nothing of a candidate is said before it is recorded, so that the answer is made here, on the
+ * committer's thread: about 2 us. */
 static void finish(struct api_call *c)
 {
 	struct api_issue *i = c->issue;
 	const struct mica_answer *answer;
+	MICA_AUTO_BUF body;
 
+	mica_buf_init(&body, BODY_MAX);
 	mica_candidate_issued(i->candidate, &i->issued);
-	api_put_u64(&i->body, "ledger_index", i->issued.ledger_index);
-	mica_buf_put_u8(&i->body, '}');
-	if (mica_buf_rc(&i->body, &c->err) != MICA_OK) {
+	put_answer(c, &i->issued, &body);
+	if (mica_buf_rc(&body, &c->err) != MICA_OK) {
 		/* no configuration makes a chain or a bundle this long */
 		c->err.rc = MICA_INTERNAL;
 		fail(c);
 		return;
 	}
-	answer = mica_answer_new(201, mica_buf_slice(&i->body));
+	answer = mica_answer_new(201, mica_buf_slice(&body));
 	settle(c, answer);
 	send_shared(c, answer);
 }
@@ -191,7 +189,6 @@ static void go(struct api_call *c)
 		fail(c);
 		return;
 	}
-	put_answer(c);
 	c->t_sign = mica_mono_ns();
 	/* on OK the call may be over already */
 	if (committer_take_submit(committer, c->issue->candidate, recorded, c, &c->err) != MICA_OK)
@@ -220,7 +217,6 @@ static void again(struct api_call *c)
 
 	metric_add(&c->a->m.conflicts, 1);
 	mica_candidate_free(MICA_STEAL(i->candidate));
-	mica_buf_clear(&i->body);
 	if (++i->tries < TRIES_MAX && work_push(c->a->work, go_again, c))
 		return;
 	mica_err_clear(&c->err);
@@ -256,7 +252,6 @@ static bool start(struct api_call *c, enum metric_kind kind)
 	struct api_issue *i = c->issue = MICA_NEW(struct api_issue);
 
 	i->kind = kind;
-	mica_buf_init(&i->body, BODY_MAX);
 	atomic_fetch_add_explicit(&c->a->under_way, 1, memory_order_relaxed);
 	atomic_fetch_add(&c->refs, 1);
 	http_req_set_state(c->r, c, over);

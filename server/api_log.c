@@ -16,22 +16,8 @@ static void send_or_fail(struct api_call *c, mica_rc rc, const char *type, const
 		api_fail(c);
 }
 
-static void bad_param(struct api_call *c, const char *expected)
-{
-	c->expected = expected;
-	mica_fail(&c->err, MICA_INVALID, "bad_parameter", "expected %s in the path", expected);
-	api_fail(c);
-}
-
 void api_certificate(struct api_call *c)
 {
-	uint8_t serial[16];
-	size_t len = sizeof(serial);
-
-	if (mica_hex_decode(c->param, serial, &len) != MICA_OK || len != sizeof(serial)) {
-		bad_param(c, "a serial number of 32 hex digits");
-		return;
-	}
 	mica_buf_init(&c->out, EVENTS_MAX);
 	send_or_fail(c, mica_core_certificate(c->a->o.core, c->caller, c->param, &c->out, &c->err),
 		"application/json", NULL);
@@ -53,7 +39,10 @@ void api_proof(struct api_call *c)
 	uint64_t index;
 
 	if (mica_parse_u64(c->param, UINT64_MAX, &index) != MICA_OK) {
-		bad_param(c, "the index of an entry");
+		c->expected = "the index of an entry";
+		mica_fail(&c->err, MICA_INVALID, "bad_parameter", "expected %s in the path",
+			c->expected);
+		api_fail(c);
 		return;
 	}
 	mica_buf_init(&c->out, 1u << 20);
