@@ -179,3 +179,11 @@ TESTS += tests/unit/test_committer
 tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
 tests_unit_test_committer_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_committer_LDADD = libmica-server.a $(X509_TEST_LDADD)
+SERVER_TEST_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) -I$(srcdir)
+SERVER_TEST_LDADD = $(SERVER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_http
+TESTS += tests/unit/test_http
+tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/http_peer.h tests/unit/pki.h
+tests_unit_test_http_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_http_LDADD = $(SERVER_TEST_LDADD) -lssl
