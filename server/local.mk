@@ -31,3 +31,7 @@ libmica_server_a_SOURCES += server/http_conn.c
 libmica_server_a_SOURCES += server/http_tls.c
 libmica_server_a_SOURCES += server/http_listen.c
 libmica_server_a_SOURCES += server/http_req.c
+libmica_server_a_SOURCES += server/keys.h
+libmica_server_a_SOURCES += server/keys.c
+libmica_server_a_SOURCES += server/keys_fetch.h
+libmica_server_a_SOURCES += server/keys_fetch.c

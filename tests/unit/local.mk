@@ -173,6 +173,13 @@ TESTS += tests/unit/test_durable
 tests_unit_test_durable_SOURCES = tests/unit/test_durable.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_durable_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_durable_LDADD = $(X509_TEST_LDADD)
+PEER_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) -D_GNU_SOURCE
+
+check_PROGRAMS += tests/unit/test_http_client
+TESTS += tests/unit/test_http_client
+tests_unit_test_http_client_SOURCES = tests/unit/test_http_client.c tests/unit/peer.h
+tests_unit_test_http_client_CPPFLAGS = $(PEER_TEST_CPPFLAGS)
+tests_unit_test_http_client_LDADD = $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
 
 check_PROGRAMS += tests/unit/test_committer
 TESTS += tests/unit/test_committer
@@ -187,3 +194,11 @@ TESTS += tests/unit/test_http
 tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/http_peer.h tests/unit/pki.h
 tests_unit_test_http_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
 tests_unit_test_http_LDADD = $(SERVER_TEST_LDADD) -lssl
+FETCH_TEST_CPPFLAGS = $(PEER_TEST_CPPFLAGS) -I$(srcdir)
+FETCH_TEST_LDADD = libmica-server.a $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
+
+check_PROGRAMS += tests/unit/test_keys
+TESTS += tests/unit/test_keys
+tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
+tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
+tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
