@@ -37,6 +37,20 @@ void api_unref(struct api_call *c)
 	mica_free(c);
 }
 
+void api_enter(struct api_call *c)
+{
+	if (!c->entered)
+		committer_enter(c->a->o.committer);
+	c->entered = true;
+}
+
+void api_leave(struct api_call *c)
+{
+	if (c->entered)
+		committer_leave(c->a->o.committer);
+	c->entered = false;
+}
+
 void api_defer(struct api_call *c)
 {
 	if (c->deferred)
@@ -59,6 +73,7 @@ void api_keep(struct api_call *c)
 	size_t token_at = c->token.len ? (size_t)(c->token.p - d->authorization.p) : 0;
 	size_t all = d->authorization.len + d->body.len + d->query.len + c->param.len;
 
+	api_leave(c);
 	if (c->deferred)
 		return;
 	mica_buf_init_secret(&c->kept_mem, all);
@@ -145,6 +160,7 @@ void api_answer(struct api_call *c, const struct api_answer *a)
 	struct headers h;
 	struct http_reply reply;
 
+	api_leave(c);
 	put_headers(&h, a);
 	reply = (struct http_reply){.status = a->status,
 		.content_type = a->type,
@@ -268,18 +284,12 @@ bool api_admit(void *ctx, struct http_req *r)
 void api_handler(void *ctx, struct http_req *r)
 {
 	struct api_call *c = call_new(ctx, r);
-	struct committer *committer = c->a->o.committer;
-	bool issues;
 
 	if (!find_route(c) || !check_content_type(c))
 		return;
-	issues = api_issues(c->route);
-	/* a batch that waits for the next ones counts those that are being prepared */
-	if (issues)
-		committer_enter(committer);
+	if (api_issues(c->route))
+		api_enter(c);
 	api_authenticate(c);
-	if (issues)
-		committer_leave(committer);
 }
 
 static bool has_role(const struct api_call *c)

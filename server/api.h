@@ -12,11 +12,11 @@
  *
  *	api_drain	long polls are answered 503; /readyz says "draining"
  *	http_server_drain each
- *	stop what calls back: keys and kube (each outstanding job's `done` must have been called)
+ *	mica_keys_free, and what asks TokenReviews: all that waits there is called back
  *	api_stop	ends the api's own threads; what they had not begun is answered 503
- *	committer_free	commits what is queued and calls back
+ *	committer_stop	commits what is queued and calls back
  *	http_server_stop each
- *	api_free, mica_core_close
+ *	api_free, committer_free, mica_core_close
  *
  * Threads: handlers run on the workers of http.h and never block: what waits (a refresh of keys, a
  * TokenReview, a commit, a long poll) is deferred, and what may take long (an administrator's

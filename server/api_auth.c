@@ -45,9 +45,6 @@ static void unpark(struct api_call *c)
 /* On the pool, for a call that was parked: what the worker would have gone on with. */
 static void go_on(struct api_call *c, bool run, void (*next)(struct api_call *c))
 {
-	struct committer *committer = c->a->o.committer;
-	bool issues = api_issues(c->route);
-
 	unpark(c);
 	if (!run) {
 		mica_err_clear(&c->err);
@@ -55,11 +52,9 @@ static void go_on(struct api_call *c, bool run, void (*next)(struct api_call *c)
 		api_fail(c);
 		return;
 	}
-	if (issues)
-		committer_enter(committer);
+	if (api_issues(c->route))
+		api_enter(c);
 	next(c);
-	if (issues)
-		committer_leave(committer);
 }
 
 /* ---- TokenReview --------------------------------------------------------------------------- */

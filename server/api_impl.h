@@ -148,6 +148,7 @@ struct api_call {
 	struct mica_caller *caller; /* NULL: nobody is known */
 	struct mica_slice token; /* of the caller; part of d->authorization */
 	bool deferred, refreshed, parked, counted;
+	bool entered; /* committer_enter was called for it */
 	char address[64]; /* of the caller, when it is to be logged */
 	atomic_uint refs; /* the flow's, and http.h's until the request is over */
 	atomic_int status; /* of the answer; 0 = not answered yet */
@@ -189,6 +190,9 @@ void api_put_bool(struct mica_buf *b, const char *name, bool v);
 /* A string of printable ASCII and newlines, like PEM: fast. */
 void api_put_text(struct mica_buf *b, const char *name, struct mica_slice v);
 
+/* A batch that waits for the next ones counts those that are being prepared. */
+void api_enter(struct api_call *c);
+void api_leave(struct api_call *c);
 /* Leaves the worker: the answer comes from another thread. */
 void api_defer(struct api_call *c);
 /* Copies what c->d borrows, then defers. */

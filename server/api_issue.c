@@ -183,31 +183,29 @@ static void recorded(void *ctx, struct mica_candidate *k, mica_rc rc, const stru
 
 static void go(struct api_call *c)
 {
-	struct committer *committer = c->a->o.committer;
+	mica_rc rc;
 
-	if (prepare(c) != MICA_OK) {
-		fail(c);
-		return;
-	}
+	api_enter(c);
+	rc = prepare(c);
+	api_leave(c);
 	c->t_sign = mica_mono_ns();
 	/* on OK the call may be over already */
-	if (committer_take_submit(committer, c->issue->candidate, recorded, c, &c->err) != MICA_OK)
+	if (rc != MICA_OK ||
+		committer_take_submit(
+			c->a->o.committer, c->issue->candidate, recorded, c, &c->err) != MICA_OK)
 		fail(c);
 }
 
 static void go_again(void *job, bool run)
 {
 	struct api_call *c = job;
-	struct committer *committer = c->a->o.committer;
 
-	if (!run) {
-		mica_fail(&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
-		fail(c);
+	if (run) {
+		go(c);
 		return;
 	}
-	committer_enter(committer);
-	go(c);
-	committer_leave(committer);
+	mica_fail(&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
+	fail(c);
 }
 
 /* What the decision rests on has changed: again, on another thread than this one. */
@@ -273,8 +271,9 @@ static void ask(struct api_call *c, struct mica_slice subject, int64_t ttl)
 		.ttl = ttl,
 		.identity = k->principal.spiffe_id};
 
-	/* before anybody else can know of this call */
 	mica_replay_key(&q, i->key);
+	/* before anybody else can know of this call */
+	api_leave(c);
 	api_defer(c);
 	switch (mica_replay_begin(c->a->o.replay, i->key, mica_now_ms(), c, &answer)) {
 	case MICA_REPLAY_WAIT: return;

@@ -35,3 +35,5 @@ libmica_server_a_SOURCES += server/keys.h
 libmica_server_a_SOURCES += server/keys.c
 libmica_server_a_SOURCES += server/keys_fetch.h
 libmica_server_a_SOURCES += server/keys_fetch.c
+libmica_server_a_SOURCES += server/api_auth.c
+libmica_server_a_SOURCES += server/api_admin.c

@@ -2,6 +2,8 @@
 /* A heap of who waits, by the time at which they are looked at next. */
 #include "watch.h"
 
+#include "http.h"
+
 #include "mica/clock.h"
 #include "mica/mem.h"
 
@@ -153,6 +155,7 @@ static void run_batch(struct watch *w)
 	while (n < BATCH && w->n && w->heap[0]->due <= now)
 		batch[n++] = pop(w);
 	pthread_mutex_unlock(&w->lock);
+	http_finish_begin();
 	for (unsigned i = 0; i < n; i++) {
 		bool shared = batch[i]->shared;
 		if (look_at(w, batch[i], &l, draining)) {
@@ -160,6 +163,7 @@ static void run_batch(struct watch *w)
 			batch[i] = NULL;
 		}
 	}
+	http_finish_end();
 	for (unsigned c = 0; c < MICA_CHANNEL_COUNT; c++)
 		for (unsigned f = 0; f < MICA_FMT_COUNT; f++)
 			mica_snapshot_unref(l.s[c][f]);
