@@ -2,6 +2,7 @@
 /* Running it: configuration, status, changes by administrators, backups, health. */
 #include "api_impl.h"
 
+#include "embed.h"
 #include "keys.h"
 
 #include "mica/clock.h"
@@ -72,6 +73,11 @@ void api_configuration(struct api_call *c)
 		api_send(c, 200, JSON_TYPE, "no-cache");
 	else
 		api_fail(c);
+}
+
+struct mica_slice api_openapi(void)
+{
+	return mica_slice(embed_openapi, embed_openapi_len);
 }
 
 void api_openapi_doc(struct api_call *c)

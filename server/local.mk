@@ -37,3 +37,10 @@ libmica_server_a_SOURCES += server/keys_fetch.h
 libmica_server_a_SOURCES += server/keys_fetch.c
 libmica_server_a_SOURCES += server/api_auth.c
 libmica_server_a_SOURCES += server/api_admin.c
+libmica_server_a_SOURCES += server/embed.h
+EXTRA_DIST += server/openapi.json server/embed.py
+BUILT_SOURCES += server/openapi_data.c
+CLEANFILES += server/openapi_data.c
+nodist_libmica_server_a_SOURCES = server/openapi_data.c
+server/openapi_data.c: $(srcdir)/server/openapi.json $(srcdir)/server/embed.py
+	$(AM_V_GEN)$(MKDIR_P) server && $(PYTHON3) $(srcdir)/server/embed.py $(srcdir)/server/openapi.json embed_openapi > $@.tmp && mv $@.tmp $@
