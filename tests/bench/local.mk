@@ -13,3 +13,14 @@ check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c
 tests_bench_load_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(SSL_CFLAGS)
 tests_bench_load_LDADD = $(BASE_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS)
+
+check_PROGRAMS += tests/bench/grow
+tests_bench_grow_SOURCES = tests/bench/grow.c
+tests_bench_grow_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS)
+tests_bench_grow_LDADD = $(CA_LIBS)
+EXTRA_DIST += tests/bench/bench.py
+
+# Takes some minutes and both cores; docs/PERFORMANCE.md says what the figures mean.
+.PHONY: bench
+bench: all tests/bench/micro tests/bench/load tests/bench/grow
+	$(PYTHON3) $(srcdir)/tests/bench/bench.py --build . --out bench.json $(BENCH_FLAGS)
