@@ -252,11 +252,13 @@ static mica_rc load_view(
 	CORE_AUTO_PART struct core_authorities *auths = NULL;
 	CORE_AUTO_PART struct core_deny *deny = NULL;
 	CORE_AUTO_PART struct core_keys *keys = NULL;
+	/* Design 8.4: a clock that went back undoes nothing that has happened. */
+	int64_t seen_ms = mica_ledger_now_ms(c->ledger);
 	mica_rc rc = mica_core_policy_new(c, config, &policy, e);
 
 	if (rc == MICA_OK)
-		rc = mica_core_authorities_load(
-			c, policy->trust_domain, NULL, now_ms / 1000, &auths, e);
+		rc = mica_core_authorities_load(c, policy->trust_domain, NULL,
+			(now_ms > seen_ms ? now_ms : seen_ms) / 1000, &auths, e);
 	if (rc == MICA_OK)
 		rc = store_rules(c, policy, now_ms, e);
 	if (rc == MICA_OK)
