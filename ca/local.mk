@@ -60,3 +60,4 @@ libmica_ca_a_SOURCES += ca/config_check.c
 libmica_ca_a_SOURCES += ca/core_read.c
 libmica_ca_a_SOURCES += ca/core_status.c
 libmica_ca_a_SOURCES += ca/core_admin.c
+libmica_ca_a_SOURCES += ca/core_restore.c
