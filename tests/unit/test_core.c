@@ -323,6 +323,50 @@ static void rules_are_recorded_when_they_change(void **state)
 	assert_int_equal(mica_ledger_size(t->core->ledger), size + 1);
 }
 
+/* ---- backup and restore ---------------------------------------------------------------------- */
+
+static void a_restored_store_goes_on(void **state)
+{
+	struct ct *t = *state;
+	struct mica_candidate *k = ct_issue(t, 0, NOW_MS);
+	struct mica_restore_result r;
+	struct mica_check_result found;
+	struct mica_issued i;
+	struct mica_caller who = ct_role(MICA_ROLE_ADMIN);
+	uint64_t first = mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE), lost;
+	char old_dir[64], backup[128];
+
+	mica_candidate_issued(k, &i);
+	snprintf(backup, sizeof(backup), "%s/backup", t->dir);
+	assert_ok(mica_core_backup(t->core, backup, NULL, NULL, e));
+	/* what comes behind the backup is lost, a bundle under a higher number too */
+	t->config.bundle.refresh_hint = 600;
+	assert_ok(mica_core_configure(t->core, &t->config, NOW_MS + 1000, e));
+	lost = mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE);
+	assert_true(lost > first);
+	t->config.bundle.refresh_hint = 300;
+	ct_close(t);
+	memcpy(old_dir, t->dir, sizeof(old_dir));
+	ct_make_dir(t);
+	assert_ok(mica_core_restore(
+		&t->config, t->pass, backup, MICA_SLICE_NULL, &who, NOW_MS + 2000, NULL, &r, e));
+	assert_string_equal(r.old_origin, t->born.origin);
+	assert_string_not_equal(r.origin, t->born.origin);
+	assert_ok(mica_core_check(&t->config, t->pass, NULL, NULL, &found, e));
+	assert_int_equal(found.entries, r.entries);
+	ct_open_at(t, NOW_MS + 3000);
+	assert_string_equal(mica_ledger_key(t->core->ledger)->name, r.origin);
+	/* holders of the lost one see the number grow */
+	assert_true(mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE) > lost);
+	assert_ok(mica_core_authenticate_svid(
+		t->core, i.chain_der, i.n_chain, NOW_MS + 3000, &who, e));
+	assert_string_equal(who.principal.spiffe_id, ID);
+	mica_candidate_free(ct_issue(t, 0, NOW_MS + 4000));
+	mica_candidate_free(k);
+	ct_remove(t);
+	memcpy(t->dir, old_dir, sizeof(old_dir));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +388,7 @@ int main(void)
 		TEST(what_was_issued_is_there_after_a_restart),
 		EMPTY(opening_tells_its_times),
 		TEST(rules_are_recorded_when_they_change),
+		TEST(a_restored_store_goes_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
