@@ -12,7 +12,7 @@
 
 #include <openssl/obj_mac.h>
 
-#define ROUNDS 7
+#define ROUNDS 9
 #define BATCH  32
 #define N      256 /* operations in a round */
 

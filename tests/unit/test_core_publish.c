@@ -195,6 +195,28 @@ static void an_expired_key_leaves_the_bundle(void **state)
 	json_decref(doc);
 }
 
+/* All authorities have ended: what there is goes on being served, and it says that nothing is left.
+ */
+static void without_a_root_the_bundle_is_empty_and_served(void **state)
+{
+	struct ct *t = *state;
+	int64_t end = t->born.root_not_after;
+	uint64_t before = sequence(t);
+	json_t *doc;
+
+	assert_true(maintain(t, (end + 1) * 1000));
+	assert_true(sequence(t) > before);
+	doc = parse(ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON));
+	assert_int_equal(json_array_size(json_object_get(doc, "keys")), 0);
+	json_decref(doc);
+	assert_string_equal(ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_PEM), "");
+	assert_refused(MICA_UNAVAILABLE, "no_active_authority",
+		mica_core_ready(t->core, (end + 1) * 1000, e));
+	ct_reopen(t, (end + 2) * 1000);
+	assert_refused(MICA_UNAVAILABLE, "no_active_authority",
+		mica_core_ready(t->core, (end + 2) * 1000, e));
+}
+
 /* ---- channels -------------------------------------------------------------------------------- */
 
 /* Puts a JWT authority into the store that only the canary's holders are to know. */
@@ -438,6 +460,7 @@ int main(void)
 		TEST(sequences_only_grow),
 		TEST(a_new_number_is_recorded),
 		TEST(an_expired_key_leaves_the_bundle),
+		TEST(without_a_root_the_bundle_is_empty_and_served),
 		TEST(one_counter_numbers_both_channels),
 		TEST(the_signed_form_holds),
 		TEST(it_is_signed_again_each_hour),
