@@ -2,8 +2,6 @@
 /* Opening what init made, changing the configuration while running, and closing. */
 #include "core_impl.h"
 
-#include "mica/clock.h"
-
 #define SMALL_MAX 4096
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -289,8 +287,13 @@ static mica_rc publish_first(struct mica_core *c, int64_t now_ms, struct mica_er
 	return rc;
 }
 
+static int64_t no_clock(void)
+{
+	return 0;
+}
+
 static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
-	const struct mica_secret *passphrase, int64_t now_ms, int64_t *unlock_ns,
+	const struct mica_secret *passphrase, int64_t now_ms, struct mica_open_times *times,
 	struct mica_err *e)
 {
 	struct mica_store_options o = {.max_percent = (unsigned)config->store.max_disk_percent};
@@ -300,10 +303,9 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 		rc = check_trust_domain(c, config, e);
 	if (rc != MICA_OK)
 		return rc;
-	/* How long it takes is measured; no decision depends on this clock. */
-	*unlock_ns = mica_mono_ns();
+	times->unlock_ns = times->clock();
 	rc = unlock(c, passphrase, e);
-	*unlock_ns = mica_mono_ns() - *unlock_ns;
+	times->unlock_ns = times->clock() - times->unlock_ns;
 	if (rc == MICA_OK)
 		rc = open_key(c, MICA_KEY_LOG, &c->log_key, e);
 	if (rc == MICA_OK)
@@ -320,20 +322,22 @@ mica_rc mica_core_open(const struct mica_config *config, const struct mica_secre
 	int64_t now_ms, struct mica_core **out, struct mica_open_times *times, struct mica_err *e)
 {
 	__attribute__((cleanup(auto_close))) struct mica_core *c = new_core();
-	int64_t begin = mica_mono_ns(), unlock_ns = 0;
+	struct mica_open_times t = {.clock = times && times->clock ? times->clock : no_clock};
+	int64_t begin = t.clock();
 	mica_rc rc;
 
 	mica_keys_secure_memory();
 	atomic_store(&c->now_ms, now_ms);
 	atomic_store(&c->generation, (uint64_t)now_ms);
 	pthread_mutex_lock(&c->admin);
-	rc = open_parts(c, config, passphrase, now_ms, &unlock_ns, e);
+	rc = open_parts(c, config, passphrase, now_ms, &t, e);
 	pthread_mutex_unlock(&c->admin);
 	if (rc != MICA_OK)
 		return rc;
-	if (times)
-		*times = (struct mica_open_times){
-			.unlock_ns = unlock_ns, .open_ns = mica_mono_ns() - begin - unlock_ns};
+	if (times) {
+		times->unlock_ns = t.unlock_ns;
+		times->open_ns = t.clock() - begin - t.unlock_ns;
+	}
 	*out = MICA_STEAL(c);
 	return MICA_OK;
 }

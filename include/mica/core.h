@@ -82,9 +82,11 @@ mica_rc mica_core_restore(const struct mica_config *config, const struct mica_se
 	int64_t now_ms, const struct mica_progress *p, struct mica_restore_result *out,
 	struct mica_err *e) MICA_MUST_CHECK;
 
-/* How long the parts of opening took, for the start-up log line. */
+/* How long the parts of opening took, for the start-up log line: by the caller's clock
+ * (mica_mono_ns), since this side has none. */
 struct mica_open_times {
-	int64_t unlock_ns, open_ns;
+	int64_t (*clock)(void); /* in; NULL = nothing is measured */
+	int64_t unlock_ns, open_ns; /* out */
 };
 /* NOT_FOUND "store_missing" (says to run `mica init`), CORRUPT "store_partial" | "store_foreign" |
  * "store_newer" | "log_behind_checkpoint" ..., UNAUTHENTICATED "wrong_passphrase", CONFLICT

@@ -5,6 +5,8 @@
 
 #include "../../ca/core_impl.h"
 
+#include "mica/clock.h"
+
 #include <lmdb.h>
 
 static mica_rc try_open(struct ct *t, struct mica_err *e)
@@ -295,7 +297,7 @@ static void what_was_issued_is_there_after_a_restart(void **state)
 static void opening_tells_its_times(void **state)
 {
 	struct ct *t = *state;
-	struct mica_open_times times = {-1, -1};
+	struct mica_open_times times = {.clock = mica_mono_ns};
 
 	ct_init(t);
 	assert_ok(mica_core_open(&t->config, t->pass, NOW_MS, &t->core, &times, e));
