@@ -165,6 +165,20 @@ static struct core_keys *carry_keys(
 	return keys;
 }
 
+/* A full disk is no reason not to serve what there is: maintain tries again. */
+static mica_rc publish_or_later(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+{
+	struct mica_err own = MICA_ERR_INIT;
+	mica_rc rc = mica_core_publish(c, now_ms, NULL, &own);
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+
+	if (rc == MICA_OK || (rc == MICA_UNAVAILABLE && v->pub))
+		return MICA_OK;
+	if (e && e->rc == MICA_OK)
+		*e = own;
+	return rc;
+}
+
 static mica_rc configure(
 	struct mica_core *c, const struct mica_config *config, int64_t now_ms, struct mica_err *e)
 {
@@ -187,7 +201,7 @@ static mica_rc configure(
 	pthread_mutex_lock(&c->review_lock);
 	mica_review_cache_forget(c->review, NULL);
 	pthread_mutex_unlock(&c->review_lock);
-	return mica_core_publish(c, now_ms, NULL, e);
+	return publish_or_later(c, now_ms, e);
 }
 
 mica_rc mica_core_configure(
@@ -273,20 +287,6 @@ static mica_rc load_view(
 	return MICA_OK;
 }
 
-/* A full disk is no reason not to serve what there is. */
-static mica_rc publish_first(struct mica_core *c, int64_t now_ms, struct mica_err *e)
-{
-	struct mica_err own = MICA_ERR_INIT;
-	mica_rc rc = mica_core_publish(c, now_ms, NULL, &own);
-	CORE_AUTO_VIEW v = mica_core_view_get(c);
-
-	if (rc == MICA_OK || (rc == MICA_UNAVAILABLE && v->pub))
-		return MICA_OK;
-	if (e && e->rc == MICA_OK)
-		*e = own;
-	return rc;
-}
-
 static int64_t no_clock(void)
 {
 	return 0;
@@ -315,7 +315,7 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 	if (rc == MICA_OK)
 		rc = load_view(c, config, now_ms, e);
 	mica_core_look_at_space(c, now_ms);
-	return rc == MICA_OK ? publish_first(c, now_ms, e) : rc;
+	return rc == MICA_OK ? publish_or_later(c, now_ms, e) : rc;
 }
 
 mica_rc mica_core_open(const struct mica_config *config, const struct mica_secret *passphrase,

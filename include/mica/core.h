@@ -329,6 +329,9 @@ mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
  * there is nothing to take away. Any thread. */
 mica_rc mica_core_deny(struct mica_core *c, const char *kind, struct mica_slice value, bool denied,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* {"denied": [{"kind", "value", "source": "store" | "configuration"}, ...]}: the whole list. */
+mica_rc mica_core_denied(
+	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 /* Hot, consistent copy. `progress` may be NULL. */
 mica_rc mica_core_backup(struct mica_core *c, const char *path,
 	void (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,

@@ -325,6 +325,65 @@ static void rules_are_recorded_when_they_change(void **state)
 	assert_int_equal(mica_ledger_size(t->core->ledger), size + 1);
 }
 
+static void a_bad_configuration_changes_nothing(void **state)
+{
+	struct ct *t = *state;
+	uint64_t generation = mica_core_generation(t->core);
+	uint64_t size = mica_ledger_size(t->core->ledger);
+
+	t->config.x509.ttl = 1000;
+	t->rules[0] = (struct mica_rule){.issuer = ct_str(""),
+		.ns = ct_str(""),
+		.sa = ct_str(""),
+		.dns = tk_list("{nobody}.svc", NULL)};
+	t->config.n_rules = 1;
+	assert_refused(MICA_INVALID, "template_unknown_field",
+		mica_core_configure(t->core, &t->config, NOW_MS, e));
+	t->config.n_rules = 0;
+	t->config.deny_pod_uids = tk_list("x", NULL);
+	assert_refused(MICA_INVALID, "bad_deny_entry",
+		mica_core_configure(t->core, &t->config, NOW_MS, e));
+	t->config.deny_pod_uids = tk_list(NULL, NULL);
+	t->issuers[0].spiffe_path = ct_str("/mica/{namespace}");
+	assert_refused(MICA_INVALID, "template_reserved",
+		mica_core_configure(t->core, &t->config, NOW_MS, e));
+	assert_int_equal(mica_core_generation(t->core), generation);
+	assert_int_equal(mica_ledger_size(t->core->ledger), size);
+	mica_candidate_free(ct_issue(t, 0, NOW_MS));
+}
+
+static bool take_id(void *ctx, struct mica_slice key, struct mica_slice value, uint64_t rev)
+{
+	(void)value;
+	(void)rev;
+	mica_buf_put_slice(ctx, key);
+	return true;
+}
+
+static void a_store_without_authorities_is_refused(void **state)
+{
+	struct ct *t = *state;
+	const struct mica_scan scan = {.table = MICA_T_AUTHORITY};
+	struct mica_store *s = NULL;
+	MICA_AUTO_BUF ids;
+
+	ct_init(t);
+	mica_buf_init(&ids, 1024);
+	assert_ok(mica_store_open(t->dir, NULL, &s, e));
+	assert_ok(mica_store_list(s, &scan, take_id, &ids, e));
+	assert_int_equal(ids.len, 3 * 40);
+	for (size_t i = 0; i < ids.len; i += 40) {
+		struct mica_write w = {.table = MICA_T_AUTHORITY,
+			.op = MICA_DELETE,
+			.key = mica_slice(ids.p + i, 40)};
+		struct mica_change ch = {.writes = &w, .n_writes = 1};
+
+		assert_ok(mica_store_commit(s, &ch, 1, NULL, e));
+	}
+	mica_store_close(s);
+	assert_refused(MICA_CORRUPT, "store_damaged", try_open(t, e));
+}
+
 /* ---- backup and restore ---------------------------------------------------------------------- */
 
 static void a_restored_store_goes_on(void **state)
@@ -390,6 +449,8 @@ int main(void)
 		TEST(what_was_issued_is_there_after_a_restart),
 		EMPTY(opening_tells_its_times),
 		TEST(rules_are_recorded_when_they_change),
+		TEST(a_bad_configuration_changes_nothing),
+		EMPTY(a_store_without_authorities_is_refused),
 		TEST(a_restored_store_goes_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

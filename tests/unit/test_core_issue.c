@@ -492,6 +492,41 @@ static void the_configuration_denies_too(void **state)
 	assert_ok(prepare(t, &r, NOW_MS, e));
 }
 
+static void the_list_can_be_read(void **state)
+{
+	struct ct *t = *state;
+	static const char *const expected[] = {"spiffe_id " ID " store",
+		"pod_uid " POD_UID " store", "key  store",
+		"spiffe_id spiffe://" TD "/ns/x configuration"};
+	char *hash = key_hash(t->leaf);
+	MICA_AUTO_BUF json;
+	json_t *doc, *one;
+	size_t i;
+
+	assert_ok(deny(t, "key", hash, true, e));
+	assert_ok(deny(t, "pod_uid", POD_UID, true, e));
+	assert_ok(deny(t, "spiffe_id", ID, true, e));
+	t->config.deny_spiffe_ids = tk_list("spiffe://" TD "/ns/x", NULL);
+	reconfigure(t);
+	mica_buf_init(&json, 65536);
+	assert_ok(mica_core_denied(t->core, &json, e));
+	doc = ct_json(&json);
+	assert_int_equal(json_array_size(json_object_get(doc, "denied")), 4);
+	json_array_foreach (json_object_get(doc, "denied"), i, one) {
+		const char *kind = json_string_value(json_object_get(one, "kind"));
+		const char *value = json_string_value(json_object_get(one, "value"));
+
+		if (strcmp(kind, "key") == 0) {
+			assert_string_equal(value, hash);
+			value = "";
+		}
+		assert_string_equal(tk_printf("%s %s %s", kind, value,
+					    json_string_value(json_object_get(one, "source"))),
+			expected[i]);
+	}
+	json_decref(doc);
+}
+
 /* ---- renewals -------------------------------------------------------------------------------- */
 
 static void pods_renew_with_a_token(void **state)
@@ -833,6 +868,7 @@ int main(void)
 		TEST(a_name_beside_is_not_denied),
 		TEST(bad_deny_entries_are_refused),
 		TEST(the_configuration_denies_too),
+		TEST(the_list_can_be_read),
 		TEST(pods_renew_with_a_token),
 		TEST(renewals_keep_their_origin),
 		TEST(a_renewal_passes_the_same_checks),
