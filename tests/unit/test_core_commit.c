@@ -174,7 +174,7 @@ static void a_taint_in_between_conflicts(void **state)
 	for (int round = 0; round < 2; round++) {
 		ct_caller(t, NOW_MS, &who);
 		r = ct_request(t, &who);
-		for (int64_t at = NOW_MS - 5000; at <= NOW_MS + 5000; at += 5000)
+		for (int64_t at = NOW_MS - 2000; at <= NOW_MS + 2000; at += 1000)
 			assert_refused(MICA_UNAVAILABLE, "no_active_authority",
 				mica_core_prepare_x509(t->core, &r, at, &k, e));
 		assert_refused(MICA_UNAVAILABLE, "no_active_authority",
