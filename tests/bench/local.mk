@@ -24,3 +24,7 @@ EXTRA_DIST += tests/bench/bench.py
 .PHONY: bench
 bench: all tests/bench/micro tests/bench/load tests/bench/grow
 	$(PYTHON3) $(srcdir)/tests/bench/bench.py --build . --out bench.json $(BENCH_FLAGS)
+check_PROGRAMS += tests/bench/core
+tests_bench_core_SOURCES = tests/bench/core.c tests/unit/coretest.h tests/unit/tokens.h
+tests_bench_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS) -I$(srcdir)/tests/unit
+tests_bench_core_LDADD = $(CORE_TEST_LDADD)
