@@ -236,3 +236,9 @@ TESTS += tests/unit/test_keys
 tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_jwks
+TESTS += tests/unit/test_jwks
+tests_unit_test_jwks_SOURCES = tests/unit/test_jwks.c tests/unit/tokens.h
+tests_unit_test_jwks_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_jwks_LDADD = $(TOKEN_TEST_LDADD)
