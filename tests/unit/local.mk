@@ -242,3 +242,9 @@ TESTS += tests/unit/test_jwks
 tests_unit_test_jwks_SOURCES = tests/unit/test_jwks.c tests/unit/tokens.h
 tests_unit_test_jwks_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
 tests_unit_test_jwks_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_issuers
+TESTS += tests/unit/test_issuers
+tests_unit_test_issuers_SOURCES = tests/unit/test_issuers.c tests/unit/tokens.h
+tests_unit_test_issuers_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_issuers_LDADD = $(TOKEN_TEST_LDADD)
