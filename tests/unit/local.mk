@@ -266,3 +266,9 @@ TESTS += tests/unit/test_token_said
 tests_unit_test_token_said_SOURCES = tests/unit/test_token_said.c tests/unit/token_world.h tests/unit/tokens.h
 tests_unit_test_token_said_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
 tests_unit_test_token_said_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_tokenreview
+TESTS += tests/unit/test_tokenreview
+tests_unit_test_tokenreview_SOURCES = tests/unit/test_tokenreview.c tests/unit/tokens.h
+tests_unit_test_tokenreview_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_tokenreview_LDADD = $(TOKEN_TEST_LDADD)
