@@ -355,6 +355,10 @@ static void of_duplicates_none_counts(void **state)
 	assert_skipped(two, 1, 2, "k", "duplicate_kid");
 	MICA_AUTO_JWKS three = tk_jwks(tk_printf("%s,%s,%s,%s", r, r, r, other), NULL);
 	assert_int_equal(mica_jwks_skipped_count(three), 3);
+	MICA_AUTO_JWKS pairs = tk_jwks(tk_printf("%s,%s,%s,%s,%s", r, r, ec, other, other), NULL);
+	assert_int_equal(mica_jwks_count(pairs), 1);
+	for (unsigned i = 0; i < 4; i++)
+		assert_skipped(pairs, i, i < 2 ? i : i + 1, i < 2 ? "k" : "o", "duplicate_kid");
 	/* (kid, alg) is the name of a key, so this is no duplicate */
 	MICA_AUTO_JWKS algs =
 		tk_jwks(tk_printf("%s,%s,%s", r, ec, tk_jwk(rsa, "k", ",\"alg\":\"RS512\"")), NULL);

@@ -86,6 +86,12 @@ static void a_reader_keeps_nothing_for_the_next(void **state)
 		tk_kubernetes(NULL, 0));
 	expect_in(0, W_PS, set_ps, NOW, ps, "ok");
 	expect_in(27, W_MAIN, set_ps, NOW, ps, "alg_not_allowed");
+	/* what open refuses is not verified, whatever keys come */
+	assert_refused(MICA_UNAUTHENTICATED, "token_invalid",
+		mica_token_open(
+			reader, worlds[W_MAIN], mica_slice_str(ps), MICA_FRONT_REST, &i, e));
+	assert_refused(
+		MICA_INTERNAL, "token_not_open", mica_token_verify(reader, set_ps, NOW, &r, e));
 	mica_token_reader_free(NULL);
 }
 

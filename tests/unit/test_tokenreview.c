@@ -313,6 +313,34 @@ static void answers_are_bounded(void **state)
 	assert_int_equal(judge(&p, JTI, 201, mica_buf_slice(&b), &e), MICA_UNAVAILABLE);
 }
 
+/* Its words for what is gone, whole; half of them is some other trouble. */
+static void what_is_gone_is_said_in_known_words(void **state)
+{
+	static const struct {
+		const char *error, *why;
+	} rows[] = {
+		{"service account token has been invalidated", "pod_gone"},
+		{"[invalid bearer token, service account token has been invalidated]", "pod_gone"},
+		{"serviceaccounts \\\"checkout\\\" not found", "pod_gone"},
+		{"service account payments/checkout has been deleted", "pod_gone"},
+		{"service account UID (a) does not match claim (b)", "pod_gone"},
+		{"pod UID (a) does not match service account pod ref claim b", "pod_gone"},
+		{"node UID (a) does not match service account node ref claim b", "pod_gone"},
+		{"service account token has been seen", "review_refused"},
+		{"serviceaccounts \\\"checkout\\\" is forbidden", "review_refused"},
+		{"service account token has expired", "review_refused"},
+		{"service account UID (a", "review_refused"},
+		{"pod UID (a) is unknown", "review_refused"},
+		{"node UID (a) does not match service account pod ref claim b", "review_refused"},
+		{"key invalidated", "review_refused"},
+		{"not found", "review_refused"},
+		{"", "review_refused"},
+	};
+	(void)state;
+	for (size_t i = 0; i < MICA_ARRAY_LEN(rows); i++)
+		expect(201, answer(no_because(rows[i].error)), rows[i].why);
+}
+
 /* What a server says of us must not reach a caller: it may quote the token. */
 static void details_are_for_the_operator(void **state)
 {
@@ -413,7 +441,7 @@ static void a_later_verdict_replaces_an_earlier_one(void **state)
 
 static void a_verdict_is_for_one_pod_of_one_account_of_one_issuer(void **state)
 {
-	struct mica_review_cache *c = mica_review_cache_new(64);
+	struct mica_review_cache *c = mica_review_cache_new(1); /* all are neighbours */
 	struct mica_principal p = pod(1), other = p;
 	(void)state;
 	mica_review_cache_put(c, &p, MICA_VERDICT_YES, NOW);
@@ -525,6 +553,7 @@ int main(void)
 		TEST(tokens_that_say_less),
 		TEST(our_own_trouble),
 		TEST(answers_are_bounded),
+		TEST(what_is_gone_is_said_in_known_words),
 		TEST(details_are_for_the_operator),
 		TEST(verdicts_last_as_long_as_their_mode_says),
 		TEST(a_later_verdict_replaces_an_earlier_one),
