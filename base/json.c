@@ -94,6 +94,7 @@ static mica_rc check_text(
 mica_rc mica_json_parse(struct mica_slice src, const struct mica_json_limits *lim,
 	struct mica_json *out, struct mica_err *e)
 {
+	bool unset = e && e->rc == MICA_OK;
 	json_error_t je;
 	mica_rc rc;
 	size_t at;
@@ -110,7 +111,10 @@ mica_rc mica_json_parse(struct mica_slice src, const struct mica_json_limits *li
 		return mica_fail(e, MICA_UNAVAILABLE, "out_of_memory", "out of memory");
 	/* position counts what was read, the culprit being the last of it */
 	at = je.position > 0 ? (size_t)je.position - 1 : 0;
-	return syntax_at(src, at, e, syntax_text(json_error_code(&je)));
+	rc = syntax_at(src, at, e, syntax_text(json_error_code(&je)));
+	if (unset && json_error_code(&je) == json_error_duplicate_key)
+		e->fine = "json_duplicate_member";
+	return rc;
 }
 
 void mica_json_clear(struct mica_json *d)

@@ -90,12 +90,23 @@ static mica_rc check_times(struct token_check *c)
 				 : MICA_OK;
 }
 
+/* An explanation goes on behind times that could not be read. */
+static bool has_times(const struct token_check *c)
+{
+	return c->out->exp != 0;
+}
+
+static mica_rc without_times(struct token_check *c)
+{
+	return refuse(c, "time_claim_malformed", "its times could not be read");
+}
+
 static mica_rc check_expiry(struct token_check *c)
 {
 	char end[MICA_TIME_SIZE], now[MICA_TIME_SIZE];
 
-	if (c->out->exp == 0)
-		return refuse(c, "time_claim_malformed", "exp is missing or not a time");
+	if (!has_times(c))
+		return without_times(c);
 	mica_time_format(c->out->exp, end);
 	mica_time_format(c->now, now);
 	note(c, "expires %s", end);
@@ -112,6 +123,8 @@ static mica_rc check_begin(struct token_check *c)
 	const char *name = c->out->nbf > latest ? "nbf" : "iat";
 	char begin[MICA_TIME_SIZE], now[MICA_TIME_SIZE];
 
+	if (!has_times(c))
+		return without_times(c);
 	mica_time_format(c->out->iat, begin);
 	note(c, "issued %s", begin);
 	if (c->out->nbf <= latest && c->out->iat <= latest)
@@ -130,6 +143,8 @@ static mica_rc check_lifetime(struct token_check *c)
 	int64_t cap = c->issuer->max_life[c->r->front];
 	int64_t life = json_integer_value(exp) - c->out->iat;
 
+	if (!has_times(c))
+		return without_times(c);
 	note(c, "made for %" PRId64 " s, at most %" PRId64 " s", life, cap);
 	if (life <= cap)
 		return MICA_OK;
@@ -243,6 +258,15 @@ struct ref {
 	bool uid_required;
 };
 
+/* The nil UUID means "unknown" to us, so nobody may have it. */
+static bool read_uid(const json_t *v, struct mica_uid *out)
+{
+	static const struct mica_uid nil;
+
+	return json_is_string(v) && mica_uuid_parse(mica_json_str(v), out->b) == MICA_OK &&
+		memcmp(out, &nil, sizeof(nil)) != 0;
+}
+
 /* {"name": a subdomain, "uid": a UUID} */
 static mica_rc read_ref(struct token_check *c, const json_t *obj, const struct ref *r)
 {
@@ -256,7 +280,7 @@ static mica_rc read_ref(struct token_check *c, const json_t *obj, const struct r
 	memcpy(r->name, json_string_value(name), json_string_length(name) + 1);
 	if (uid == NULL && !r->uid_required)
 		return MICA_OK;
-	if (!json_is_string(uid) || mica_uuid_parse(mica_json_str(uid), r->uid->b))
+	if (!read_uid(uid, r->uid))
 		return bad_kubernetes(c, r->where, "has no uid that is a UUID");
 	return MICA_OK;
 }

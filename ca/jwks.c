@@ -9,7 +9,7 @@ struct mica_jwks {
 	unsigned refs;
 	size_t n, n_skipped;
 	struct mica_jwk key[MICA_JWKS_KEYS_MAX];
-	unsigned index[MICA_JWKS_KEYS_MAX]; /* of each key in `keys` */
+	unsigned index[MICA_JWKS_KEYS_MAX]; /* in `keys`, of each key before duplicates left */
 	struct mica_jwks_skipped skipped[MICA_JWKS_KEYS_MAX];
 };
 
@@ -231,7 +231,6 @@ static void drop_duplicates(struct mica_jwks *s)
 			twice[i] = twice[i] || (i != j && same_key(&s->key[i], &s->key[j]));
 	for (size_t i = 0; i < s->n; i++) {
 		if (!twice[i]) {
-			s->index[kept] = s->index[i];
 			s->key[kept++] = s->key[i];
 			continue;
 		}

@@ -143,17 +143,6 @@ static mica_rc read_kid(const struct mica_token_reader *r, const json_t *v, stru
 	return MICA_OK;
 }
 
-/* Why JSON was refused, for the fine reason: a duplicate is an attack, the rest is noise. */
-static bool is_duplicate(struct mica_slice text)
-{
-	json_error_t je;
-	json_t *j = json_loadb((const char *)text.p, text.len, JSON_REJECT_DUPLICATES, &je);
-	bool duplicate = j == NULL && json_error_code(&je) == json_error_duplicate_key;
-
-	json_decref(j);
-	return duplicate;
-}
-
 static mica_rc parse_header(struct mica_token_reader *r, struct mica_slice text, struct mica_err *e)
 {
 	static const struct mica_json_limits limits = {.bytes = MICA_TOKEN_MAX, .depth = 4};
@@ -161,7 +150,8 @@ static mica_rc parse_header(struct mica_token_reader *r, struct mica_slice text,
 	struct mica_err why = MICA_ERR_INIT;
 
 	if (mica_json_parse(text, &limits, &d, &why) || !json_is_object(d.root)) {
-		bool twice = d.root == NULL && text.len && is_duplicate(text);
+		/* a duplicate is an attack, the rest is noise */
+		bool twice = strcmp(mica_err_fine(&why), "json_duplicate_member") == 0;
 		return refuse(r, e, twice ? "header_member_duplicate" : "header_malformed",
 			"header: %s", d.root ? "not an object" : why.text);
 	}
@@ -203,6 +193,7 @@ static mica_rc read_payload(struct mica_token_reader *r, struct mica_slice part,
 	struct mica_err why = MICA_ERR_INIT;
 	size_t len = sizeof(r->payload);
 
+	r->payload_len = len; /* as the signature */
 	mica_rc rc = decode(r, part, "payload", r->payload, &len, e);
 	if (rc)
 		return rc;
@@ -279,17 +270,18 @@ void mica_token_reader_free(struct mica_token_reader *r)
 static mica_rc read_all(struct mica_token_reader *r, struct mica_slice token, struct mica_err *e)
 {
 	struct parts p;
+	size_t sig_len = sizeof(r->sig);
 
 	r->stage = STAGE_FORM;
 	mica_rc rc = split(r, token, &p, e);
 	if (rc)
 		return rc;
 	r->sig_len = sizeof(r->sig);
-	rc = decode(r, p.sig, "signature", r->sig, &r->sig_len, e);
-	if (rc) {
-		r->sig_len = 0;
+	r->sig_len = sig_len; /* what a refusal leaves behind is wiped too */
+	rc = decode(r, p.sig, "signature", r->sig, &sig_len, e);
+	if (rc)
 		return rc;
-	}
+	r->sig_len = sig_len;
 	r->stage = STAGE_HEADER;
 	rc = read_header(r, p.header, e);
 	if (rc)

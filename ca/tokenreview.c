@@ -280,6 +280,12 @@ enum mica_review_verdict mica_review_cache_get(struct mica_review_cache *c,
 	return MICA_VERDICT_UNKNOWN;
 }
 
+/* When it was put; what is from the future (the clock went back) is worth nothing. */
+static int64_t worth(const struct entry *x, int64_t now)
+{
+	return x->at > now ? INT64_MIN : x->at;
+}
+
 void mica_review_cache_put(struct mica_review_cache *c, const struct mica_principal *p,
 	enum mica_review_verdict v, int64_t now)
 {
@@ -292,7 +298,7 @@ void mica_review_cache_put(struct mica_review_cache *c, const struct mica_princi
 			to = &b[i];
 			break;
 		}
-		if (to->used && (!b[i].used || b[i].at < to->at))
+		if (to->used && (!b[i].used || worth(&b[i], now) < worth(to, now)))
 			to = &b[i];
 	}
 	*to = (struct entry){

@@ -26,8 +26,9 @@ struct mica_json_limits {
 	unsigned depth; /* 0 = 16 */
 };
 
-/* INVALID "json_syntax": not JSON, not UTF-8, BOM, trailing bytes, duplicate key, NUL in a string,
- * deeper than the limit; LIMIT "json_too_long". Any JSON value may be the root. */
+/* INVALID "json_syntax": not JSON, not UTF-8, BOM, trailing bytes, duplicate key (with the fine
+ * reason "json_duplicate_member"), NUL in a string, deeper than the limit; LIMIT "json_too_long".
+ * Any JSON value may be the root. */
 mica_rc mica_json_parse(struct mica_slice src, const struct mica_json_limits *lim,
 	struct mica_json *out, struct mica_err *e) MICA_MUST_CHECK;
 void mica_json_clear(struct mica_json *d);

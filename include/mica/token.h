@@ -101,7 +101,8 @@ void mica_token_reader_free(struct mica_token_reader *r); /* NULL is fine */
  *	token_encoding (a part is not canonical base64url), header_malformed,
  *	header_member_duplicate, header_member_not_allowed (jwk, jku, x5u, x5c, zip, enc, b64 ...),
  *	header_crit, alg_missing, alg_none, alg_not_allowed, typ_not_allowed, kid_malformed,
- *	payload_malformed, issuer_missing, issuer_unknown, legacy_token
+ *	payload_malformed, issuer_missing, issuer_unknown, legacy_token, bad_signature (longer than
+ *	any)
  */
 mica_rc mica_token_open(struct mica_token_reader *r, const struct mica_issuers *issuers,
 	struct mica_slice token, enum mica_front front, const struct mica_issuer **issuer,

@@ -83,3 +83,38 @@ tests_fuzz_fuzz_guard_SOURCES = tests/fuzz/fuzz_guard.c tests/unit/lenient.h $(F
 tests_fuzz_fuzz_guard_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)
 tests_fuzz_fuzz_guard_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_guard_LDADD = libmica-server.a $(BASE_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_token
+FUZZ_TARGETS += tests/fuzz/fuzz_token
+tests_fuzz_fuzz_token_SOURCES = tests/fuzz/fuzz_token.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_token_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_token_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_token_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_jwks
+FUZZ_TARGETS += tests/fuzz/fuzz_jwks
+tests_fuzz_fuzz_jwks_SOURCES = tests/fuzz/fuzz_jwks.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_jwks_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_jwks_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_jwks_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_spiffeid
+FUZZ_TARGETS += tests/fuzz/fuzz_spiffeid
+tests_fuzz_fuzz_spiffeid_SOURCES = tests/fuzz/fuzz_spiffeid.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_spiffeid_CPPFLAGS = $(AM_CPPFLAGS)
+tests_fuzz_fuzz_spiffeid_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_spiffeid_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_template
+FUZZ_TARGETS += tests/fuzz/fuzz_template
+tests_fuzz_fuzz_template_SOURCES = tests/fuzz/fuzz_template.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_template_CPPFLAGS = $(AM_CPPFLAGS)
+tests_fuzz_fuzz_template_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_template_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_review
+FUZZ_TARGETS += tests/fuzz/fuzz_review
+tests_fuzz_fuzz_review_SOURCES = tests/fuzz/fuzz_review.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_review_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_review_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_review_LDADD = $(CA_LIBS)

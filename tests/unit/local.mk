@@ -265,3 +265,39 @@ TESTS += tests/unit/test_keys
 tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_jwks
+TESTS += tests/unit/test_jwks
+tests_unit_test_jwks_SOURCES = tests/unit/test_jwks.c tests/unit/tokens.h
+tests_unit_test_jwks_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_jwks_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_issuers
+TESTS += tests/unit/test_issuers
+tests_unit_test_issuers_SOURCES = tests/unit/test_issuers.c tests/unit/tokens.h
+tests_unit_test_issuers_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_issuers_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_token
+TESTS += tests/unit/test_token
+tests_unit_test_token_SOURCES = tests/unit/test_token.c tests/unit/token_world.h tests/unit/tokens.h
+tests_unit_test_token_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_token_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_token_claims
+TESTS += tests/unit/test_token_claims
+tests_unit_test_token_claims_SOURCES = tests/unit/test_token_claims.c tests/unit/token_world.h tests/unit/tokens.h
+tests_unit_test_token_claims_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_token_claims_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_token_said
+TESTS += tests/unit/test_token_said
+tests_unit_test_token_said_SOURCES = tests/unit/test_token_said.c tests/unit/token_world.h tests/unit/tokens.h
+tests_unit_test_token_said_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_token_said_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_tokenreview
+TESTS += tests/unit/test_tokenreview
+tests_unit_test_tokenreview_SOURCES = tests/unit/test_tokenreview.c tests/unit/tokens.h
+tests_unit_test_tokenreview_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_tokenreview_LDADD = $(TOKEN_TEST_LDADD)
