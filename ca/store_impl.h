@@ -19,8 +19,7 @@ struct mica_store_ops {
 	mica_rc (*head)(struct mica_store *s, struct mica_buf *head, struct mica_err *e);
 	mica_rc (*set_head)(struct mica_store *s, struct mica_slice head, struct mica_err *e);
 	mica_rc (*complete)(struct mica_store *s, struct mica_err *e);
-	mica_rc (*space)(
-		struct mica_store *s, struct mica_store_space *out, struct mica_err *e);
+	mica_rc (*space)(struct mica_store *s, struct mica_store_space *out, struct mica_err *e);
 	mica_rc (*copy)(struct mica_store *s, const char *path, const struct mica_progress *p,
 		struct mica_err *e);
 	void (*close)(struct mica_store *s);

@@ -1,9 +1,26 @@
 noinst_LIBRARIES += libmica-server.a
-libmica_server_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(SYSTEMD_CFLAGS) $(CYAML_CFLAGS)
+libmica_server_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(SYSTEMD_CFLAGS) $(CYAML_CFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 libmica_server_a_SOURCES =
 SERVER_LIBS = libmica-server.a $(CA_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(SYSTEMD_LIBS)
 libmica_server_a_SOURCES += server/http.h
 libmica_server_a_SOURCES += server/committer.h
+libmica_server_a_SOURCES += server/api.h
+libmica_server_a_SOURCES += server/committer.c
+libmica_server_a_SOURCES += server/api_impl.h
+libmica_server_a_SOURCES += server/api_decode.h
+libmica_server_a_SOURCES += server/api_decode.c
+libmica_server_a_SOURCES += server/api_routes.c
+libmica_server_a_SOURCES += server/api_problem.c
+libmica_server_a_SOURCES += server/api.c
+libmica_server_a_SOURCES += server/api_issue.c
+libmica_server_a_SOURCES += server/api_bundle.c
+libmica_server_a_SOURCES += server/api_log.c
+libmica_server_a_SOURCES += server/work.h
+libmica_server_a_SOURCES += server/work.c
+libmica_server_a_SOURCES += server/watch.h
+libmica_server_a_SOURCES += server/watch.c
+libmica_server_a_SOURCES += server/metrics.h
+libmica_server_a_SOURCES += server/metrics.c
 libmica_server_a_SOURCES += server/guard.c
 libmica_server_a_SOURCES += server/guard.h
 libmica_server_a_SOURCES += server/limits.c
@@ -14,3 +31,24 @@ libmica_server_a_SOURCES += server/http_conn.c
 libmica_server_a_SOURCES += server/http_tls.c
 libmica_server_a_SOURCES += server/http_listen.c
 libmica_server_a_SOURCES += server/http_req.c
+libmica_server_a_SOURCES += server/keys.h
+libmica_server_a_SOURCES += server/keys.c
+libmica_server_a_SOURCES += server/keys_fetch.h
+libmica_server_a_SOURCES += server/keys_fetch.c
+libmica_server_a_SOURCES += server/api_auth.c
+libmica_server_a_SOURCES += server/api_admin.c
+libmica_server_a_SOURCES += server/embed.h
+EXTRA_DIST += server/openapi.json server/embed.py
+BUILT_SOURCES += server/openapi_data.c
+CLEANFILES += server/openapi_data.c
+nodist_libmica_server_a_SOURCES = server/openapi_data.c
+server/openapi_data.c: $(srcdir)/server/openapi.json $(srcdir)/server/embed.py
+	$(AM_V_GEN)$(MKDIR_P) server && $(PYTHON3) $(srcdir)/server/embed.py $(srcdir)/server/openapi.json embed_openapi > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/serving.h
+libmica_server_a_SOURCES += server/serving.c
+libmica_server_a_SOURCES += server/micad.h
+libmica_server_a_SOURCES += server/micad.c
+sbin_PROGRAMS += micad
+micad_SOURCES = server/main.c
+micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
+micad_LDADD = $(SERVER_LIBS)

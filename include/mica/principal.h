@@ -10,11 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MICA_TD_MAX	   255	/* SPIFFE-ID 2.1, 2.3 */
-#define MICA_SPIFFE_ID_MAX 2048 /* SPIFFE-ID 2.3 */
-#define MICA_NAME_MAX	   63	/* our own short names: issuers, clusters, sets, outlets */
-#define MICA_K8S_NAME_MAX  253	/* RFC 1123 subdomain */
-#define MICA_K8S_NS_MAX	   63	/* RFC 1123 label */
+#define MICA_TD_MAX          255 /* SPIFFE-ID 2.1, 2.3 */
+#define MICA_SPIFFE_ID_MAX   2048 /* SPIFFE-ID 2.3 */
+#define MICA_NAME_MAX        63 /* our own short names: issuers, clusters, sets, outlets */
+#define MICA_K8S_NAME_MAX    253 /* RFC 1123 subdomain */
+#define MICA_K8S_NS_MAX      63 /* RFC 1123 label */
 #define MICA_EVIDENCE_ID_MAX 255
 
 /* A Kubernetes object's UID; all zero = unknown. */
@@ -23,22 +23,28 @@ struct mica_uid {
 };
 
 /* The doors of Mica. A token's audience counts on the front it is listed for (8.1). */
-enum mica_front { MICA_FRONT_REST, MICA_FRONT_ISTIO, MICA_FRONT_LINKERD, MICA_FRONT_CONSUL, MICA_FRONT_COUNT };
+enum mica_front {
+	MICA_FRONT_REST,
+	MICA_FRONT_ISTIO,
+	MICA_FRONT_LINKERD,
+	MICA_FRONT_CONSUL,
+	MICA_FRONT_COUNT
+};
 
 enum mica_evidence_kind {
 	MICA_EV_TOKEN = 1, /* service-account or OIDC token; id = jti */
-	MICA_EV_RENEWAL,   /* a valid SVID of ours; id = its serial in hex */
-	MICA_EV_PCR,	   /* PodCertificateRequest; id = its UID */
-	MICA_EV_JOIN,	   /* join token; id = its public handle */
-	MICA_EV_ADMIN,	   /* an administrator's decision; id = who */
-	MICA_EV_SELF	   /* micad for itself (serving certificate, publisher) */
+	MICA_EV_RENEWAL, /* a valid SVID of ours; id = its serial in hex */
+	MICA_EV_PCR, /* PodCertificateRequest; id = its UID */
+	MICA_EV_JOIN, /* join token; id = its public handle */
+	MICA_EV_ADMIN, /* an administrator's decision; id = who */
+	MICA_EV_SELF /* micad for itself (serving certificate, publisher) */
 };
 
 /* How far the outlet of a certificate can prove that its holder has a bundle (8.3). */
 enum mica_outlet_class { MICA_OUTLET_NONE, MICA_OUTLET_CARRIED, MICA_OUTLET_ACK };
 
 struct mica_principal {
-	char issuer[MICA_NAME_MAX + 1];	 /* name of the configured issuer that vouches */
+	char issuer[MICA_NAME_MAX + 1]; /* name of the configured issuer that vouches */
 	char cluster[MICA_NAME_MAX + 1]; /* "" for an issuer without one */
 	char ns[MICA_K8S_NS_MAX + 1];
 	char sa[MICA_K8S_NAME_MAX + 1];
@@ -54,7 +60,8 @@ struct mica_principal {
 struct mica_evidence {
 	enum mica_evidence_kind kind;
 	enum mica_front front;
-	char id[MICA_EVIDENCE_ID_MAX + 1]; /* the token's jti, the request's UID, the previous serial ... */
+	char id[MICA_EVIDENCE_ID_MAX +
+		1]; /* the token's jti, the request's UID, the previous serial ... */
 	/* Last primary evidence (not RENEWAL): 0 index for a primary one, filled at commit. */
 	uint64_t origin_index;
 	int64_t origin_time;

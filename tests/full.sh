@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What guards the project besides `make check`: the stages of `make check-full`. Each prints its
+# counts and its minutes; the last line adds them up. Skips must be listed in tests/allowed-skips.
+#
+#	tests/full.sh [STAGE...]		all stages without arguments
+set -uo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/deploy/common.sh"
+out=$build/full
+mkdir -p "$out"
+passed=0 failed=0 skipped=0
+
+# counts LOG: the sum of automake's and pytest's closing lines.
+counts() {
+	awk '
+	/^# PASS:/ { p += $3 } /^# (FAIL|ERROR|XPASS):/ { f += $3 } /^# SKIP:/ { s += $3 }
+	/^=* ?([0-9]+ (passed|failed|skipped|errors?)(, )?)+.* in [0-9.]+s/ {
+		gsub(/[=,]/, " ")
+		for (i = 1; i < NF; i++) {
+			if ($(i + 1) == "passed") p += $i
+			if ($(i + 1) == "failed" || $(i + 1) ~ /^errors?$/) f += $i
+			if ($(i + 1) == "skipped") s += $i
+		}
+	}
+	END { print p + 0, f + 0, s + 0 }' "$1"
+}
+
+# Every skip has a line "NAME: why" in tests/allowed-skips; another one is a failure.
+unlisted_skips() {
+	sed -n 's/^SKIP:* \([^ :]*\).*/\1/p; s/^SKIPPED \[[0-9]*\] \([^:]*\):.*/\1/p' "$1" | sort -u |
+		while read -r name; do
+			grep -q "^${name##*/}:" "$here/tests/allowed-skips" || echo "$name"
+		done
+}
+
+stage() {
+	local name=$1 log=$out/$1.log started p f s rc unlisted
+	started=$(date +%s)
+	"stage_${name//-/_}" >"$log" 2>&1
+	rc=$?
+	read -r p f s < <(counts "$log")
+	unlisted=$(unlisted_skips "$log")
+	if [ -n "$unlisted" ]; then
+		say "skipped, and tests/allowed-skips does not say why: $unlisted"
+		f=$((f + 1))
+	fi
+	[ "$rc" = 0 ] || [ "$f" != 0 ] || f=1
+	[ "$rc$f" != 00 ] || [ "$p" != 0 ] || p=1
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	if [ "$f" != 0 ]; then
+		say "---- $name failed; the end of $log:"
+		tail -n 150 "$log"
+	fi
+	say "$(printf '%-12s %5d passed %4d failed %4d skipped  %3d.%d min' "$name" "$p" "$f" "$s" \
+		$((($(date +%s) - started) / 60)) $((($(date +%s) - started) % 60 / 6)))"
+}
+
+stage_sanitizers() {
+	build_in "$build/asan" --enable-werror --enable-sanitizers &&
+		make -C "$build/asan" -j"$jobs" check
+}
+stage_e2e() {
+	MICA_BIN=$build/asan "$here/tests/e2e/run.sh" --all
+}
+stage_distcheck() {
+	make -C "$build" -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror
+}
+
+if [ $# = 0 ]; then
+	set -- sanitizers distcheck
+fi
+for name in "$@"; do
+	declare -F "stage_${name//-/_}" >/dev/null || die "no stage '$name'"
+	stage "$name"
+done
+say "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
