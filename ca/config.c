@@ -154,7 +154,7 @@ void mica_config_free(struct mica_config *c)
 void mica_config_needs_restart(
 	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out)
 {
-	config_differences(a, b, out);
+	config_differences(&config_settings, a, b, false, out);
 }
 
 void mica_string_list_clear(struct mica_string_list *l)

@@ -192,15 +192,15 @@ static mica_rc check_authorities(struct checking *k)
 
 /* ---- issuers ------------------------------------------------------------------------------- */
 
+/* How long the tokens live that platforms make for each front, at most. */
 static const struct {
-	const char *name;
-	int64_t life; /* what the platforms make */
+	int64_t life;
 	bool plus_skew;
 } fronts[MICA_FRONT_COUNT] = {
-	[MICA_FRONT_REST] = {"rest", 3700, false},
-	[MICA_FRONT_ISTIO] = {"istio", 43200, true},
-	[MICA_FRONT_LINKERD] = {"linkerd", 86400, true},
-	[MICA_FRONT_CONSUL] = {"consul", 3700, false},
+	[MICA_FRONT_REST] = {3700, false},
+	[MICA_FRONT_ISTIO] = {43200, true},
+	[MICA_FRONT_LINKERD] = {86400, true},
+	[MICA_FRONT_CONSUL] = {3700, false},
 };
 
 static mica_rc check_key_source(struct checking *k, unsigned i)
@@ -235,6 +235,22 @@ static mica_rc check_key_source(struct checking *k, unsigned i)
 	return MICA_OK;
 }
 
+/* Most people know where their API server is, and not what its resources are called. */
+static void complete_review_url(struct mica_issuer_config *is)
+{
+	static const char resource[] = "/apis/authentication.k8s.io/v1/tokenreviews";
+	size_t host = strcspn(is->review.url + 8, "/") + 8; /* checked: https://host... */
+	char *url;
+
+	if (is->review.url[host] && is->review.url[host + 1])
+		return;
+	url = mica_alloc(host + sizeof(resource));
+	memcpy(url, is->review.url, host);
+	memcpy(url + host, resource, sizeof(resource));
+	mica_free(is->review.url);
+	is->review.url = url;
+}
+
 static mica_rc check_review(struct checking *k, unsigned i)
 {
 	struct mica_issuer_config *is = &k->c->issuers[i];
@@ -255,6 +271,7 @@ static mica_rc check_review(struct checking *k, unsigned i)
 		return config_refuse(k->src, config_path(path, "issuers[%u].review", i),
 			"config_missing",
 			"who reviews tokens? expected url: https://host[:port] of the cluster's API server");
+	complete_review_url(is);
 	if (is->review.token_file == NULL)
 		config_list_add(&k->c->warnings,
 			"issuer %s: review.token_file is missing, and API servers answer no strangers",
@@ -295,6 +312,11 @@ static mica_rc compile_issuers(struct checking *k)
 	if (mica_issuers_new(k->c->trust_domain, k->c->issuers, k->c->n_issuers, &k->issuers,
 		    &fault, &why) == MICA_OK)
 		return MICA_OK;
+	config_path(path, "%s: ", fault.setting);
+	/* "issuer prod: spiffe_path: ...": the path says the setting already */
+	char *after = strstr(why.text, ": "), *rest = after ? after + 2 : why.text;
+	if (fault.setting[0] && strncmp(rest, path, strlen(path)) == 0)
+		memmove(rest, rest + strlen(path), strlen(rest + strlen(path)) + 1);
 	return config_refuse_why(
 		k->src, config_path(path, "issuers[%u].%s", fault.issuer, fault.setting), &why);
 }
@@ -501,26 +523,27 @@ static mica_rc check_roles(struct checking *k)
 	return MICA_OK;
 }
 
-/* A SPIFFE ID, or one with all below it: a trailing '/' is fine here. */
+/* A SPIFFE ID stands for itself and all below it; a trailing '/' says so to people, and is cut. */
 static mica_rc check_denied(struct checking *k)
 {
 	const struct mica_config *c = k->c;
 
 	for (unsigned i = 0; i < c->deny_spiffe_ids.n; i++) {
-		struct mica_slice text = mica_slice_str(c->deny_spiffe_ids.v[i]);
+		char *id_text = c->deny_spiffe_ids.v[i];
+		struct mica_slice text = mica_slice_str(id_text);
 		struct mica_spiffe_id id;
 		struct mica_err why = MICA_ERR_INIT;
 		char path[CONFIG_PATH_MAX];
 
 		config_path(path, "deny.spiffe_ids[%u]", i);
 		if (mica_slice_has_suffix(text, MICA_LIT("/")))
-			text.len--;
+			id_text[--text.len] = '\0';
 		if (mica_spiffe_id_parse(text, &id, &why) != MICA_OK)
 			return config_refuse_why(k->src, path, &why);
 		if (!mica_spiffe_id_member_of(&id, mica_slice_str(c->trust_domain)))
 			return config_refuse(k->src, path, "config_value",
 				"\"%.255s\" is of another trust domain, which gets nothing here anyway; expected spiffe://%s/...",
-				c->deny_spiffe_ids.v[i], c->trust_domain);
+				id_text, c->trust_domain);
 	}
 	return MICA_OK;
 }

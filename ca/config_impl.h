@@ -91,8 +91,9 @@ mica_rc config_check_https_url(struct mica_slice url, struct mica_err *e) MICA_M
 /* Fills the zeroed *c with what the text says, or the defaults; values are checked one by one. */
 mica_rc config_read(struct mica_slice yaml, const struct config_source *src, struct mica_config *c);
 void config_clear(struct mica_config *c);
-void config_differences(
-	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);
+/* Appends the paths of what differs and waits for a restart, or of all that differs. */
+void config_differences(const struct setting_table *t, const void *a, const void *b, bool all,
+	struct mica_string_list *out);
 
 /* ---- config_check.c ------------------------------------------------------------------------ */
 

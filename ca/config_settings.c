@@ -153,8 +153,6 @@ static mica_rc check_uuid(struct mica_slice v, struct mica_err *e)
 	static const struct setting_table name = {                                                 \
 		.rows = (rows_), .n = MICA_ARRAY_LEN(rows_), .size = sizeof(T)}
 
-/* clang-format off: tables */
-
 const cyaml_strval_t config_key_names[MICA_KN_COUNT] = {{"p256", 1 << MICA_KN_P256},
 	{"p384", 1 << MICA_KN_P384}, {"rsa2048", 1 << MICA_KN_RSA2048},
 	{"rsa3072", 1 << MICA_KN_RSA3072}, {"rsa4096", 1 << MICA_KN_RSA4096},
@@ -202,16 +200,14 @@ static const struct setting audience_rows[] = {
 };
 TABLE(audience_table, audience_rows, struct mica_issuer_config);
 
-#define LIFE(key_, front)                                                                          \
-	{                                                                                          \
-		key_, SETTING_DURATION, OF_ISSUER(max_token_life[front]), .low = 1, .high = YEAR,  \
-									  .number = CONFIG_UNSET   \
-	}
+#define LIFE(front)                                                                                \
+	SETTING_DURATION, OF_ISSUER(max_token_life[front]), .low = 1, .high = YEAR,                \
+							    .number = CONFIG_UNSET
 static const struct setting life_rows[] = {
-	LIFE("rest", MICA_FRONT_REST),
-	LIFE("istio", MICA_FRONT_ISTIO),
-	LIFE("linkerd", MICA_FRONT_LINKERD),
-	LIFE("consul", MICA_FRONT_CONSUL),
+	{"rest", LIFE(MICA_FRONT_REST)},
+	{"istio", LIFE(MICA_FRONT_ISTIO)},
+	{"linkerd", LIFE(MICA_FRONT_LINKERD)},
+	{"consul", LIFE(MICA_FRONT_CONSUL)},
 };
 TABLE(life_table, life_rows, struct mica_issuer_config);
 
@@ -267,7 +263,7 @@ static const struct setting store_rows[] = {
 	{"path", SETTING_TEXT, OF(store.path), .restart = true, .low = 1, .high = PATH_OCTETS,
 		.text = "/var/lib/mica/store", .check = check_path},
 	{"max_disk_percent", SETTING_NUMBER, OF(store.max_disk_percent), .restart = true, .low = 1,
-		.high = 99, .number = 90},
+		.high = 100, .number = 90},
 };
 TABLE(store_table, store_rows, struct mica_config);
 
@@ -371,10 +367,10 @@ static const struct setting bundle_rows[] = {
 TABLE(bundle_table, bundle_rows, struct mica_config);
 
 static const struct setting limits_rows[] = {
-	{"failures_per_address", SETTING_NUMBER, OF(limits.failures_per_address), .low = 1,
-		.high = MILLION, .number = 600},
-	{"requests_per_identity", SETTING_NUMBER, OF(limits.requests_per_identity), .low = 1,
-		.high = MILLION, .number = 600},
+	{"failures_per_address", SETTING_NUMBER, OF(limits.failures_per_address), .high = MILLION,
+		.number = 600},
+	{"requests_per_identity", SETTING_NUMBER, OF(limits.requests_per_identity), .high = MILLION,
+		.number = 600},
 	{"queue", SETTING_NUMBER, OF(limits.queue), .low = 1, .high = MILLION, .number = 4096},
 };
 TABLE(limits_table, limits_rows, struct mica_config);
@@ -408,5 +404,3 @@ static const struct setting top_rows[] = {
 };
 const struct setting_table config_settings = {
 	.rows = top_rows, .n = MICA_ARRAY_LEN(top_rows), .size = sizeof(struct mica_config)};
-
-/* clang-format on */

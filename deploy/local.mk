@@ -1,3 +1,4 @@
+EXTRA_DIST += deploy/examples/micad.yaml
 # What an installation needs besides the programs.
 edit_paths = $(SED) -e 's|@sysconfdir[@]|$(sysconfdir)|g' -e 's|@sbindir[@]|$(sbindir)|g' \
 	-e 's|@bindir[@]|$(bindir)|g' -e 's|@@|@|g'
