@@ -5,6 +5,7 @@
 #include "api.h"
 #include "committer.h"
 #include "keys.h"
+#include "kube.h"
 #include "limits.h"
 #include "serving.h"
 
@@ -35,6 +36,7 @@
 #define METRICS_CONNECTIONS 64
 #define ADMIN_CONNECTIONS   64
 #define WATCH_SPARE         64 /* connections beside the watchers themselves */
+#define FIRST_KEYS_MS       2000 /* what a first start waits for issuers that do not answer */
 
 struct micad {
 	const char *config_path;
@@ -46,6 +48,7 @@ struct micad {
 	struct mica_replay *replay;
 	struct limits *limits;
 	struct mica_keys *keys;
+	struct mica_kube *kube;
 	struct api *api;
 	struct serving *serving;
 	struct http_tls_key *tls;
@@ -183,12 +186,16 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	m->replay = mica_replay_new(REPLAYS_MAX, REPLAY_WAITERS_MAX);
 	m->limits = limits_new(&limits);
 	rc = mica_keys_new(m->core, m->config, NULL, &m->keys, e);
+	if (rc == MICA_OK)
+		rc = mica_kube_new(m->core, m->config, NULL, &m->kube, e);
 	if (rc != MICA_OK)
 		return rc;
+	mica_keys_wait(m->keys, FIRST_KEYS_MS);
 	api.committer = m->committer;
 	api.replay = m->replay;
 	api.limits = m->limits;
 	api.keys = m->keys;
+	api.kube = (struct api_kube){.ctx = m->kube, .review = mica_kube_ask};
 	rc = api_new(&api, &m->api, e);
 	if (rc != MICA_OK)
 		return rc;
@@ -348,11 +355,30 @@ static void say_what_needs_restart(const struct micad *m, const struct mica_conf
 	mica_string_list_clear(&names);
 }
 
+/* Nothing that was fetched or asked by an issuer's old settings reaches the core as if it were by
+ * the new ones: such fetches end first. When the core refuses, the old ones go on. */
+static mica_rc configure(struct micad *m, struct mica_config *fresh, struct mica_err *e)
+{
+	const struct mica_config *now = m->current ? m->current : m->config;
+	struct mica_err own = MICA_ERR_INIT;
+	mica_rc rc;
+
+	mica_keys_retire(m->keys, fresh);
+	mica_kube_retire(m->kube, fresh);
+	rc = mica_core_configure(m->core, fresh, mica_now_ms(), e);
+	if (rc == MICA_OK)
+		now = fresh;
+	if (mica_keys_reload(m->keys, now, &own) != MICA_OK ||
+		mica_kube_reload(m->kube, now, &own) != MICA_OK)
+		MICA_LOG(MICA_ERROR, "issuers_incomplete", MICA_E(&own));
+	return rc;
+}
+
 static mica_rc apply(struct micad *m, struct mica_config *fresh, struct mica_err *e)
 {
 	const struct limits_options limits = limits_of(fresh);
 	static const char detail[] = "{}";
-	mica_rc rc = mica_core_configure(m->core, fresh, mica_now_ms(), e);
+	mica_rc rc = configure(m, fresh, e);
 
 	if (rc == MICA_OK)
 		rc = mica_core_record(
@@ -426,6 +452,7 @@ static void stop(struct micad *m)
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
 	mica_keys_free(m->keys);
+	mica_kube_free(m->kube);
 	if (m->api)
 		api_stop(m->api);
 	if (m->committer)
