@@ -670,20 +670,90 @@ static const struct node *step(const struct node *from, const char **path)
 	return from->kind == MAPPING && len > 0 ? member(from, p, len) : NULL;
 }
 
-bool mica_yaml_locate(struct mica_slice src, const char *path, int *line, int *column)
-{
-	MICA_AUTO_STRUCT(node) root = NULL;
-	const struct node *n;
+struct mica_yaml_doc {
+	struct node *root;
+	char *name; /* NULL = none */
+};
+MICA_CLEANUP_STRUCT(mica_yaml_doc, mica_yaml_doc_free);
 
-	*line = *column = 0;
-	if (read_tree(src, NULL, &root, NULL) != MICA_OK)
-		return false;
-	n = root;
+mica_rc mica_yaml_doc_new(
+	struct mica_slice src, const char *name, struct mica_yaml_doc **out, struct mica_err *e)
+{
+	struct node *root = NULL;
+	mica_rc rc = read_tree(src, name, &root, e);
+
+	*out = NULL;
+	if (rc != MICA_OK)
+		return rc;
+	*out = MICA_NEW(struct mica_yaml_doc);
+	(*out)->root = root;
+	(*out)->name = mica_strdup(name);
+	return MICA_OK;
+}
+
+void mica_yaml_doc_free(struct mica_yaml_doc *d)
+{
+	if (d == NULL)
+		return;
+	node_free(d->root);
+	mica_free(d->name);
+	mica_free(d);
+}
+
+static const struct node *find(const struct mica_yaml_doc *d, const char *path)
+{
+	const struct node *n = d->root;
+
 	while (n && *path)
 		n = step(n, &path);
-	if (n == NULL)
-		return false;
-	*line = n->line;
-	*column = n->column;
-	return true;
+	return n;
+}
+
+bool mica_yaml_doc_locate(const struct mica_yaml_doc *d, const char *path, int *line, int *column)
+{
+	const struct node *n = find(d, path);
+
+	*line = n ? n->line : 0;
+	*column = n ? n->column : 0;
+	return n != NULL;
+}
+
+bool mica_yaml_locate(struct mica_slice src, const char *path, int *line, int *column)
+{
+	MICA_AUTO_STRUCT(mica_yaml_doc) d = NULL;
+
+	*line = *column = 0;
+	return mica_yaml_doc_new(src, NULL, &d, NULL) == MICA_OK &&
+		mica_yaml_doc_locate(d, path, line, column);
+}
+
+mica_rc mica_yaml_doc_pairs(const struct mica_yaml_doc *d, const char *path,
+	struct mica_yaml_pair *out, unsigned *n, struct mica_err *e)
+{
+	const struct checker c = {.name = d->name, .e = e};
+	const struct place at = {.key = path};
+	const struct node *mapping = find(d, path);
+	unsigned room = *n;
+
+	*n = 0;
+	if (mapping == NULL || is_null(mapping))
+		return MICA_OK;
+	if (mapping->kind != MAPPING)
+		return fail_schema(&c, &at, mapping->line, mapping->column,
+			"expected a mapping, found %s", found(mapping));
+	if (mapping->count > room)
+		return fail_schema(&c, &at, mapping->line, mapping->column,
+			"expected at most %u entries, found %u", room, mapping->count);
+	for (const struct node *k = mapping->first; k; k = k->next) {
+		const struct place here = {.up = &at, .key = k->key};
+		mica_rc rc = check_scalar_form(&c, &here, k, "a string");
+
+		if (rc != MICA_OK)
+			return rc;
+		out[(*n)++] = (struct mica_yaml_pair){.key = k->key,
+			.value = k->text,
+			.line = k->key_line,
+			.column = k->key_column};
+	}
+	return MICA_OK;
 }

@@ -1,0 +1,31 @@
+# mica: the admin's program.
+noinst_LIBRARIES += libmica-cli.a
+libmica_cli_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+libmica_cli_a_SOURCES =
+libmica_cli_a_SOURCES += cli/cli.h
+libmica_cli_a_SOURCES += cli/out.h
+libmica_cli_a_SOURCES += cli/out.c
+libmica_cli_a_SOURCES += cli/opts.c
+libmica_cli_a_SOURCES += cli/help.c
+libmica_cli_a_SOURCES += cli/completion.c
+libmica_cli_a_SOURCES += cli/commands.c
+libmica_cli_a_SOURCES += cli/run.c
+libmica_cli_a_SOURCES += cli/client.h
+libmica_cli_a_SOURCES += cli/client.c
+libmica_cli_a_SOURCES += cli/progress.h
+libmica_cli_a_SOURCES += cli/progress.c
+libmica_cli_a_SOURCES += cli/pair.h
+libmica_cli_a_SOURCES += cli/pair.c
+libmica_cli_a_SOURCES += cli/roots.h
+libmica_cli_a_SOURCES += cli/roots.c
+libmica_cli_a_SOURCES += cli/cmd_init.c
+libmica_cli_a_SOURCES += cli/cmd_svid.c
+libmica_cli_a_SOURCES += cli/cmd_bundle.c
+libmica_cli_a_SOURCES += cli/cmd_admin.c
+libmica_cli_a_SOURCES += cli/audit_verify.h
+libmica_cli_a_SOURCES += cli/audit_verify.c
+CLI_LIBS = libmica-cli.a $(RPC_LIBS) $(CA_LIBS)
+
+bin_PROGRAMS += mica
+mica_SOURCES = cli/main.c
+mica_LDADD = $(CLI_LIBS)

@@ -1,0 +1,13 @@
+EXTRA_DIST += deploy/examples/micad.yaml
+# What an installation needs besides the programs.
+edit_paths = $(SED) -e 's|@sysconfdir[@]|$(sysconfdir)|g' -e 's|@sbindir[@]|$(sbindir)|g' \
+	-e 's|@bindir[@]|$(bindir)|g' -e 's|@@|@|g'
+systemdsystemunit_DATA = deploy/systemd/micad.service
+sysusersdir = $(prefix)/lib/sysusers.d
+dist_sysusers_DATA = deploy/systemd/mica.conf
+exampledir = $(docdir)/examples
+CLEANFILES += deploy/systemd/micad.service
+EXTRA_DIST += deploy/systemd/micad.service.in deploy/demo/issuer.py quickstart.sh LICENSE
+deploy/systemd/micad.service: $(srcdir)/deploy/systemd/micad.service.in Makefile
+	@$(MKDIR_P) deploy/systemd
+	$(AM_V_GEN)$(edit_paths) $(srcdir)/deploy/systemd/micad.service.in >$@

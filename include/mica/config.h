@@ -19,7 +19,9 @@ struct mica_string_list {
 
 struct mica_listen {
 	char *text; /* as configured; "" = off */
-	char *host; /* numeric IPv4 or IPv6 address, no brackets */
+	/* Numeric IPv4 or IPv6 address, no brackets; "" = off. Of ":PORT" it is "::", which stands
+	 * for all addresses, IPv4 too. */
+	char *host;
 	uint16_t port; /* 0 = the kernel chooses; the program then logs and publishes which */
 };
 
@@ -39,9 +41,11 @@ struct mica_issuer_config {
 	char *issuer;
 	char *cluster; /* "" when unset */
 	struct {
+		/* Exactly one of the three. jwks_uri may be on any host: it is spelled out. */
 		bool discovery;
 		char *jwks_uri, *jwks_file; /* NULL when unset */
 		char *ca_file, *token_file; /* NULL when unset */
+		/* host or host:port, where a discovered jwks_uri may be besides the issuer's own */
 		struct mica_string_list allow_hosts;
 		int64_t refresh, max_stale, timeout;
 		bool allow_ps;
@@ -55,7 +59,8 @@ struct mica_issuer_config {
 	int64_t renewal_max_age;
 	struct {
 		enum mica_review_mode mode;
-		char *url, *ca_file, *token_file;
+		char *url; /* all of it, with /apis/authentication.k8s.io/...; NULL when unset */
+		char *ca_file, *token_file; /* NULL when unset */
 		bool allow_on_failure;
 		int64_t timeout;
 	} review;
@@ -78,6 +83,7 @@ enum mica_key_name {
 };
 const char *mica_key_name(enum mica_key_name n);
 
+/* The first rule that matches counts, and no other. A default TTL above max_ttl is clamped. */
 struct mica_rule {
 	char *issuer, *ns, *sa; /* "" = all; a trailing '*' matches any rest */
 	struct mica_string_list dns; /* templates */
@@ -97,8 +103,9 @@ struct mica_config {
 	struct {
 		struct mica_listen listen, watch;
 		struct mica_string_list dns_names, ip_addresses;
-		char *public_host;
-		int64_t threads, max_connections, max_connections_per_address;
+		char *public_host; /* host or host:port by which others reach us; "" when unset */
+		int64_t threads; /* 0 = as many as cores */
+		int64_t max_connections, max_connections_per_address;
 		int64_t max_watchers, max_watchers_shared;
 		int64_t idle_timeout, request_timeout, max_request_body;
 	} https;
@@ -122,7 +129,7 @@ struct mica_config {
 	} x509;
 	struct {
 		int64_t ttl, max_ttl;
-		struct mica_string_list audiences;
+		struct mica_string_list audiences; /* that may be asked for; none = any */
 		bool oidc_discovery;
 	} jwt;
 	struct {
@@ -133,24 +140,42 @@ struct mica_config {
 		int64_t refresh_hint;
 	} bundle;
 	struct {
-		int64_t failures_per_address, requests_per_identity, queue;
+		int64_t failures_per_address, requests_per_identity; /* a minute; 0 = no limit */
+		int64_t queue; /* issuances that may wait for their commit */
 	} limits;
+	/* An ID (no '/' at its end) stands for itself and all below it. UIDs are lower-case. */
 	struct mica_string_list deny_spiffe_ids, deny_pod_uids;
 	/* What is legal but probably not meant (a role's ID that an issuer can produce, ...);
 	 * one line each, for `config check` and the log. */
 	struct mica_string_list warnings;
 };
 
-/* Reads and cross-checks. `name` stands in messages. INVALID with line, column and the allowed
- * values; nothing is made on error. Cross-checks: design 8.1 (names disjoint, reserved, roles),
- * 8.4 (inequalities of lifetimes), listeners differ, exactly one passphrase and key source. */
+/*
+ * Reads and cross-checks. `name` stands in messages ("NAME:4:3: https.listen: ..."); may be NULL.
+ * INVALID with line, column, the path of the setting and what is allowed; nothing is made on error:
+ *	yaml_syntax, yaml_schema	as in yaml.h
+ *	config_value		one value is wrong by itself
+ *	config_missing		what another setting, or none, makes necessary
+ *	config_conflict		two settings exclude each other: sources of passphrase or keys,
+ *				listeners, what a kind of issuer cannot have
+ *	config_lifetimes	an authority could not outlive what it signs, or bounds are out of
+ *				order; the text says which number to change, and to what
+ *	name_reserved		a role or a DNS template has a name of Mica's own
+ *	trust_domain_*, spiffe_id_*, template_*, dns_name_*, issuer_*, names_overlap, ...
+ *				as in spiffeid.h, template.h, token.h
+ * and LIMIT "yaml_too_long".
+ */
 mica_rc mica_config_parse(struct mica_slice yaml, const char *name, struct mica_config **out,
 	struct mica_err *e) MICA_MUST_CHECK;
-/* Reads the file first (at most 256 KiB). */
+/* Reads the file first (at most 256 KiB). Besides: as mica_file_read. */
 mica_rc mica_config_load(
 	const char *path, struct mica_config **out, struct mica_err *e) MICA_MUST_CHECK;
 void mica_config_free(struct mica_config *c);
-/* Names ("https.listen") of what differs between a and b but cannot change without a restart. */
+/*
+ * Appends the names ("https.listen", "issuers[0].skew"; "issuers" when their number differs) of
+ * what differs between a and b but cannot change without a restart. What can: roles, rules, x509,
+ * jwt, limits, deny, log.level, log.caller_address.
+ */
 void mica_config_needs_restart(
 	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);
 void mica_string_list_clear(struct mica_string_list *l);

@@ -39,6 +39,45 @@ struct mica_init_result {
 mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
 	int64_t now_ms, struct mica_init_result *out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* ---- a store at rest ------------------------------------------------------------------------ */
+
+struct mica_progress; /* store.h */
+struct mica_note_key; /* note.h */
+struct mica_caller;
+
+/* `mica store check`: every page, entry, tile and index of the store of config->store.path, and the
+ * signed root. The log's key is unlocked with the passphrase, or is `key` (then the passphrase is
+ * not needed and may be NULL). CONFLICT "store_locked" while micad has it; CORRUPT as store.h and
+ * ledger.h say; UNAUTHENTICATED "wrong_passphrase"; INVALID "trust_domain_mismatch". */
+struct mica_check_result {
+	char origin[MICA_TD_MAX + 32]; /* of the log */
+	uint64_t entries, tiles, records;
+};
+mica_rc mica_core_check(const struct mica_config *config, const struct mica_secret *passphrase,
+	const struct mica_note_key *key, const struct mica_progress *p,
+	struct mica_check_result *out, struct mica_err *e) MICA_MUST_CHECK;
+
+/* `mica restore FILE`: makes the store of config->store.path, which must be absent or empty, from a
+ * backup. Its log goes on under a new origin; the next entry names the old one and the gap.
+ * `known_checkpoint` is the last one that is known of the lost log (empty = none); it must be
+ * signed by its key. `actor` is who restores (uid, gid, pid). A failure half way leaves a store that is refused as `store_partial`. CONFLICT
+ * "store_exists"; CORRUPT "backup_manifest", "backup_damaged", "note_*"; UNAUTHENTICATED
+ * "wrong_passphrase"; INVALID "trust_domain_mismatch". */
+struct mica_restore_result {
+	char old_origin[MICA_TD_MAX + 32], origin[MICA_TD_MAX + 32];
+	char vkey[512]; /* of the log under its new name */
+	uint64_t entries; /* of the restored log, the one that says so included */
+	/* Entries [lost_from, lost_to) of the old log are lost, when a checkpoint was known; else
+	 * lost_to is lost_from, and what was issued behind backup_time may be lost. */
+	uint64_t lost_from, lost_to;
+	bool checkpoint_known;
+	int64_t backup_time; /* seconds: the last commit that the backup holds */
+};
+mica_rc mica_core_restore(const struct mica_config *config, const struct mica_secret *passphrase,
+	const char *backup, struct mica_slice known_checkpoint, const struct mica_caller *actor,
+	int64_t now_ms, const struct mica_progress *p, struct mica_restore_result *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
 /* How long the parts of opening took, for the start-up log line. */
 struct mica_open_times {
 	int64_t unlock_ns, open_ns;

@@ -26,4 +26,25 @@ void mica_yaml_free(const cyaml_schema_value_t *schema, void *value);
  * document that loaded well: for errors found later, in cross-checks. False when absent. */
 bool mica_yaml_locate(struct mica_slice src, const char *path, int *line, int *column);
 
+/*
+ * A document as a tree, for what a schema cannot say: several places of one document, and mappings
+ * whose keys are the user's own (CYAML_IGNORE in the schema). Immutable.
+ */
+struct mica_yaml_doc; /* opaque */
+/* As mica_yaml_load, without a schema. `name` is copied. */
+mica_rc mica_yaml_doc_new(struct mica_slice src, const char *name, struct mica_yaml_doc **out,
+	struct mica_err *e) MICA_MUST_CHECK;
+void mica_yaml_doc_free(struct mica_yaml_doc *d); /* NULL is fine */
+bool mica_yaml_doc_locate(const struct mica_yaml_doc *d, const char *path, int *line, int *column);
+
+/* A member of such a mapping; borrowed from the document. */
+struct mica_yaml_pair {
+	const char *key, *value;
+	int line, column; /* of the key */
+};
+/* The members of the mapping at `path`; *n in: room, out: how many. Absent, or a key without a
+ * value: none. INVALID "yaml_schema": no mapping, a member that is not a string, or too many. */
+mica_rc mica_yaml_doc_pairs(const struct mica_yaml_doc *d, const char *path,
+	struct mica_yaml_pair *out, unsigned *n, struct mica_err *e) MICA_MUST_CHECK;
+
 #endif

@@ -8,3 +8,8 @@ check_PROGRAMS += tests/bench/fill
 tests_bench_fill_SOURCES = tests/bench/fill.c tests/unit/fill.h tests/unit/pki.h
 tests_bench_fill_CPPFLAGS = $(X509_TEST_CPPFLAGS) -I$(srcdir)/tests/unit
 tests_bench_fill_LDADD = $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/bench/load
+tests_bench_load_SOURCES = tests/bench/load.c
+tests_bench_load_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(SSL_CFLAGS)
+tests_bench_load_LDADD = $(BASE_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS)

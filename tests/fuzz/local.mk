@@ -70,3 +70,16 @@ tests_fuzz_fuzz_store_SOURCES = tests/fuzz/fuzz_store.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_store_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_store_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_store_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_config
+FUZZ_TARGETS += tests/fuzz/fuzz_config
+tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_config_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_config_LDADD = $(CA_LIBS)
+check_PROGRAMS += tests/fuzz/fuzz_guard
+FUZZ_TARGETS += tests/fuzz/fuzz_guard
+tests_fuzz_fuzz_guard_SOURCES = tests/fuzz/fuzz_guard.c tests/unit/lenient.h $(FUZZ_MAIN)
+tests_fuzz_fuzz_guard_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)
+tests_fuzz_fuzz_guard_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_guard_LDADD = libmica-server.a $(BASE_LIBS)

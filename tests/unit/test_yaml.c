@@ -332,6 +332,65 @@ static void locate(void **state)
 	assert_false(mica_yaml_locate(MICA_LIT("a: ["), "a", &line, &column));
 }
 
+static void doc_has_pairs(void **state)
+{
+	static const char text[] = "own:\n"
+				   "  b.c: x\n"
+				   "  a: 'y z'\n"
+				   "none:\n"
+				   "list: [1]\n"
+				   "deep: {k: {m: 1}}\n"
+				   "empty: {k: }\n";
+	static const struct {
+		const char *path;
+		int line, column;
+		const char *say;
+	} bad[] = {
+		{"list", 5, 7, "f:5:7: list: expected a mapping, found a list"},
+		{"deep", 6, 11, "f:6:11: deep.k: expected a string, found a mapping"},
+		{"empty", 7, 12, "f:7:12: empty.k: expected a string, found nothing"},
+	};
+	struct mica_yaml_doc *d = NULL;
+	struct mica_yaml_pair pairs[2];
+	struct mica_err e = MICA_ERR_INIT;
+	unsigned n = 2;
+	int line, column;
+
+	(void)state;
+	assert_int_equal(mica_yaml_doc_new(MICA_LIT(text), "f", &d, NULL), MICA_OK);
+	assert_int_equal(mica_yaml_doc_pairs(d, "own", pairs, &n, NULL), MICA_OK);
+	assert_int_equal(n, 2);
+	assert_string_equal(pairs[0].key, "b.c");
+	assert_string_equal(pairs[0].value, "x");
+	assert_int_equal(pairs[0].line, 2);
+	assert_int_equal(pairs[0].column, 3);
+	assert_string_equal(pairs[1].value, "y z");
+	for (size_t i = 0; i < 2; i++, n = 2) {
+		assert_int_equal(
+			mica_yaml_doc_pairs(d, i ? "none" : "absent", pairs, &n, NULL), MICA_OK);
+		assert_int_equal(n, 0);
+	}
+	for (size_t i = 0; i < MICA_ARRAY_LEN(bad); i++, n = 2) {
+		mica_err_clear(&e);
+		assert_int_equal(mica_yaml_doc_pairs(d, bad[i].path, pairs, &n, &e), MICA_INVALID);
+		assert_string_equal(e.reason, "yaml_schema");
+		assert_string_equal(e.text, bad[i].say);
+		assert_int_equal(e.line, bad[i].line);
+		assert_int_equal(e.column, bad[i].column);
+	}
+	n = 1;
+	mica_err_clear(&e);
+	assert_int_equal(mica_yaml_doc_pairs(d, "own", pairs, &n, &e), MICA_INVALID);
+	assert_string_equal(e.text, "f:2:3: own: expected at most 1 entries, found 2");
+	assert_true(mica_yaml_doc_locate(d, "deep.k.m", &line, &column));
+	assert_int_equal(line, 6);
+	assert_false(mica_yaml_doc_locate(d, "deep.x", &line, &column));
+	mica_yaml_doc_free(d);
+	mica_yaml_doc_free(NULL);
+	assert_int_equal(mica_yaml_doc_new(MICA_LIT("a: ["), "f", &d, &e), MICA_INVALID);
+	assert_null(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +401,7 @@ int main(void)
 		cmocka_unit_test(hostile),
 		cmocka_unit_test(too_many),
 		cmocka_unit_test(locate),
+		cmocka_unit_test(doc_has_pairs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

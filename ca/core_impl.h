@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the core share.
+ *
+ * All that a decision depends on is one immutable *view*: the configuration as rules, the
+ * authorities with their keys, the deny list, issuers' keys, and what is published. It is made of
+ * parts that are shared by reference: a change makes a new part, and a view of it and the others.
+ *
+ * Threads: whoever decides takes a reference to the view (mica_core_view_get: four atomic
+ * operations, no lock) and keeps it as long as it needs anything of it; a candidate keeps one for
+ * its life. Changes are made under `admin`, one at a time: what they write is committed, then the
+ * new view is put in place. `commit` is held around every commit with entries, by the committer and
+ * by changes; whoever needs both takes `admin` first.
+ *
+ * Records in the store:
+ *
+ *	META      trust_domain	  its text
+ *		  kek		  record of the key-encryption key
+ *		  rules		  1 | SHA-256 of the configuration's rules: its revision is that of
+ *the rules deny		  1: its revision is that of the deny list AUTHORITY <id>
+ *mica/authority.h KEY       log, publication  envelopes, sealed under these names DENY      kind 1
+ *| SHA-256 of the value	 the value JWKS      <issuer>	  1 | fetched (ms) 8 | url length 2,
+ *url | document SNAPSHOT  default/<channel>  1 | sequence 8 | content's hash 32 publisher	  1
+ *| authority id 40 | certificate HOLDER    channel 1 | kind 1 | who 16	1 | sequence 8 | time (ms) 8
+ *| expiry (s) 8 COUNTER   last_leaf/<id>  greatest end of what it signed, seconds, up to a minute
+ *more
+ */
+#ifndef MICA_CA_CORE_IMPL_H
+#define MICA_CA_CORE_IMPL_H
+
+#include "mica/authority.h"
+#include "mica/bundle.h"
+#include "mica/cert.h"
+#include "mica/core.h"
+#include "mica/ledger.h"
+#include "mica/spiffeid.h"
+#include "mica/template.h"
+#include "mica/token.h"
+#include "mica/verify.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define CORE_BACKDATE      60 /* design 4.2: min(60 s, TTL / 10) */
+#define CORE_CA_BACKDATE   300 /* a new authority is valid for clocks that are behind, too */
+#define CORE_AUTHORITY_MAX 64
+#define CORE_READERS       64 /* token readers kept for reuse */
+#define CORE_ACKS_MAX      65536 /* acknowledgements that wait to be written */
+
+/* ---- parts of a view ------------------------------------------------------------------------- */
+
+/* Head of each part. */
+struct core_part {
+	atomic_uint refs;
+	void (*free)(void *part);
+};
+void *mica_core_part_new(size_t size, void (*free)(void *part)); /* one reference */
+void *mica_core_part_ref(void *part); /* NULL stays NULL */
+void mica_core_part_unref(void *part); /* NULL is fine */
+
+/* Who gets nothing. Sorted; looked up without a lock. */
+struct core_denials {
+	char **ids; /* SPIFFE IDs: what lies below one is denied too */
+	struct mica_uid *pods;
+	uint8_t (*keys)[32]; /* SHA-256 of SubjectPublicKeyInfos */
+	size_t n_ids, n_pods, n_keys;
+};
+void mica_core_denials_add_id(struct core_denials *d, const char *id);
+void mica_core_denials_add_pod(struct core_denials *d, const struct mica_uid *pod);
+void mica_core_denials_add_key(struct core_denials *d, const uint8_t key[32]);
+void mica_core_denials_sort(struct core_denials *d);
+void mica_core_denials_clear(struct core_denials *d);
+bool mica_core_denies(const struct core_denials *d, const struct mica_principal *p);
+
+struct core_rule {
+	char *issuer, *ns, *sa; /* "" = all; a trailing '*' matches any rest */
+	struct mica_template **dns;
+	unsigned n_dns;
+	int64_t ttl, max_ttl;
+	uint32_t key_types;
+};
+
+/* The configuration, compiled. */
+struct core_policy {
+	struct core_part part;
+	uint64_t rev; /* of the record `rules` */
+	uint8_t hash[32]; /* of all that follows */
+	char trust_domain[MICA_TD_MAX + 1];
+	struct mica_issuers *issuers;
+	const char **issuer_names; /* as long as the core lives */
+	struct core_rule *rules; /* the first that matches counts */
+	unsigned n_rules;
+	int64_t ttl, max_ttl, min_ttl;
+	uint32_t key_types;
+	int64_t jwt_ttl, jwt_max_ttl;
+	struct mica_string_list jwt_audiences; /* none = any */
+	char *jwt_issuer; /* NULL = tokens have no `iss` */
+	struct mica_string_list admins, auditors;
+	struct mica_string_list own_dns; /* Mica's own DNS names: nobody else's */
+	struct core_denials deny;
+	int64_t refresh_hint;
+	bool caller_address;
+};
+mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *config,
+	struct core_policy **out, struct mica_err *e) MICA_MUST_CHECK;
+/* NULL when none matches. */
+const struct core_rule *mica_core_rule(
+	const struct core_policy *p, const struct mica_principal *who);
+unsigned mica_core_roles(const struct core_policy *p, const char *spiffe_id);
+
+/* An authority's private half, kept while any view may sign with it. */
+struct core_key {
+	struct core_part part;
+	struct mica_signer *signer;
+	struct mica_cert_issuer *issuer; /* issuing authorities */
+};
+struct core_authority_more {
+	uint64_t rev;
+	struct mica_pubkey pub;
+	struct core_key *key; /* NULL: roots, and keys that are not here */
+	struct mica_buf pem; /* of its certificate */
+};
+struct core_authorities {
+	struct core_part part;
+	struct mica_authority *v;
+	struct core_authority_more *more; /* of v[i] */
+	unsigned n;
+	/* What follows from their times, in seconds [from, until). */
+	int64_t from, until;
+	int active[MICA_AUTHORITY_KIND_COUNT]; /* index, -1 = none */
+	struct mica_trust *trust; /* the published roots */
+};
+/* Index of the authority that signs at `now`, -1 when there is none. */
+int mica_core_active(const struct core_authorities *a, enum mica_authority_kind kind, int64_t now);
+/* Reads all authorities and unlocks the keys of those that sign; `old` (may be NULL) lends keys
+ * that are unlocked already. */
+mica_rc mica_core_authorities_load(struct mica_core *c, const char *trust_domain,
+	const struct core_authorities *old, int64_t now, struct core_authorities **out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+struct core_deny {
+	struct core_part part;
+	uint64_t rev; /* of the record `deny` */
+	struct core_denials d;
+};
+mica_rc mica_core_deny_load(
+	struct mica_core *c, struct core_deny **out, struct mica_err *e) MICA_MUST_CHECK;
+
+/* Keys of each issuer of the policy, by its index. */
+struct core_issuer_keys {
+	const struct mica_jwks *jwks; /* NULL: never a good copy */
+	int64_t fetched; /* seconds; 0 = never */
+};
+struct core_keys {
+	struct core_part part;
+	unsigned n;
+	struct core_issuer_keys *v;
+};
+struct core_keys *mica_core_keys_new(unsigned n);
+mica_rc mica_core_keys_load(struct mica_core *c, const struct core_policy *p,
+	struct core_keys **out, struct mica_err *e) MICA_MUST_CHECK;
+
+struct core_published {
+	struct core_part part;
+	uint64_t sequence[MICA_CHANNEL_COUNT];
+	uint8_t hash[MICA_CHANNEL_COUNT][32];
+	const struct mica_snapshot *snap[MICA_CHANNEL_COUNT][MICA_FMT_COUNT];
+	int64_t signed_at; /* seconds; 0 = there is no signed form */
+	char publisher_authority[MICA_KEY_ID_SIZE];
+	int64_t publisher_end; /* of the publisher's certificate; 0 = there is none */
+	struct mica_buf publisher; /* DER */
+};
+
+struct core_view {
+	atomic_uint refs;
+	struct core_policy *policy;
+	struct core_authorities *auths;
+	struct core_deny *deny;
+	struct core_keys *keys;
+	struct core_published *pub; /* NULL until the first is made, within open */
+	/* Keys that nobody may bring: our own and denied ones; sorted. */
+	uint8_t (*no_keys)[32];
+	size_t n_no_keys;
+	uint64_t generation;
+};
+/* A new reference to the current view; any thread, no lock. */
+struct core_view *mica_core_view_get(struct mica_core *c);
+void mica_core_view_unref(struct core_view *v); /* NULL is fine */
+static inline void mica_core_auto_view_(struct core_view **v)
+{
+	mica_core_view_unref(*v);
+}
+#define CORE_AUTO_VIEW __attribute__((cleanup(mica_core_auto_view_))) struct core_view *
+
+/* Parts that a new view takes (NULL = as they are); under `admin`. Takes the references. */
+struct core_parts {
+	struct core_policy *policy;
+	struct core_authorities *auths;
+	struct core_deny *deny;
+	struct core_keys *keys;
+	struct core_published *pub;
+};
+void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts);
+
+static inline void mica_core_auto_part_(void *p)
+{
+	void *part;
+
+	memcpy(&part, p, sizeof(part)); /* p points to a pointer to a part */
+	mica_core_part_unref(part);
+}
+#define CORE_AUTO_PART __attribute__((cleanup(mica_core_auto_part_)))
+
+/* ---- the core -------------------------------------------------------------------------------- */
+
+struct core_acks; /* core_acks.c */
+
+struct core_last_leaf {
+	char id[MICA_KEY_ID_SIZE];
+	int64_t end;
+};
+
+struct mica_core {
+	struct mica_store *store;
+	struct mica_ledger *ledger;
+	struct mica_kek *kek;
+	struct mica_signer *log_key, *publication_key;
+
+	_Atomic(struct core_view *) view;
+	/* Who is between reading `view` and counting its reference; see mica_core_view_take_set. */
+	atomic_uint phase;
+	char pad0[64];
+	atomic_uint entering0;
+	char pad1[64];
+	atomic_uint entering1;
+	char pad2[64];
+
+	pthread_mutex_t admin; /* changes */
+	pthread_mutex_t commit; /* commits with entries */
+	struct core_last_leaf last_leaf[CORE_AUTHORITY_MAX]; /* under commit: as it is stored */
+	unsigned n_last_leaf;
+
+	pthread_mutex_t review_lock;
+	struct mica_review_cache *review;
+	struct core_acks *acks;
+	_Atomic(struct mica_token_reader *) readers[CORE_READERS];
+
+	char **names; /* issuers' names, kept; under admin */
+	unsigned n_names;
+
+	atomic_bool space_low, failed;
+	bool stale; /* under admin: the store has changed and the view could not follow yet */
+	_Atomic int64_t now_ms; /* greatest seen by maintain and commit */
+	atomic_uint_fast64_t generation, x509_issued, jwt_issued, conflicts, commits;
+	atomic_uint_fast64_t store_bytes, disk_free;
+	int64_t space_looked; /* maintain's, and open's */
+};
+
+/* A name that lives as long as the core; under admin or before others know of the core. */
+const char *mica_core_keep_name(struct mica_core *c, const char *name);
+/* A reader of tokens for this thread, for a while. */
+struct mica_token_reader *mica_core_reader_take(struct mica_core *c);
+void mica_core_reader_give(struct mica_core *c, struct mica_token_reader *r);
+
+/* ---- changes other than issuance ------------------------------------------------------------- */
+
+#define CORE_CHANGE_READS   16
+#define CORE_CHANGE_WRITES  1100
+#define CORE_CHANGE_ENTRIES 32
+
+/* Reads, writes and entries of one change, with the memory that they need. Begins as zeros. */
+struct core_change {
+	struct mica_read reads[CORE_CHANGE_READS];
+	struct mica_write *writes;
+	struct mica_slice entries[CORE_CHANGE_ENTRIES];
+	size_t n_reads, n_writes, n_entries;
+	void **mem;
+	size_t n_mem, room_mem;
+	bool over;
+};
+void mica_core_change_clear(struct core_change *ch);
+#define CORE_AUTO_CHANGE __attribute__((cleanup(mica_core_change_clear))) struct core_change
+/* All copy. */
+void mica_core_change_read(
+	struct core_change *ch, enum mica_table t, struct mica_slice key, uint64_t rev);
+void mica_core_change_write(struct core_change *ch, enum mica_write_op op, enum mica_table t,
+	struct mica_slice key, struct mica_slice value);
+
+/* An entry of state or administration. */
+struct core_note {
+	enum mica_entry_type type;
+	const char *action;
+	const char *authority; /* NULL = none */
+	struct mica_slice detail; /* JSON object, empty = none */
+};
+/* `actor` NULL = micad itself. */
+mica_rc mica_core_change_note(struct core_change *ch, const struct core_note *n,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* CONFLICT "changed_meanwhile"; else as mica_ledger_commit. Under `admin`; takes `commit` when
+ * there are entries. */
+mica_rc mica_core_change_commit(struct mica_core *c, struct core_change *ch, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* The ledger's commit, remembering that the store has failed. Under `commit` when there are
+ * entries. */
+mica_rc mica_core_ledger_commit(struct mica_core *c, struct mica_change *changes, size_t n,
+	int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
+void mica_core_look_at_space(struct mica_core *c, int64_t now_ms);
+/* The greatest `now` that was ever given. */
+void mica_core_see_now(struct mica_core *c, int64_t now_ms);
+/* Revision of a record, 0 = there is none. */
+mica_rc mica_core_rev(struct mica_core *c, enum mica_table t, struct mica_slice key, uint64_t *rev,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- issuance -------------------------------------------------------------------------------- */
+
+/* A decision to issue a certificate: everything that may be said is said. */
+struct core_decision {
+	const struct mica_principal *principal;
+	const struct mica_evidence *evidence;
+	const char *address;
+	const struct mica_pubkey *key;
+	const char *const *dns;
+	size_t n_dns;
+	const struct mica_slice *ip;
+	size_t n_ip;
+	int64_t requested_ttl, ttl;
+	bool clamped;
+	enum mica_outlet_class outlet;
+	uint64_t bundle_sequence; /* what the caller holds */
+};
+
+struct mica_candidate {
+	struct core_view *view;
+	int authority; /* in view->auths */
+	mica_rc rc; /* INTERNAL until it was committed */
+	int64_t end; /* of its validity, seconds */
+	char *spiffe_id;
+	struct mica_buf body; /* its entry */
+	struct mica_buf cert, pem; /* x509 */
+	struct mica_buf token; /* jwt */
+	struct mica_slice chain[2];
+	struct mica_issued issued;
+};
+static inline void mica_core_auto_candidate_(struct mica_candidate **k)
+{
+	mica_candidate_free(*k);
+}
+#define CORE_AUTO_CANDIDATE                                                                        \
+	__attribute__((cleanup(mica_core_auto_candidate_))) struct mica_candidate *
+
+/* Signs and writes the entry; all rules were looked at. */
+mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
+	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
+/* Principal and evidence of micad itself, under /mica/<name>. */
+mica_rc mica_core_self(const char *trust_domain, const char *name, int64_t now,
+	struct mica_principal *p, struct mica_evidence *ev, struct mica_err *e) MICA_MUST_CHECK;
+/* UNAVAILABLE when nothing may be issued now. */
+mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- publishing ------------------------------------------------------------------------------ */
+
+/* Makes what is published from the current view when it differs, or is to be signed again, and puts
+ * it in place. Under admin. */
+mica_rc mica_core_publish(
+	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
+/* The content of a channel's bundle at `now`; memory is `c`'s part only. */
+struct core_content {
+	struct mica_slice roots[MICA_BUNDLE_KEYS_MAX];
+	struct mica_bundle_key keys[MICA_BUNDLE_KEYS_MAX];
+	struct mica_bundle_content b;
+};
+void mica_core_content(const struct core_policy *p, const struct core_authorities *a,
+	enum mica_channel ch, int64_t now, struct core_content *out);
+/* The record of a channel. */
+void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, uint64_t sequence,
+	const uint8_t hash[32]);
+
+/* ---- acknowledgements ------------------------------------------------------------------------ */
+
+struct core_acks *mica_core_acks_new(void);
+void mica_core_acks_free(struct core_acks *a);
+/* Writes what waits, a bounded part of it. */
+mica_rc mica_core_acks_flush(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of commands. What is said here is what help, completions and docs/man say. */
+#include "client.h"
+
+const struct cli_command cli_commands[] = {
+	{.name = "init",
+		.summary = "make a certificate authority",
+		.about =
+			"Makes the store that the configuration names, and in it a root, an issuing "
+			"authority, the\nkeys of tokens, bundles and ledger, each encrypted under the "
+			"configured passphrase. It is done\nonce: where a store is already, nothing is "
+			"touched. The verifier key (vkey) that it prints is\nwhat auditors need.\n",
+		.example = "  mica init --config /etc/mica/micad.yaml\n",
+		.options = CLI_BIT(OPT_CONFIG),
+		.run = cmd_init},
+	{.name = "config check",
+		.summary = "check a configuration",
+		.args = "[FILE]",
+		.max_args = 1,
+		.about =
+			"Reads it as micad would. Errors come with line, column and what is allowed; "
+			"what is legal but\nprobably not meant is a warning.\n",
+		.example = "  mica config check /etc/mica/micad.yaml\n",
+		.options = CLI_BIT(OPT_CONFIG),
+		.run = cmd_config_check},
+	{.name = "store check",
+		.summary = "read a whole store and prove that it is sound",
+		.about =
+			"Reads every page, entry, tile and index of a store while micad is stopped, and "
+			"follows them to\nthe signed root. With --vkey the passphrase is not needed.\n",
+		.example = "  systemctl stop micad\n  mica store check --config "
+			   "/etc/mica/micad.yaml\n",
+		.options = CLI_BIT(OPT_CONFIG) | CLI_BIT(OPT_VKEY),
+		.run = cmd_store_check},
+	{.name = "backup",
+		.summary = "copy the store while micad runs",
+		.args = "FILE",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"micad writes FILE, a consistent copy, and FILE.manifest, on its own machine. The "
+			"keys in it are\nencrypted as they are in the store. Keep the passphrase elsewhere.\n",
+		.example = "  mica backup /var/backups/mica/2026-11-24\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_backup},
+	{.name = "restore",
+		.summary = "make a store from a backup",
+		.args = "FILE",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"Makes the store that the configuration names, which must not be there, from a "
+			"backup. The log\ngoes on under a new origin, so that nobody can be shown two trees "
+			"under one name; its next entry\nnames the old origin and the gap. With the last "
+			"checkpoint that anybody has of the lost log\n(the file `checkpoint` of its "
+			"directory, an auditor's state) it says which entries are lost:\ntheir certificates "
+			"are valid and have no entry.\n",
+		.example =
+			"  mica restore /var/backups/mica/2026-11-24 --config /etc/mica/micad.yaml "
+			"\\\n       --checkpoint /mnt/old/mica/checkpoint\n",
+		.options = CLI_BIT(OPT_CONFIG) | CLI_BIT(OPT_CHECKPOINT),
+		.run = cmd_restore},
+	{.name = "svid fetch",
+		.summary = "get a certificate for a token",
+		.about =
+			"Makes a key here, asks micad to certify it, and writes cert.pem (the chain), "
+			"key.pem (mode 0600)\nand bundle.pem (the roots) to the --out directory, all three "
+			"at once: a reader sees the old set\nor the new one. The key never leaves this "
+			"machine; without --out it is thrown away.\n",
+		.example =
+			"  mica svid fetch --token-file /var/run/secrets/mica/token --out /run/svid\n"
+			"  mica svid fetch --renew --out /run/svid\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_OUT) | CLI_BIT(OPT_TTL) |
+			CLI_BIT(OPT_KEY_TYPE) | CLI_BIT(OPT_RENEW),
+		.run = cmd_svid_fetch},
+	{.name = "jwt fetch",
+		.summary = "get a JWT-SVID",
+		.about =
+			"Prints the token alone, so that it can be used in a command line, or writes it to "
+			"--out (mode\n0600).\n",
+		.example =
+			"  curl -H \"Authorization: Bearer $(mica jwt fetch --audience billing)\" "
+			"https://billing\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_AUDIENCE) | CLI_BIT(OPT_TTL) |
+			CLI_BIT(OPT_OUT),
+		.run = cmd_jwt_fetch},
+	{.name = "bundle show",
+		.summary = "show whom to trust now",
+		.args = "[TRUST-DOMAIN]",
+		.max_args = 1,
+		.about =
+			"Without --format a summary. With it, the published document as it is; the signed "
+			"form is shown\nonly when its signature leads to the roots (--roots, or those of "
+			"--ca, or those that the same\nmicad publishes) and has not expired.\n",
+		.example = "  mica bundle show\n  mica bundle show --format pem --out roots.pem\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORMAT) | CLI_BIT(OPT_CHANNEL) |
+			CLI_BIT(OPT_ROOTS) | CLI_BIT(OPT_OUT),
+		.run = cmd_bundle_show},
+	{.name = "bundle watch",
+		.summary = "show each new bundle as it comes",
+		.args = "[TRUST-DOMAIN]",
+		.max_args = 1,
+		.about =
+			"Waits for changes by long poll and shows each; with --out the newest one is always "
+			"in that file.\nA sequence that goes back is an error.\n",
+		.example = "  mica bundle watch --format pem --out /etc/ssl/mica/roots.pem\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORMAT) | CLI_BIT(OPT_CHANNEL) |
+			CLI_BIT(OPT_ROOTS) | CLI_BIT(OPT_OUT) | CLI_BIT(OPT_ONCE),
+		.run = cmd_bundle_watch},
+	{.name = "certificate show",
+		.summary = "explain a certificate",
+		.args = "SERIAL|FILE",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"Of a file (PEM, leaf first), what it says. Of a serial number, what micad knows: "
+			"also who asked\nfor it, and its ledger entry.\n",
+		.example = "  mica certificate show /run/svid/cert.pem\n"
+			   "  mica certificate show 019aa0b1c2d3e4f5061728394a5b6c7d\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_certificate_show},
+	{.name = "status",
+		.summary = "how micad is",
+		.about =
+			"Authorities and their states, the log, the store, issuers' keys, connections. For "
+			"auditors and\nadmins.\n",
+		.example = "  mica status\n  mica status --output json | jq .log.size\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_status},
+	{.name = "token explain",
+		.summary = "why a token would be accepted or refused",
+		.about =
+			"Asks micad (auditors and admins), or judges here with --config and --jwks-file. "
+			"Neither the token\nnor its signature is shown. Ends with status 3 when it would be "
+			"refused.\n",
+		.example =
+			"  mica token explain --token-file token\n"
+			"  mica token explain --token-file token --config micad.yaml --jwks-file "
+			"keys.json\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FRONT) | CLI_BIT(OPT_CONFIG) |
+			CLI_BIT(OPT_JWKS_FILE),
+		.run = cmd_token_explain},
+	{.name = "authority taint",
+		.summary = "trust an authority no longer",
+		.args = "ID",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"The authority signs nothing more: no later entry of the ledger names it. What it "
+			"signed stays\ntrusted until it is replaced. `mica status` shows the ids.\n",
+		.example = "  mica authority taint 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_authority_taint},
+	{.name = "deny add",
+		.summary = "issue nothing more to an identity, a pod or a key",
+		.args = "spiffe_id|pod_uid|key VALUE",
+		.min_args = 2,
+		.max_args = 2,
+		.about =
+			"A key is named by the SHA-256 of its SubjectPublicKeyInfo, in hex. What is denied "
+			"gets no new\ncertificate and no renewal; what it has stays valid until it ends.\n",
+		.example =
+			"  mica deny add spiffe_id spiffe://example.org/ns/payments/sa/checkout\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_deny_add},
+	{.name = "deny remove",
+		.summary = "take it back",
+		.args = "spiffe_id|pod_uid|key VALUE",
+		.min_args = 2,
+		.max_args = 2,
+		.about =
+			"Takes one entry from the deny list of the store. (The configuration has one of its "
+			"own.)\n",
+		.example = "  mica deny remove pod_uid 7d0d4b0e-6a1a-4a0f-9b0a-000000000001\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_deny_remove},
+	{.name = "completion",
+		.summary = "print a completion script",
+		.args = "bash|zsh|fish",
+		.min_args = 1,
+		.max_args = 1,
+		.about = "For the shell to read when it starts.\n",
+		.example = "  mica completion bash > /etc/bash_completion.d/mica\n"
+			   "  mica completion zsh > \"${fpath[1]}/_mica\"\n"
+			   "  mica completion fish > ~/.config/fish/completions/mica.fish\n",
+		.run = cmd_completion},
+	{.name = "help",
+		.summary = "explain a command",
+		.args = "[COMMAND]",
+		.max_args = 2,
+		.about = "The same as --help behind the command.\n",
+		.example = "  mica help audit verify\n",
+		.run = cmd_help},
+	{.name = "version",
+		.summary = "print the version",
+		.about = "The version of this program.\n",
+		.example = "  mica version\n",
+		.run = cmd_version},
+};
+const size_t cli_n_commands = MICA_ARRAY_LEN(cli_commands);

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client side of `make bench`: many kept-alive TLS connections on one thread that ask a running
+ * micad for certificates, every request with a token and a key of its own.
+ *
+ *	load prepare ISSUER_KEY KID ISSUER COUNT BUNDLE_SEQUENCE FILE	requests, made beforehand
+ *	load run HOST PORT CA PID FILE CLIENTS REQUESTS [new]	one JSON object of figures
+ *	load hold HOST PORT CA COUNT [ETAG]		COUNT idle connections, or waiting watchers
+ *
+ * `run` reads the CPU time of the server's threads from the kernel before and after. With `new`
+ * each request has a connection of its own. `hold` says "held" and stays until its input ends.
+ */
+#define _GNU_SOURCE /* strcasestr */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include "mica/buf.h"
+#include "mica/clock.h"
+#include "mica/file.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#define ANSWER_MAX  16384
+#define REQUEST_MAX 8192
+
+static void must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "load: %s failed: %s\n", what, strerror(errno));
+	ERR_print_errors_fp(stderr);
+	exit(1);
+}
+
+static uint64_t number(const char *text)
+{
+	uint64_t n = 0;
+
+	must(mica_parse_u64(mica_slice_str(text), UINT64_C(1) << 53, &n) == MICA_OK, text);
+	return n;
+}
+
+/* ---- prepare ------------------------------------------------------------------------------- */
+
+struct prepare {
+	RSA *key;
+	const char *kid, *issuer;
+	uint64_t from, to, sequence;
+	int64_t now;
+	struct mica_buf out;
+	pthread_t thread;
+};
+
+static void put_uuid(struct mica_buf *b, uint64_t n)
+{
+	uint8_t uuid[16] = {0x5a, 0, 0, 0, 0, 0, 0x40, 0, 0x80};
+	char text[MICA_UUID_SIZE];
+
+	for (int i = 0; i < 7; i++)
+		uuid[15 - i] = (uint8_t)(n >> (8 * i));
+	mica_uuid_format(uuid, text);
+	mica_buf_put_str(b, text);
+}
+
+/* A bound token of its own pod, in the shape of kube-apiserver's. */
+static void put_token(struct mica_buf *b, const struct prepare *p, uint64_t n)
+{
+	MICA_AUTO_BUF head, claims, text;
+	uint8_t hash[32], sig[512];
+	unsigned len = sizeof(sig);
+
+	mica_buf_init(&head, 1024);
+	mica_buf_init(&claims, 4096);
+	mica_buf_init(&text, 8192);
+	mica_buf_printf(&head, "{\"alg\":\"RS256\",\"kid\":\"%s\"}", p->kid);
+	mica_buf_printf(&claims,
+		"{\"aud\":[\"mica\"],\"exp\":%lld,\"iat\":%lld,\"iss\":\"%s\",\"jti\":\"",
+		(long long)p->now + 3600, (long long)p->now, p->issuer);
+	put_uuid(&claims, n);
+	mica_buf_printf(&claims,
+		"\",\"kubernetes.io\":{\"namespace\":\"ns-%u\",\"node\":{\"name\":\"node-%u\",\"uid\":\"",
+		(unsigned)(n % 50), (unsigned)(n % 200));
+	put_uuid(&claims, n % 200 + (UINT64_C(1) << 40));
+	mica_buf_printf(
+		&claims, "\"},\"pod\":{\"name\":\"pod-%llu\",\"uid\":\"", (unsigned long long)n);
+	put_uuid(&claims, n + (UINT64_C(2) << 40));
+	mica_buf_printf(&claims, "\"},\"serviceaccount\":{\"name\":\"sa-%u\",\"uid\":\"",
+		(unsigned)(n % 1000));
+	put_uuid(&claims, n % 1000 + (UINT64_C(3) << 40));
+	mica_buf_printf(&claims, "\"}},\"nbf\":%lld,\"sub\":\"system:serviceaccount:ns-%u:sa-%u\"}",
+		(long long)p->now, (unsigned)(n % 50), (unsigned)(n % 1000));
+	mica_buf_put_b64url(&text, head.p, head.len);
+	mica_buf_put_u8(&text, '.');
+	mica_buf_put_b64url(&text, claims.p, claims.len);
+	EVP_Digest(text.p, text.len, hash, NULL, EVP_sha256(), NULL);
+	must(RSA_sign(NID_sha256, hash, 32, sig, &len, p->key) == 1, "signing a token");
+	mica_buf_put_u8(&text, '.');
+	mica_buf_put_b64url(&text, sig, len);
+	mica_buf_put_slice(b, mica_buf_slice(&text));
+}
+
+static void put_csr(struct mica_buf *b)
+{
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509_REQ *req = X509_REQ_new();
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *pem = NULL;
+	long len;
+
+	must(key && req && X509_REQ_set_pubkey(req, key) && X509_REQ_sign(req, key, EVP_sha256()) &&
+			PEM_write_bio_X509_REQ(bio, req),
+		"making a request");
+	len = BIO_get_mem_data(bio, &pem);
+	mica_buf_put_json_string(b, mica_slice(pem, (size_t)len));
+	BIO_free(bio);
+	X509_REQ_free(req);
+	EVP_PKEY_free(key);
+}
+
+static void *prepare_some(void *arg)
+{
+	struct prepare *p = arg;
+
+	for (uint64_t n = p->from; n < p->to; n++) {
+		MICA_AUTO_BUF body, request;
+
+		mica_buf_init(&body, REQUEST_MAX);
+		mica_buf_init(&request, REQUEST_MAX);
+		mica_buf_put_str(&body, "{\"csr\":");
+		put_csr(&body);
+		mica_buf_printf(
+			&body, ",\"bundle_sequence\":%llu}", (unsigned long long)p->sequence);
+		mica_buf_put_str(&request,
+			"POST /v1/x509-svids HTTP/1.1\r\nHost: localhost\r\n"
+			"Content-Type: application/json\r\nAuthorization: Bearer ");
+		put_token(&request, p, n);
+		mica_buf_printf(&request, "\r\nContent-Length: %zu\r\n\r\n", body.len);
+		mica_buf_put_slice(&request, mica_buf_slice(&body));
+		must(mica_buf_rc(&request, NULL) == MICA_OK, "fitting a request");
+		mica_buf_put_be32(&p->out, (uint32_t)request.len);
+		mica_buf_put_slice(&p->out, mica_buf_slice(&request));
+	}
+	return NULL;
+}
+
+static int prepare(char **argv)
+{
+	enum { THREADS = 2 };
+	struct prepare p[THREADS];
+	FILE *in = fopen(argv[0], "r"), *out;
+	RSA *key = in ? PEM_read_RSAPrivateKey(in, NULL, NULL, NULL) : NULL;
+	uint64_t count = number(argv[3]);
+
+	must(key != NULL, "reading the issuer's key");
+	fclose(in);
+	out = fopen(argv[5], "wb");
+	must(out != NULL, argv[5]);
+	for (int i = 0; i < THREADS; i++) {
+		p[i] = (struct prepare){.key = key,
+			.kid = argv[1],
+			.issuer = argv[2],
+			.from = count * (uint64_t)i / THREADS,
+			.to = count * (uint64_t)(i + 1) / THREADS,
+			.sequence = number(argv[4]),
+			.now = mica_now()};
+		mica_buf_init(&p[i].out, (size_t)1 << 31);
+		pthread_create(&p[i].thread, NULL, prepare_some, &p[i]);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(p[i].thread, NULL);
+		must(fwrite(p[i].out.p, 1, p[i].out.len, out) == p[i].out.len, "writing");
+		mica_buf_clear(&p[i].out);
+	}
+	must(fclose(out) == 0, "writing");
+	RSA_free(key);
+	return 0;
+}
+
+/* ---- connections --------------------------------------------------------------------------- */
+
+struct target {
+	struct sockaddr_in addr;
+	SSL_CTX *tls;
+	int epoll;
+};
+
+static void target_init(struct target *t, const char *host, const char *port, const char *ca)
+{
+	struct rlimit files;
+
+	t->addr = (struct sockaddr_in){
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)number(port))};
+	must(inet_pton(AF_INET, host, &t->addr.sin_addr) == 1, host);
+	t->tls = SSL_CTX_new(TLS_client_method());
+	must(t->tls && SSL_CTX_load_verify_file(t->tls, ca), "reading the roots");
+	SSL_CTX_set_verify(t->tls, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set1_groups_list(t->tls, "X25519:P-256");
+	SSL_CTX_set_mode(t->tls, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE);
+	t->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+struct conn {
+	const struct target *t;
+	int fd;
+	SSL *ssl;
+	struct mica_slice send; /* what is left of the request */
+	int64_t began;
+	size_t got, want; /* octets of the answer; want 0 = its length is not known yet */
+	char answer[ANSWER_MAX + 1];
+};
+
+static void conn_open(struct conn *c)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+	int one = 1, rc;
+
+	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	must(c->fd >= 0, "a socket");
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	rc = connect(c->fd, (const struct sockaddr *)&c->t->addr, sizeof(c->t->addr));
+	must(rc == 0 || errno == EINPROGRESS, "connecting");
+	c->ssl = SSL_new(c->t->tls);
+	SSL_set_fd(c->ssl, c->fd);
+	SSL_set1_host(c->ssl, "localhost");
+	SSL_set_tlsext_host_name(c->ssl, "localhost");
+	SSL_set_connect_state(c->ssl);
+	must(epoll_ctl(c->t->epoll, EPOLL_CTL_ADD, c->fd, &ev) == 0, "epoll");
+	c->got = c->want = 0;
+}
+
+static void conn_close(struct conn *c)
+{
+	SSL_free(c->ssl);
+	close(c->fd);
+	c->ssl = NULL;
+}
+
+static bool again(struct conn *c, int rc)
+{
+	int why = SSL_get_error(c->ssl, rc);
+
+	ERR_clear_error();
+	if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
+		return true;
+	fprintf(stderr, "load: connection lost (%d)\n", why);
+	ERR_print_errors_fp(stderr);
+	exit(1);
+}
+
+/* The whole answer's length, once its header is there. */
+static void measure(struct conn *c)
+{
+	char *end, *len;
+
+	c->answer[c->got] = '\0';
+	end = strstr(c->answer, "\r\n\r\n");
+	if (!end)
+		return;
+	len = strcasestr(c->answer, "content-length: ");
+	c->want = (size_t)(end + 4 - c->answer);
+	if (len && len < end)
+		c->want += strtoul(len + 16, NULL, 10);
+	must(c->want <= ANSWER_MAX, "an answer of a few kilobytes");
+}
+
+/* As far as it goes without waiting; true when the answer is complete. */
+static bool conn_step(struct conn *c)
+{
+	while (c->send.len > 0) {
+		int n = SSL_write(c->ssl, c->send.p, (int)c->send.len);
+
+		if (n <= 0)
+			return !again(c, n);
+		c->send = mica_slice_sub(c->send, (size_t)n, c->send.len);
+	}
+	while (c->want == 0 || c->got < c->want) {
+		int n = SSL_read(c->ssl, c->answer + c->got, (int)(ANSWER_MAX - c->got));
+
+		if (n <= 0)
+			return !again(c, n);
+		c->got += (size_t)n;
+		if (c->want == 0)
+			measure(c);
+	}
+	return true;
+}
+
+/* ---- run ----------------------------------------------------------------------------------- */
+
+/* CPU time of all threads of a process, as the scheduler counts it. */
+static int64_t cpu_ns(const char *pid)
+{
+	char path[64];
+	int64_t sum = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%s/task", pid);
+	d = opendir(path);
+	must(d != NULL, path);
+	for (struct dirent *t; (t = readdir(d)) != NULL;) {
+		char stat[64 + 256];
+		long long ns = 0;
+		FILE *f;
+
+		if (t->d_name[0] == '.')
+			continue;
+		snprintf(stat, sizeof(stat), "/proc/%s/task/%.20s/schedstat", pid, t->d_name);
+		f = fopen(stat, "r");
+		if (f && fscanf(f, "%lld", &ns) == 1)
+			sum += ns;
+		if (f)
+			fclose(f);
+	}
+	closedir(d);
+	return sum;
+}
+
+struct requests {
+	uint8_t *bytes;
+	struct mica_slice *v;
+	size_t n;
+};
+
+static void load_requests(const char *path, struct requests *r)
+{
+	FILE *f = fopen(path, "rb");
+	size_t size, at = 0;
+
+	must(f != NULL, path);
+	fseek(f, 0, SEEK_END);
+	size = (size_t)ftell(f);
+	rewind(f);
+	r->bytes = mica_alloc(size + 1);
+	must(fread(r->bytes, 1, size, f) == size, path);
+	fclose(f);
+	r->v = mica_calloc(size / 256 + 1, sizeof(*r->v));
+	for (r->n = 0; at + 4 <= size; r->n++) {
+		struct mica_cursor c = {.s = mica_slice(r->bytes + at, 4)};
+		size_t len = (size_t)mica_cur_u8(&c) << 24;
+
+		len |= (size_t)mica_cur_u8(&c) << 16;
+		len |= (size_t)mica_cur_u8(&c) << 8;
+		len |= mica_cur_u8(&c);
+		r->v[r->n] = mica_slice(r->bytes + at + 4, len);
+		at += 4 + len;
+	}
+}
+
+struct run {
+	struct requests *requests;
+	size_t next, done, all;
+	uint64_t created, refused;
+	double *ms;
+	bool fresh; /* a connection a request */
+};
+
+static void begin(struct run *r, struct conn *c)
+{
+	if (r->next == r->all)
+		return;
+	if (!c->ssl)
+		conn_open(c);
+	c->send = r->requests->v[r->next++ % r->requests->n];
+	c->got = c->want = 0;
+	c->began = mica_mono_ns();
+}
+
+static void finish(struct run *r, struct conn *c)
+{
+	bool created = strncmp(c->answer, "HTTP/1.1 201 ", 13) == 0;
+
+	r->ms[r->done++] = (double)(mica_mono_ns() - c->began) / 1e6;
+	r->created += created;
+	if (!created && r->refused++ == 0)
+		fprintf(stderr, "load: first refusal: %.400s\n", c->answer);
+	if (r->fresh)
+		conn_close(c);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void drive(struct run *r, struct target *t, struct conn *conns, unsigned clients)
+{
+	struct epoll_event ev[256];
+
+	for (unsigned i = 0; i < clients && r->next < r->all; i++)
+		begin(r, &conns[i]);
+	while (r->done < r->all) {
+		int n = epoll_wait(t->epoll, ev, 256, 30000);
+
+		must(n > 0, "an answer within thirty seconds");
+		for (int i = 0; i < n; i++) {
+			struct conn *c = ev[i].data.ptr;
+
+			while (c->ssl && (c->send.len || c->want || c->got || c->began) &&
+				conn_step(c)) {
+				finish(r, c);
+				c->began = 0;
+				c->got = c->want = 0;
+				if (r->next == r->all)
+					break;
+				begin(r, c);
+			}
+		}
+	}
+}
+
+static int run(int argc, char **argv)
+{
+	struct target t;
+	struct requests requests = {0};
+	struct run r = {.requests = &requests};
+	unsigned clients = (unsigned)number(argv[5]);
+	struct conn *conns = mica_calloc(clients, sizeof(*conns));
+	int64_t began, cpu;
+	double seconds;
+
+	target_init(&t, argv[0], argv[1], argv[2]);
+	load_requests(argv[4], &requests);
+	r.all = number(argv[6]);
+	must(r.all > 0 && requests.n > 0, "some requests");
+	r.fresh = argc > 7 && strcmp(argv[7], "new") == 0;
+	r.ms = mica_calloc(r.all, sizeof(double));
+	for (unsigned i = 0; i < clients; i++) {
+		conns[i].t = &t;
+		if (!r.fresh) { /* handshakes are not part of the figures */
+			conn_open(&conns[i]);
+			while (SSL_do_handshake(conns[i].ssl) != 1)
+				must(again(&conns[i], -1) && usleep(50) == 0, "a handshake");
+		}
+	}
+	cpu = cpu_ns(argv[3]);
+	began = mica_mono_ns();
+	drive(&r, &t, conns, clients);
+	seconds = (double)(mica_mono_ns() - began) / 1e9;
+	cpu = cpu_ns(argv[3]) - cpu;
+	qsort(r.ms, r.done, sizeof(double), by_value);
+	printf("{\"requests\": %zu, \"created\": %llu, \"refused\": %llu, \"seconds\": %.3f, "
+	       "\"per_second\": %.0f, \"cpu_us\": %.2f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+	       "\"p999_ms\": %.3f}\n",
+		r.done, (unsigned long long)r.created, (unsigned long long)r.refused, seconds,
+		(double)r.done / seconds, (double)cpu / 1e3 / (double)r.done, r.ms[r.done / 2],
+		r.ms[r.done * 99 / 100], r.ms[r.done * 999 / 1000]);
+	return r.refused ? 1 : 0;
+}
+
+/* ---- hold ---------------------------------------------------------------------------------- */
+
+static int hold(int argc, char **argv)
+{
+	struct target t;
+	size_t count = number(argv[3]);
+	struct conn **conns = mica_calloc(count, sizeof(*conns));
+	MICA_AUTO_BUF request;
+	struct epoll_event ev[256];
+
+	mica_buf_init(&request, 4096);
+	target_init(&t, argv[0], argv[1], argv[2]);
+	if (argc > 4)
+		mica_buf_printf(&request,
+			"GET /v1/bundle?wait=60 HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: %s\r\n\r\n",
+			argv[4]);
+	for (size_t i = 0; i < count; i++) {
+		struct conn *c = conns[i] = MICA_NEW(struct conn);
+
+		c->t = &t;
+		conn_open(c);
+		while (SSL_do_handshake(c->ssl) != 1)
+			must(again(c, -1) && usleep(50) == 0, "a handshake");
+		c->send = mica_buf_slice(&request);
+		if (argc > 4)
+			(void)conn_step(c);
+	}
+	puts("held");
+	fflush(stdout);
+	must(fcntl(0, F_SETFL, O_NONBLOCK) == 0, "standard input");
+	for (char c; read(0, &c, 1) != 0;) {
+		int n = epoll_wait(t.epoll, ev, 256, 200);
+
+		/* A watcher whose wait ended asks again. */
+		for (int i = 0; i < n && argc > 4; i++) {
+			struct conn *w = ev[i].data.ptr;
+
+			if (conn_step(w)) {
+				w->got = w->want = 0;
+				w->send = mica_buf_slice(&request);
+				(void)conn_step(w);
+			}
+		}
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 8 && strcmp(argv[1], "prepare") == 0)
+		return prepare(argv + 2);
+	if ((argc == 9 || argc == 10) && strcmp(argv[1], "run") == 0)
+		return run(argc - 2, argv + 2);
+	if ((argc == 6 || argc == 7) && strcmp(argv[1], "hold") == 0)
+		return hold(argc - 2, argv + 2);
+	fputs("usage: load prepare KEY KID ISSUER COUNT SEQUENCE FILE\n"
+	      "       load run HOST PORT CA PID FILE CLIENTS REQUESTS [new]\n"
+	      "       load hold HOST PORT CA COUNT [ETAG]\n",
+		stderr);
+	return 2;
+}
