@@ -236,3 +236,9 @@ TESTS += tests/unit/test_keys
 tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_kube
+TESTS += tests/unit/test_kube
+tests_unit_test_kube_SOURCES = tests/unit/test_kube.c tests/unit/peer.h tests/unit/fake_core.h
+tests_unit_test_kube_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
+tests_unit_test_kube_LDADD = $(FETCH_TEST_LDADD)
