@@ -169,10 +169,12 @@ static void check_token(struct api_call *c)
 	mica_err_clear(&c->err);
 	rc = mica_core_authenticate_token(c->a->o.core, c->token, MICA_FRONT_REST, mica_now_ms(),
 		c->caller, &issuer, &c->err);
-	if (rc == MICA_OK)
+	if (rc == MICA_OK) {
+		api_credential_good(c->a, c->d);
 		review(c);
-	else if (!refresh(c, issuer))
+	} else if (!refresh(c, issuer)) {
 		refuse(c);
+	}
 }
 
 /* ---- the peer of a socket ------------------------------------------------------------------ */
@@ -219,10 +221,12 @@ static void check_peer(struct api_call *c)
 static void check_svid(struct api_call *c)
 {
 	if (mica_core_authenticate_svid(c->a->o.core, c->d->client_chain, c->d->n_client_chain,
-		    mica_now_ms(), c->caller, &c->err) == MICA_OK)
-		api_run(c);
-	else
+		    mica_now_ms(), c->caller, &c->err) != MICA_OK) {
 		refuse(c);
+		return;
+	}
+	api_credential_good(c->a, c->d);
+	api_run(c);
 }
 
 void api_authenticate(struct api_call *c)
@@ -256,6 +260,20 @@ void api_authenticate(struct api_call *c)
 
 /* ---- limits -------------------------------------------------------------------------------- */
 
+/* What the caller shows: the header with the token, or its own certificate. */
+static struct mica_slice credential(const struct http_req_data *d)
+{
+	if (d->authorization.len || !d->n_client_chain)
+		return d->authorization;
+	return d->client_chain[0];
+}
+
+void api_credential_good(struct api *a, const struct http_req_data *d)
+{
+	if (a->o.limits && !d->peer->local)
+		known_add(a->known, credential(d));
+}
+
 bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_after)
 {
 	int64_t now = mica_mono_ms();
@@ -263,7 +281,7 @@ bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_aft
 	if (!a->o.limits || d->peer->local)
 		return true;
 	if (!limits_address_allowed(a->o.limits, d->peer, now, retry_after))
-		return false;
+		return known_has(a->known, credential(d));
 	return d->authorization.len || d->n_client_chain ||
 		limits_anonymous_allowed(a->o.limits, d->peer, now, retry_after);
 }

@@ -13,6 +13,7 @@
 
 #include "api.h"
 #include "api_decode.h"
+#include "known.h"
 #include "metrics.h"
 #include "watch.h"
 #include "work.h"
@@ -99,6 +100,7 @@ struct api {
 	struct metrics m;
 	struct work *work;
 	struct watch *watch;
+	struct known *known;
 	atomic_bool draining, stopped;
 	atomic_uint under_way; /* requests for SVIDs between acceptance and answer */
 	atomic_uint parked; /* requests that wait for keys or a TokenReview */
@@ -211,6 +213,8 @@ bool api_issues(const struct api_route *t); /* it makes SVIDs */
 
 /* Whether requests from this address are served at all; costs nothing worth mentioning. */
 bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_after);
+/* The caller of this credential was accepted. */
+void api_credential_good(struct api *a, const struct http_req_data *d);
 void api_address_failed(struct api *a, const struct http_req_data *d);
 bool api_identity_ok(struct api_call *c, int *retry_after);
 
