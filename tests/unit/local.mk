@@ -244,3 +244,27 @@ TESTS += tests/unit/test_api
 tests_unit_test_api_SOURCES = tests/unit/test_api.c tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_api_CPPFLAGS = $(API_TEST_CPPFLAGS)
 tests_unit_test_api_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_api_query
+TESTS += tests/unit/test_api_query
+tests_unit_test_api_query_SOURCES = tests/unit/test_api_query.c tests/unit/tokens.h
+tests_unit_test_api_query_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_api_query_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_metrics
+TESTS += tests/unit/test_metrics
+tests_unit_test_metrics_SOURCES = tests/unit/test_metrics.c tests/unit/tokens.h
+tests_unit_test_metrics_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_metrics_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_openapi
+TESTS += tests/unit/test_openapi
+tests_unit_test_openapi_SOURCES = tests/unit/test_openapi.c tests/unit/tokens.h
+tests_unit_test_openapi_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_openapi_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_watch
+TESTS += tests/unit/test_watch
+tests_unit_test_watch_SOURCES = tests/unit/test_watch.c tests/unit/tokens.h
+tests_unit_test_watch_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_watch_LDADD = $(API_TEST_LDADD)
