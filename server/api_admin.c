@@ -374,7 +374,8 @@ void api_backup(struct api_call *c)
 	}
 	api_keep(c);
 	/* the path lives with the call */
-	mica_buf_init_secret(&c->kept_mem, path.len);
+	mica_buf_clear(&c->kept_mem);
+	mica_buf_init(&c->kept_mem, path.len);
 	mica_buf_put_slice(&c->kept_mem, path);
 	c->param = mica_buf_slice(&c->kept_mem);
 	mica_buf_init(&c->out, DOC_MAX);

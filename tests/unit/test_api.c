@@ -270,9 +270,11 @@ static void refused(struct answer a, int status, const char *reason)
 
 static char *x509_body(struct fx *f, const char *more)
 {
-	char *csr = tk_keep(json_dumps(json_string(f->t->csr), JSON_ENCODE_ANY));
+	MICA_AUTO_BUF b;
 
-	return tk_printf("{\"csr\":%s%s}", csr, more);
+	mica_buf_init(&b, 65536);
+	mica_buf_put_json_string(&b, mica_slice_str(f->t->csr));
+	return tk_printf("{\"csr\":%s%s}", (const char *)b.p, more);
 }
 
 static struct answer x509(struct fx *f, const char *headers, const char *more)
