@@ -2,6 +2,7 @@
 #include "keys.h"
 
 #include "keys_fetch.h"
+#include "threads.h"
 
 #include "mica/clock.h"
 #include "mica/jwks.h"
@@ -9,7 +10,6 @@
 #include "mica/mem.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -64,16 +64,6 @@ const char *mica_keys_state_name(enum mica_keys_state s)
 	static const char *const names[MICA_KEYS_STATE_COUNT] = {
 		"starting", "fresh", "failing", "stale"};
 	return (unsigned)s < MICA_KEYS_STATE_COUNT ? names[s] : "?";
-}
-
-/* From half of `ms` (or `low_percent`) to all of it: a fleet that started together drifts apart. */
-static int64_t jitter(int64_t ms, unsigned low_percent)
-{
-	uint32_t r;
-	int64_t low = ms * low_percent / 100;
-
-	mica_random(&r, sizeof(r));
-	return low + (ms - low) * (int64_t)(r >> 8) / (1 << 24);
 }
 
 /* ---- who waits ------------------------------------------------------------------------------- */
@@ -238,11 +228,11 @@ static int64_t next_delay(struct feed *f, const struct outcome *o)
 	if (f->source.jwks_file)
 		return t->file_ms;
 	if (o->rc == MICA_OK)
-		return jitter(most, 90);
+		return threads_jitter(most, 90);
 	most = most < BACKOFF_MAX_MS ? most : BACKOFF_MAX_MS;
 	for (unsigned i = 1; i < f->failures && wait < most; i++)
 		wait *= 2;
-	wait = jitter(wait < most ? wait : most, 50);
+	wait = threads_jitter(wait < most ? wait : most, 50);
 	if (o->err.retry_after * INT64_C(1000) > wait)
 		wait = (o->err.retry_after < RETRY_AFTER_MAX ? o->err.retry_after
 							     : RETRY_AFTER_MAX) *
@@ -300,13 +290,6 @@ static void conclude(struct feed *f, const struct outcome *o, bool forced)
 	answer_all(all, o->rc == MICA_OK);
 }
 
-static void sleep_until(struct feed *f, int64_t ms)
-{
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	pthread_cond_timedwait(&f->wake, &f->lock, &t);
-}
-
 static void *feed_main(void *arg)
 {
 	struct feed *f = arg;
@@ -316,7 +299,7 @@ static void *feed_main(void *arg)
 	while (!f->stop) {
 		bool forced = f->forced;
 		if (!forced && mica_mono_ms() < f->next_ms) {
-			sleep_until(f, f->next_ms);
+			threads_wait_until(&f->wake, &f->lock, f->next_ms);
 			continue;
 		}
 		f->forced = false;
@@ -356,28 +339,11 @@ static void feed_take_free(struct feed *f)
 	feed_free(f);
 }
 
-/* Signals are for the program's main thread. */
-static int start_thread(pthread_t *t, void *(*run)(void *), void *arg)
-{
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int rc;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, THREAD_STACK);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(t, &attr, run, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	return rc;
-}
-
 static mica_rc feed_new(struct mica_keys *k, const struct mica_issuer_config *c, struct feed **out,
 	struct mica_err *e)
 {
 	struct feed *f = MICA_NEW(struct feed);
-	pthread_condattr_t monotonic;
+	mica_rc rc;
 
 	f->keys = k;
 	keys_source_init(&f->source, c);
@@ -385,16 +351,13 @@ static mica_rc feed_new(struct mica_keys *k, const struct mica_issuer_config *c,
 	f->forced_end_ms = INT64_MIN / 2;
 	f->next_ms = mica_mono_ms();
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&f->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	threads_cond_init(&f->wake);
 	snprintf(f->status.issuer, sizeof(f->status.issuer), "%s", c->name);
 	f->status.age = -1;
-	if (start_thread(&f->thread, feed_main, f) != 0) {
+	rc = threads_start(&f->thread, feed_main, f, "an issuer's keys", e);
+	if (rc != MICA_OK) {
 		feed_free(f);
-		return mica_fail(e, MICA_UNAVAILABLE, "no_threads",
-			"no thread for the keys of issuer %s could be started", c->name);
+		return rc;
 	}
 	*out = f;
 	return MICA_OK;

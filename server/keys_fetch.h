@@ -25,8 +25,4 @@ bool keys_source_equals(const struct keys_source *s, const struct mica_issuer_co
 mica_rc keys_fetch(const struct keys_source *s, bool (*cancelled)(void *ctx), void *ctx,
 	struct mica_buf *document, struct mica_err *e) MICA_MUST_CHECK;
 
-/* A bearer token from a file that somebody renews: read anew each time, one newline at its end is
- * cut. *out is a secret buffer. UNAVAILABLE "token_file_unusable". */
-mica_rc token_file_read(const char *path, struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
-
 #endif

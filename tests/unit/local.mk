@@ -268,3 +268,9 @@ TESTS += tests/unit/test_watch
 tests_unit_test_watch_SOURCES = tests/unit/test_watch.c tests/unit/tokens.h
 tests_unit_test_watch_CPPFLAGS = $(API_TEST_CPPFLAGS)
 tests_unit_test_watch_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_kube
+TESTS += tests/unit/test_kube
+tests_unit_test_kube_SOURCES = tests/unit/test_kube.c tests/unit/peer.h tests/unit/fake_core.h
+tests_unit_test_kube_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
+tests_unit_test_kube_LDADD = $(FETCH_TEST_LDADD)

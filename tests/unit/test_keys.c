@@ -581,7 +581,7 @@ static void only_changes_are_logged(void **state)
 	c = settings("prod", &i);
 	c.keys.refresh = 1; /* shortens the back-off, too */
 	k = start(&core, &c, 1);
-	eventually(status_of(k, 0).fetches_failed >= 5);
+	eventually(status_of(k, 0).fetches_failed >= 3);
 	i.status = NULL;
 	eventually(status_of(k, 0).fetches_ok >= 2);
 	i.keys = SET_B;
