@@ -224,8 +224,7 @@ void api_log_refused(struct api_call *c, int status);
 void api_log_issued(struct api_call *c);
 void api_log_admin(struct api_call *c, const char *event, const char *key, struct mica_slice value);
 
-/* ---- handlers ---------------------------------------------------------------------------------
- */
+/* ---- handlers ---------------------------------------------------------------------------- */
 
 void api_x509(struct api_call *c);
 void api_jwt(struct api_call *c);
@@ -254,6 +253,9 @@ void api_health(struct api_call *c);
 void api_ready(struct api_call *c);
 void api_metrics(struct api_call *c);
 
+extern const char *const api_listener_names[API_LISTENER_COUNT];
+/* How fetching keys goes, by issuer; the caller frees it. */
+struct mica_keys_status *api_keys_status(struct api *a, unsigned *n);
 void api_issue_free(struct api_issue *i);
 void api_watch_answer(void *call, const struct mica_snapshot *s, enum watch_end end);
 

@@ -139,8 +139,7 @@ void api_fail(struct api_call *c)
 	api_fail_status(c, api_error_status(&c->err));
 }
 
-/* ---- log ---------------------------------------------------------------------------------------
- */
+/* ---- log --------------------------------------------------------------------------------- */
 
 /* What no flood can make long: over the limit one line a second stands for all of them. */
 static bool quiet(struct api *a, int64_t *before)

@@ -12,8 +12,7 @@ struct known {
 	atomic_uint_least64_t *slot;
 };
 
-/* ---- SipHash-2-4 (Aumasson, Bernstein): nobody without the key finds two that collide ---------
- */
+/* ---- SipHash-2-4 (Aumasson, Bernstein): nobody without the key finds two that collide ---- */
 
 static uint64_t rotl(uint64_t v, unsigned n)
 {

@@ -8,6 +8,7 @@
 
 #include "server/api.h"
 #include "server/api_impl.h"
+#include "server/kube.h"
 #include "server/limits.h"
 
 #include "mica/clock.h"
@@ -17,6 +18,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+/* In place of the Kubernetes client (kube.h), which has tests of its own: answers from another
+ * thread, or at once when it cannot ask. */
+struct mica_kube {
+	const char *answer; /* NULL = cannot ask */
+	unsigned asked;
+	struct mica_core *core;
+};
+
 struct fx {
 	struct ct *t;
 	struct committer *committer;
@@ -25,8 +34,7 @@ struct fx {
 	struct api *api;
 	struct http_server *server[API_LISTENER_COUNT];
 	char socket[96];
-	const char *review; /* what the asker of TokenReviews answers; NULL = refuses to ask */
-	unsigned reviews;
+	struct mica_kube kube;
 };
 
 static void fatal(void *ctx, const struct mica_err *e)
@@ -38,38 +46,52 @@ static void fatal(void *ctx, const struct mica_err *e)
 /* ---- life ---------------------------------------------------------------------------------- */
 
 struct review_job {
-	struct fx *f;
-	void (*done)(void *job, int status, struct mica_slice answer);
-	void *job;
+	struct mica_kube *k;
+	struct mica_caller caller;
+	mica_kube_done *done;
+	void *ctx;
 };
 
 static void *answer_review(void *arg)
 {
 	struct review_job *j = arg;
+	struct mica_err e = MICA_ERR_INIT;
+	mica_rc rc = mica_core_review_judge(
+		j->k->core, &j->caller, 201, mica_slice_str(j->k->answer), mica_now_ms(), &e);
 
-	j->done(j->job, j->f->review[0] ? 201 : 0, mica_slice_str(j->f->review));
+	j->done(j->ctx, rc, &e);
 	mica_free(j);
 	return NULL;
 }
 
-static bool review(void *ctx, const char *issuer, const uint8_t key[32], struct mica_slice body,
-	void (*done)(void *job, int status, struct mica_slice answer), void *job)
+void mica_kube_review(struct mica_kube *k, const struct mica_caller *caller,
+	struct mica_slice token, mica_kube_done *done, void *ctx)
 {
-	struct fx *f = ctx;
+	struct mica_err e = MICA_ERR_INIT;
 	struct review_job *j;
 	pthread_t t;
 
-	(void)key;
-	assert_string_equal(issuer, "prod");
-	assert_non_null(memmem(body.p, body.len, "TokenReview", 11));
-	if (!f->review)
-		return false;
-	f->reviews++;
+	assert_true(token.len > 100);
+	assert_string_equal(caller->principal.issuer, "prod");
+	if (!k->answer) {
+		(void)mica_fail(&e, MICA_UNAVAILABLE, "token_review_failed", "cannot ask");
+		done(ctx, MICA_UNAVAILABLE, &e);
+		return;
+	}
+	k->asked++;
 	j = MICA_NEW(struct review_job);
-	*j = (struct review_job){f, done, job};
+	*j = (struct review_job){.k = k, .caller = *caller, .done = done, .ctx = ctx};
 	assert_int_equal(pthread_create(&t, NULL, answer_review, j), 0);
 	pthread_detach(t);
-	return true;
+}
+
+unsigned mica_kube_status(struct mica_kube *k, struct mica_kube_status *out, unsigned max)
+{
+	assert_true(max > 0);
+	memset(out, 0, sizeof(*out));
+	snprintf(out->issuer, sizeof(out->issuer), "prod");
+	out->asked = k->asked;
+	return 1;
 }
 
 static void serve(struct fx *f, enum api_listener l, const char *unix_path)
@@ -100,7 +122,7 @@ static int setup(void **state)
 		.identity = {.per_minute = 600, .burst = 20},
 		.anonymous = {.per_minute = 60000, .burst = 1000}};
 	struct committer_options co = {.max_queue = 64, .fatal = fatal};
-	struct api_options ao = {.kube = {.ctx = f, .review = review},
+	struct api_options ao = {.kube = &f->kube,
 		.admin_gid = -1,
 		.audit_gid = -1,
 		.own_uid = getuid(),
@@ -115,7 +137,7 @@ static int setup(void **state)
 	assert_ok(mica_core_init(&f->t->config, f->t->pass, now - 1000, &f->t->born, e));
 	ct_open_at(ct, now);
 	ct_set_jwks(ct, now);
-	co.core = ao.core = f->t->core;
+	co.core = ao.core = f->kube.core = f->t->core;
 	assert_ok(committer_new(&co, &f->committer, e));
 	ao.committer = f->committer;
 	ao.replay = f->replay = mica_replay_new(64, 8);
@@ -562,10 +584,10 @@ static void a_review_is_asked_without_holding_up(void **state)
 	const char *who = bearer(f);
 
 	review_first(f);
-	f->review = GOOD_REVIEW;
+	f->kube.answer = GOOD_REVIEW;
 	assert_int_equal(x509(f, who, "").status, 201);
 	assert_int_equal(x509(f, who, ",\"ttl\":600").status, 201);
-	assert_int_equal(f->reviews, 1);
+	assert_int_equal(f->kube.asked, 1);
 }
 
 static void a_review_that_fails_refuses(void **state)
@@ -574,14 +596,14 @@ static void a_review_that_fails_refuses(void **state)
 
 	review_first(f);
 	refused(x509(f, bearer(f), ""), 503, "token_review_failed"); /* it cannot be asked */
-	f->review = "";
+	f->kube.answer = "{}";
 	refused(x509(f, bearer(f), ""), 503, "token_review_failed");
-	f->review = NO_REVIEW;
+	f->kube.answer = NO_REVIEW;
 	assert_int_equal(x509(f, bearer(f), "").status, 403);
 	/* a no is remembered for a moment */
-	f->reviews = 0;
+	f->kube.asked = 0;
 	refused(x509(f, bearer(f), ""), 403, "token_review_refused");
-	assert_int_equal(f->reviews, 0);
+	assert_int_equal(f->kube.asked, 0);
 }
 
 /* ---- what is published --------------------------------------------------------------------- */
