@@ -235,7 +235,7 @@ static bool tile_number(struct mica_slice s, uint64_t *n)
 				return false;
 			v = v * 10 + (group.p[i] - '0');
 		}
-		if ((first && more && v == 0) || all > (UINT64_MAX - 999) / 1000)
+		if ((first && more && v == 0) || all > (UINT64_MAX - v) / 1000)
 			return false;
 		all = all * 1000 + v;
 		first = false;

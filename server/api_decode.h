@@ -55,8 +55,7 @@ bool api_is_json(struct mica_slice content_type);
 /* The token of "Bearer <token>"; false when it is something else. */
 bool api_bearer(struct mica_slice authorization, struct mica_slice *token);
 
-/* ---- bodies: INVALID "json_*" or LIMIT "json_too_long" as mica/json.h -------------------------
- */
+/* ---- bodies: INVALID "json_*" or LIMIT "json_too_long" as mica/json.h -------------------- */
 
 /* The root must be an object; `doc` is cleared by the caller in every case. */
 mica_rc api_body(struct mica_slice body, struct mica_json *doc, struct mica_err *e) MICA_MUST_CHECK;

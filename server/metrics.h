@@ -45,8 +45,7 @@ struct metric_reasons {
 };
 void metric_reason(struct metric_reasons *r, const char *reason);
 
-/* ---- what the API counts ----------------------------------------------------------------------
- */
+/* ---- what the API counts ----------------------------------------------------------------- */
 
 enum metric_kind { METRIC_X509, METRIC_JWT, METRIC_KINDS };
 enum metric_outcome {
@@ -73,8 +72,7 @@ void metrics_write(const struct metrics *m, const char *(*route)(unsigned i), st
 /* CPU, memory and files of this process. */
 void metrics_write_process(struct mica_buf *out);
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 /* "# HELP" and "# TYPE"; all values of a family follow it. */
 void metric_family(struct mica_buf *out, const char *name, const char *type, const char *help);

@@ -83,3 +83,10 @@ tests_fuzz_fuzz_guard_SOURCES = tests/fuzz/fuzz_guard.c tests/unit/lenient.h $(F
 tests_fuzz_fuzz_guard_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)
 tests_fuzz_fuzz_guard_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_guard_LDADD = libmica-server.a $(BASE_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_body
+FUZZ_TARGETS += tests/fuzz/fuzz_body
+tests_fuzz_fuzz_body_SOURCES = tests/fuzz/fuzz_body.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_body_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) -I$(srcdir)
+tests_fuzz_fuzz_body_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_body_LDADD = libmica-server.a $(BASE_LIBS)
