@@ -138,13 +138,16 @@ static void refreshed(void *job, bool fresh)
 	refuse(c);
 }
 
-/* An unknown key: the issuer may have a new one. Asked for once a request; how often it is fetched
- * for all of them is the fetcher's to bound. */
+/* An unknown key: the issuer may have a new one. No keys at all: the first fetch may be under way,
+ * since micad serves before it has ended. Asked for once a request; how often it is fetched for all
+ * of them is the fetcher's to bound. */
 static bool refresh(struct api_call *c, const char *issuer)
 {
 	struct mica_keys *keys = c->a->o.keys;
+	const char *why = mica_err_fine(&c->err);
 
-	if (c->refreshed || !issuer || !keys || strcmp(mica_err_fine(&c->err), "unknown_key") != 0)
+	if (c->refreshed || !issuer || !keys ||
+		(strcmp(why, "unknown_key") != 0 && strcmp(why, "issuer_keys_missing") != 0))
 		return false;
 	c->refreshed = true;
 	if (!park(c))
