@@ -5,6 +5,7 @@
 #include "api.h"
 #include "committer.h"
 #include "keys.h"
+#include "kube.h"
 #include "limits.h"
 #include "serving.h"
 
@@ -46,6 +47,7 @@ struct micad {
 	struct mica_replay *replay;
 	struct limits *limits;
 	struct mica_keys *keys;
+	struct mica_kube *kube;
 	struct api *api;
 	struct serving *serving;
 	struct http_tls_key *tls;
@@ -183,12 +185,15 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	m->replay = mica_replay_new(REPLAYS_MAX, REPLAY_WAITERS_MAX);
 	m->limits = limits_new(&limits);
 	rc = mica_keys_new(m->core, m->config, NULL, &m->keys, e);
+	if (rc == MICA_OK)
+		rc = mica_kube_new(m->core, m->config, NULL, &m->kube, e);
 	if (rc != MICA_OK)
 		return rc;
 	api.committer = m->committer;
 	api.replay = m->replay;
 	api.limits = m->limits;
 	api.keys = m->keys;
+	api.kube = m->kube;
 	rc = api_new(&api, &m->api, e);
 	if (rc != MICA_OK)
 		return rc;
@@ -425,6 +430,7 @@ static void stop(struct micad *m)
 	atomic_store(&m->stopping, true);
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
+	mica_kube_free(m->kube);
 	mica_keys_free(m->keys);
 	if (m->api)
 		api_stop(m->api);
