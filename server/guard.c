@@ -218,8 +218,14 @@ static const struct guard_refusal *check_target(struct mica_slice target, struct
 /*
  * Method SP target SP version CRLF *( name ":" OWS value CRLF ) CRLF, where ':', CR, LF and the
  * spaces of the first line have become NUL. A part that is shorter than it was (a NUL inside), a
- * line that ended in LF alone or was joined with the next one leaves another distance.
+ * line that ended in LF alone or was joined with the next one leaves another distance, or other
+ * bytes than NUL at its end.
  */
+static bool ended(const uint8_t *at, const uint8_t *end)
+{
+	return end - at >= 2 && at[0] == '\0' && at[1] == '\0';
+}
+
 static bool layout_ok(const struct guard_input *in)
 {
 	const uint8_t *at = in->block.p, *end = in->block.p + in->block.len;
@@ -228,17 +234,20 @@ static bool layout_ok(const struct guard_input *in)
 	at = in->target_at + in->target.len + 1;
 	if (in->version.p != at)
 		return false;
-	at += in->version.len + 2;
+	at += in->version.len;
 	for (size_t i = 0; i < in->n_fields; i++) {
 		const struct guard_field *f = &in->fields[i];
-		if (f->name.p != at || f->value.p <= at + f->name.len || f->value.p > end)
+		if (!ended(at, end) || f->name.p != at + 2)
 			return false;
-		for (at += f->name.len + 1; at < f->value.p; at++)
+		at = f->name.p + f->name.len + 1;
+		if (f->value.p < at || f->value.p > end)
+			return false;
+		for (; at < f->value.p; at++)
 			if (*at != ' ' && *at != '\t')
 				return false;
-		at += f->value.len + 2;
+		at = f->value.p + f->value.len;
 	}
-	return at + 2 == end;
+	return end - at == 4 && ended(at, end) && ended(at + 2, end);
 }
 
 /* ---- fields -------------------------------------------------------------------------------- */

@@ -25,8 +25,9 @@ struct guard_input {
 	/*
 	 * The bytes from the method to the empty line, in which the lenient parser wrote NUL over
 	 * what separates the parts, and where the target began in them. `method`, `version` and
-	 * the fields point into it, so what is between them tells how they were separated. Empty:
-	 * not known, and then folded lines, NUL and bare line feeds cannot be seen.
+	 * the fields point into it, so what is between them tells how they were separated (but for
+	 * a NUL beside the end of a line, which looks like what the parser wrote). Empty: not
+	 * known, and then folded lines, NUL and bare line feeds cannot be seen.
 	 */
 	struct mica_slice block;
 	const uint8_t *target_at;

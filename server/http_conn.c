@@ -190,7 +190,6 @@ static void list_remove(struct conn *c)
 static struct conn *start(struct http_server *s, struct MHD_Connection *mhd)
 {
 	struct conn *c = MICA_NEW(struct conn);
-	const int64_t now = mica_mono_ms();
 	c->worker = worker_self(s);
 	c->mhd = mhd;
 	c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
@@ -198,7 +197,7 @@ static struct conn *start(struct http_server *s, struct MHD_Connection *mhd)
 	read_peer(c, mhd);
 	atomic_fetch_add_explicit(&s->connections_now, 1, memory_order_relaxed);
 	count(&c->worker->connections, 1);
-	conn_idle(c, now);
+	conn_idle(c);
 	return c;
 }
 
@@ -253,13 +252,15 @@ void conn_notify(void *ctx, struct MHD_Connection *mhd, void **socket_context,
 
 /* ---- phases -------------------------------------------------------------------------------- */
 
-/* A connection that says nothing is closed by libmicrohttpd itself after the idle timeout. This
- * deadline is for one that drips into the first line of a request where nobody sees its bytes. */
-void conn_idle(struct conn *c, int64_t now_ms)
+/* A connection that says nothing is closed by libmicrohttpd itself after the idle timeout. Under TLS
+ * the first byte ends this phase (http_tls.c); else nobody sees it before the first line is whole,
+ * so there is a deadline for one that drips. */
+void conn_idle(struct conn *c)
 {
 	const struct http_options *o = &c->worker->server->o;
 	uint64_t w = atomic_load_explicit(&c->word, memory_order_relaxed);
-	conn_deadline(c, now_ms + o->idle_timeout_ms + o->request_timeout_ms);
+	conn_deadline(c,
+		c->tls ? INT64_MAX : mica_mono_ms() + o->idle_timeout_ms + o->request_timeout_ms);
 	atomic_store_explicit(
 		&c->word, ((w >> PHASE_BITS) + 1) << PHASE_BITS | P_IDLE, memory_order_release);
 }

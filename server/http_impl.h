@@ -162,7 +162,7 @@ static inline void conn_deadline(struct conn *c, int64_t at_ms)
 	atomic_store_explicit(&c->deadline_ms, at_ms, memory_order_relaxed);
 }
 /* Ends the current request: the next one has another number. */
-void conn_idle(struct conn *c, int64_t now_ms);
+void conn_idle(struct conn *c);
 void conn_begin_request(struct conn *c, int64_t now_ms);
 mica_rc sweeper_start(struct http_server *s, struct mica_err *e) MICA_MUST_CHECK;
 void sweeper_stop(struct http_server *s);

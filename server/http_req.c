@@ -510,6 +510,6 @@ void req_completed(
 	if (PHASE_OF(atomic_load(&c->word)) == P_FINISHED && r->late.response)
 		MHD_destroy_response(MICA_STEAL(r->late.response));
 	count(&c->worker->over, 1);
-	conn_idle(c, c->tls ? 0 : mica_mono_ms());
+	conn_idle(c);
 	req_unref(c->worker, r);
 }

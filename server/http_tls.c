@@ -173,7 +173,7 @@ static int handshake_done(gnutls_session_t session, unsigned int type, unsigned 
 	(void)type, (void)when, (void)msg;
 	if (incoming && !c->handshaken) {
 		c->handshaken = true;
-		conn_idle(c, mica_mono_ms());
+		conn_idle(c);
 	}
 	return 0;
 }

@@ -77,6 +77,7 @@ static const struct {
 	{LINE HOST "Content-Length: 5\r\n 0\r\n\r\n", 0, "header_layout", 400},
 	{LINE HOST "X:      a\r\n b\r\nY: c\r\n\r\n", 0, "header_layout", 400},
 	{LINE HOST "X:      a\r\n \r\nY: c\r\n\r\n", 0, "header_layout", 400},
+	{LINE HOST "X:\n \n\n\r\n", 0, "header_layout", 400},
 	{LINE HOST "X: a\nY: b\r\n\r\n", 0, "header_layout", 400},
 	{LINE HOST "X: a\r\n\n", 0, "header_layout", 400},
 	{"POST /v1/x HTTP/1.1\n" HOST "\r\n", 0, "header_layout", 400},
