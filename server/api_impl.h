@@ -125,7 +125,8 @@ struct api {
 
 struct api_issue {
 	enum metric_kind kind;
-	struct mica_json doc; /* holds the CSR and the audiences */
+	struct mica_json doc; /* holds the audiences, and the CSR of a document that is not plain */
+	struct mica_buf csr; /* of a plain one */
 	struct api_x509_body x509;
 	struct api_jwt_body jwt;
 	uint8_t key[MICA_REPLAY_KEY_LEN];

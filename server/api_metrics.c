@@ -52,7 +52,7 @@ static void put_core(struct api *a, struct mica_buf *b)
 	mica_core_stats(a->o.core, &s);
 	const struct figure f[] = {
 		{"mica_ledger_entries", "gauge", "Entries of the published tree.", s.entries},
-		{"mica_ledger_index_lag", "gauge",
+		{"mica_ledger_index_lag_entries", "gauge",
 			"Entries that are not in the derived indexes yet.", s.index_lag},
 		{"mica_store_bytes", "gauge", "Size of the store.", s.store_bytes},
 		{"mica_store_disk_free_bytes", "gauge", "Free space where the store is.",

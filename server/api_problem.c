@@ -76,8 +76,8 @@ void api_put_text(struct mica_buf *b, const char *name, struct mica_slice v)
 
 /* ---- problems -------------------------------------------------------------------------------- */
 
-/* Reasons whose class says less than HTTP can: of what is above a limit, only a rate is 429; our own
- * full queues and lost races are no fault of the caller's. */
+/* Reasons whose class says less than HTTP can: of what is above a limit, only a rate is 429; our
+ * own full queues and lost races are no fault of the caller's. */
 static const struct {
 	const char *reason;
 	int status;

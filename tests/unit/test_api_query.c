@@ -312,6 +312,63 @@ static void bodies(void **state)
 	}
 }
 
+/* Ordinary documents are read without a parser; all others are left to it. */
+static void plain_documents(void **state)
+{
+	static const struct {
+		const char *body;
+		bool plain;
+	} cases[] = {
+		{"{\"csr\":\"a\\nb\"}", true},
+		{" {\n\"ttl\" : 60 ,\t\"csr\":\"a\\/\\r\", \"bundle_sequence\":9007199254740992 } ",
+			true},
+		{"{\"csr\":\"a\",\"bundle_sequence\":0}", true},
+		{"", false},
+		{"{}", false},
+		{"{\"ttl\":60}", false},
+		{"{\"csr\":\"\"}", false},
+		{"{\"csr\":\"a\"", false},
+		{"{\"csr\":\"a\"}x", false},
+		{"{\"csr\":\"a\",}", false},
+		{"{\"csr\":\"a\",\"csr\":\"b\"}", false},
+		{"{\"csr\":\"a\",\"ttl\":60,\"ttl\":60}", false},
+		{"{\"csr\":\"a\",\"bundle_sequence\":0,\"bundle_sequence\":0}", false},
+		{"{\"csr\":\"\\u0041\"}", false},
+		{"{\"csr\":\"\xc3\xa9\"}", false},
+		{"{\"csr\":\"a\nb\"}", false},
+		{"{\"csr\":\"a\",\"ttl\":0}", false},
+		{"{\"csr\":\"a\",\"ttl\":-1}", false},
+		{"{\"csr\":\"a\",\"ttl\":060}", false},
+		{"{\"csr\":\"a\",\"ttl\":60.0}", false},
+		{"{\"csr\":\"a\",\"ttl\":6e1}", false},
+		{"{\"csr\":\"a\",\"ttl\":99999999999999999999}", false},
+		{"{\"csr\":\"a\",\"bundle_sequence\":9007199254740993}", false},
+		{"{\"csr\":\"a\",\"x\":1}", false},
+		{"{\"csr\":null}", false},
+	};
+	(void)state;
+
+	for (size_t i = 0; i < MICA_ARRAY_LEN(cases); i++) {
+		struct api_x509_body b;
+		MICA_AUTO_BUF mem;
+
+		mica_buf_init(&mem, API_CSR_MAX + 64);
+		if (api_plain_x509(mica_slice_str(cases[i].body), &mem, &b) != cases[i].plain)
+			fail_msg("%s", cases[i].body);
+	}
+	{
+		struct api_x509_body b;
+		MICA_AUTO_BUF mem;
+
+		mica_buf_init(&mem, API_CSR_MAX + 64);
+		assert_true(api_plain_x509(mica_slice_str(cases[1].body), &mem, &b));
+		assert_true(mica_slice_eq_str(b.csr, "a/\r"));
+		assert_int_equal(b.ttl, 60);
+		assert_true(b.has_sequence);
+		assert_int_equal(b.bundle_sequence, 9007199254740992);
+	}
+}
+
 static void a_body_is_bounded(void **state)
 {
 	char *csr = tk_keep(mica_alloc(API_CSR_MAX + 3)), *body;
@@ -337,6 +394,7 @@ int main(void)
 		cmocka_unit_test(tile_paths),
 		cmocka_unit_test(headers),
 		cmocka_unit_test_teardown(bodies, tk_empty_bin),
+		cmocka_unit_test(plain_documents),
 		cmocka_unit_test_teardown(a_body_is_bounded, tk_empty_bin),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
