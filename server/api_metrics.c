@@ -22,9 +22,15 @@ struct mica_keys_status *api_keys_status(struct api *a, unsigned *n)
 	return s;
 }
 
-static const char *route_name(unsigned i)
+static const char *route_name(unsigned i, const char **method)
 {
-	return i < api_n_routes ? api_routes[i].path : NULL;
+	static const char *const names[] = {
+		[HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
+
+	if (i >= api_n_routes)
+		return NULL;
+	*method = names[api_routes[i].method];
+	return api_routes[i].path;
 }
 
 struct figure {

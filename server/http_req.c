@@ -134,8 +134,9 @@ static void problem(struct http_req *r, int status, const char *reason, const ch
 	char body[512];
 	const struct http_header headers[] = {{"Retry-After", "1"}};
 	int n = snprintf(body, sizeof(body),
-		"{\"type\":\"about:blank\",\"status\":%d,\"reason\":\"%s\",\"detail\":\"%s\"}",
-		status, reason, text);
+		"{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"reason\":\"%s\","
+		"\"detail\":\"%s\"}",
+		MHD_get_reason_phrase_for((unsigned)status), status, reason, text);
 	attach(r,
 		&(struct http_reply){.status = status,
 			.content_type = "application/problem+json",

@@ -67,8 +67,10 @@ struct metrics {
 	metric_counter unrouted[METRIC_CLASSES];
 	metric_counter rate_limited, keys_refreshed, reviews, conflicts, watchers_refused;
 };
-/* `route` names route i, for its label; NULL behind the last. */
-void metrics_write(const struct metrics *m, const char *(*route)(unsigned i), struct mica_buf *out);
+/* The path and method of route i, for its labels (several routes may share a path); NULL behind the
+ * last. */
+typedef const char *metric_route(unsigned i, const char **method);
+void metrics_write(const struct metrics *m, metric_route *route, struct mica_buf *out);
 /* CPU, memory and files of this process. */
 void metrics_write_process(struct mica_buf *out);
 

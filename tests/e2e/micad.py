@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -154,7 +155,10 @@ class Client:
             if fresh:
                 self.connect()
             try:
-                self.c.request(method, path, body, h)
+                try:
+                    self.c.request(method, path, body, h)
+                except (ssl.SSLEOFError, BrokenPipeError, ConnectionResetError):
+                    pass  # it may have answered before it had the whole body
                 return Answer(self.c.getresponse())
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 self.close()

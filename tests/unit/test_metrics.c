@@ -117,9 +117,10 @@ static double value(const char *name, const char *labels)
 	return 0;
 }
 
-static const char *route(unsigned i)
+static const char *route(unsigned i, const char **method)
 {
 	static const char *const names[] = {"/a", "/b/{\"\\\n}"};
+	*method = i ? "POST" : "GET";
 	return i < 2 ? names[i] : NULL;
 }
 
@@ -144,7 +145,7 @@ static void all_is_well_formed(void **state)
 	write_and_read(m);
 	assert_true(value("mica_issuance_total", "{kind=\"jwt\",outcome=\"failed\"}") == 0);
 	assert_true(value("mica_http_requests_total",
-			    "{route=\"/b/{\\\"\\\\\\n}\",code=\"5xx\"}") == 0);
+			    "{method=\"POST\",route=\"/b/{\\\"\\\\\\n}\",code=\"5xx\"}") == 0);
 	assert_true(value("mica_process_resident_memory_bytes", "") > 1e6);
 	assert_true(value("mica_process_cpu_seconds_total", "") > 0);
 	assert_true(value("mica_process_open_fds", "") >= 1);
