@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
@@ -225,16 +226,57 @@ def test_taint(start, issuer):
     m.metrics().get("/readyz").problem(503, m.metrics().get("/readyz").json()["reason"])
 
 
-def test_the_disk_is_full(start, issuer):
-    """Stops issuing before the store can fail, and says so."""
-    used = shutil.disk_usage("/tmp")
-    percent = int(used.used * 100 / used.total)
-    if percent < 2:
-        pytest.skip("an empty disk cannot be too full")
-    m = start([issuer.config("file")], {"store": {"max_disk_percent": max(1, percent - 2)}})
-    wait_until("it noticed", lambda: m.fetch(issuer.token()).status == 503, 10, 0.2)
-    m.fetch(issuer.token()).problem(503, "store_full")
-    m.client().get("/v1/bundle").ok()
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 48 MiB; fill(percent) leaves that much of it in use."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", str(where)],
+                      capture_output=True).returncode:
+        pytest.skip("only root may make a small file system")
+
+    def fill(percent):
+        ballast = where / "ballast"
+        if ballast.exists():
+            ballast.unlink()
+        u = shutil.disk_usage(where)
+        more = int(u.total * percent / 100) - u.used
+        if more > 0:
+            with open(ballast, "wb") as f:
+                try:
+                    for _ in range(more // 4096):
+                        f.write(b"\0" * 4096)
+                except OSError:
+                    pass
+
+    fill.where = where
+    yield fill
+    subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+@pytest.mark.parametrize("percent, reason", [(93, "store_full"), (100, None)])
+def test_the_disk_is_full(issuer, small_disk, tmp_path, percent, reason):
+    """Above the configured mark it stops before the store can fail; a disk that is really full is
+    no worse. Reading goes on, and with room everything does."""
+    limit = 90 if reason else 99
+    with Micad(tmp_path / "m", [issuer.config("file")], {"store": {
+            "path": str(small_disk.where / "store"), "max_disk_percent": limit}}) as m:
+        m.fetch(issuer.token()).ok(201)
+        small_disk(percent)
+
+        def refused():
+            r = m.fetch(issuer.token())
+            return r if r.status != 201 else None
+
+        r = wait_until("it is refused", refused, 20, 0.01)
+        r.problem(503, reason or r.json()["reason"])
+        m.client().get("/v1/bundle").ok()
+        before = m.log().verify()
+        m.metrics().get("/readyz").problem(503, m.metrics().get("/readyz").json()["reason"])
+        small_disk(0)
+        wait_until("it goes on", lambda: m.fetch(issuer.token()).status == 201, 20, 0.1)
+        log = m.log()
+        ledger_check.verify_consistency(before, log.verify(), log.leaves)
 
 
 def test_limits_of_one_identity(start, issuer):

@@ -196,7 +196,8 @@ def test_too_large(micad, issuer):
 
 def test_paths(micad):
     c = micad.client()
-    for path in ("/", "/v1", "/v2/bundle", "/v1/bundle/", "/v1/bundle%2ejson", "/V1/bundle", "/metrics", "/etc/passwd"):
+    for path in ("/", "/v1", "/v2/bundle", "/v1/bundle/", "/V1/bundle", "/metrics",
+                 "/etc/passwd"):
         c.get(path).problem(404, "no_such_path")
     r = c.get("/v1/x509-svids")
     r.problem(405, "method_not_allowed")
@@ -208,8 +209,9 @@ def test_paths(micad):
         assert micad.client().get(path).status in (400, 404), path
     c.get("/v1/bundle?what=1").problem(400, "unknown_parameter")
     c.get("/v1/bundle?wait=1&wait=2").problem(400, "repeated_parameter")
-    for bad in ("wait=61", "wait=-1", "wait=x", "wait=", "channel=test", "wait=%zz"):
+    for bad in ("wait=61", "wait=-1", "wait=x", "wait=", "channel=test"):
         c.get("/v1/bundle?" + bad).problem(400, "bad_parameter")
+    c.get("/v1/bundle?wait=%zz").problem(400, "target_invalid")
     c.get("/v1/bundles/other.example").problem(404, "no_such_trust_domain")
 
 
