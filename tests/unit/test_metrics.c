@@ -81,30 +81,47 @@ static void read_sample(const char *line, const char *family, const char *type)
 			fail_msg("twice: %s", line);
 }
 
+/* "# HELP name text" or "# TYPE name type". */
+static bool comment(struct mica_slice line, const char *kind, char name[96], char rest[256])
+{
+	struct mica_slice word;
+
+	if (!mica_slice_cut(&line, ' ', &word) || !mica_slice_eq_str(word, "#") ||
+		!mica_slice_cut(&line, ' ', &word) || !mica_slice_eq_str(word, kind))
+		return false;
+	assert_true(mica_slice_cut(&line, ' ', &word) && line.len > 0);
+	assert_int_equal(mica_slice_copy(word, name, 96), MICA_OK);
+	assert_int_equal(mica_slice_copy(line, rest, 256), MICA_OK);
+	return true;
+}
+
 static void read_all(struct mica_buf *b)
 {
-	char family[96] = "", helped[96] = "", type[32] = "", seen[LINES][96], *line, *save = NULL;
+	static char seen[LINES][96];
+	char family[96] = "", helped[96] = "", type[256] = "";
+	struct mica_slice all = mica_buf_slice(b), line;
 	unsigned n_seen = 0;
 
 	n_samples = 0;
 	assert_true(b->len > 0 && b->p[b->len - 1] == '\n');
-	for (line = strtok_r((char *)b->p, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (sscanf(line, "# HELP %95s %*c", helped) == 1)
+	while (mica_slice_cut(&all, '\n', &line)) {
+		if (comment(line, "HELP", helped, type))
 			continue;
-		if (sscanf(line, "# TYPE %95s %31s", family, type) == 2) {
-			assert_string_equal(family, helped);
-			assert_true(strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0 ||
-				strcmp(type, "histogram") == 0);
-			/* a counter says so in its name */
-			assert_true((strcmp(type, "counter") == 0) ==
-				(strstr(family, "_total") != NULL));
-			assert_int_equal(strncmp(family, "mica_", 5), 0);
-			for (unsigned i = 0; i < n_seen; i++)
-				assert_string_not_equal(seen[i], family);
-			snprintf(seen[n_seen++], sizeof(seen[0]), "%s", family);
+		if (!comment(line, "TYPE", family, type)) {
+			char *text = mica_slice_dup(line);
+			read_sample(text, family, type);
+			mica_free(text);
 			continue;
 		}
-		read_sample(line, family, type);
+		assert_string_equal(family, helped);
+		assert_true(strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0 ||
+			strcmp(type, "histogram") == 0);
+		/* a counter says so in its name */
+		assert_true((strcmp(type, "counter") == 0) == (strstr(family, "_total") != NULL));
+		assert_int_equal(strncmp(family, "mica_", 5), 0);
+		for (unsigned i = 0; i < n_seen; i++)
+			assert_string_not_equal(seen[i], family);
+		snprintf(seen[n_seen++], sizeof(seen[0]), "%s", family);
 	}
 }
 

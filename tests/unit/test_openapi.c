@@ -30,15 +30,17 @@ static int unload(void **state)
 static json_t *follow(json_t *v)
 {
 	const char *ref = json_string_value(json_object_get(v, "$ref"));
+	struct mica_slice rest = mica_slice_str(ref), part;
 	json_t *at = doc;
-	char *save = NULL, *text, *part;
+	bool more;
 
 	if (!ref)
 		return v;
-	text = tk_keep(mica_strdup(ref));
-	assert_int_equal(strncmp(text, "#/", 2), 0);
-	for (part = strtok_r(text + 2, "/", &save); part; part = strtok_r(NULL, "/", &save))
-		at = json_object_get(at, part);
+	assert_true(mica_slice_cut(&rest, '/', &part) && mica_slice_eq_str(part, "#"));
+	do {
+		more = mica_slice_cut(&rest, '/', &part);
+		at = json_object_get(at, tk_keep(mica_slice_dup(part)));
+	} while (more);
 	if (!at)
 		fail_msg("%s leads nowhere", ref);
 	return at;
