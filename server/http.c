@@ -62,7 +62,9 @@ static mica_rc daemon_start(struct http_server *s, struct mica_err *e)
 	o[n++] = OPTION(MHD_OPTION_CONNECTION_LIMIT, (s->o.max_connections + 64) * s->n_workers);
 	o[n++] = OPTION(
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((s->o.idle_timeout_ms + 999) / 1000));
-	o[n++] = OPTION(MHD_OPTION_STRICT_FOR_CLIENT, 1);
+	/* not strict: it would look for Host and spaces, as the guard does, but writes the head of
+	 * its refusal twice */
+	o[n++] = OPTION(MHD_OPTION_STRICT_FOR_CLIENT, 0);
 	o[n++] = OPTION_F(MHD_OPTION_NOTIFY_COMPLETED, req_completed, s);
 	o[n++] = OPTION_F(MHD_OPTION_NOTIFY_CONNECTION, conn_notify, s);
 	o[n++] = OPTION_F(MHD_OPTION_URI_LOG_CALLBACK, req_line, s);

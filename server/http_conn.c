@@ -294,9 +294,9 @@ static void sweep_conn(struct http_server *s, struct conn *c, int64_t now, bool 
 	/* the same phase of the same request after its deadline was read: it is its deadline */
 	if (all_deferred || atomic_load_explicit(&c->word, memory_order_acquire) != word)
 		return;
-	shutdown(c->fd, SHUT_RDWR);
-	conn_deadline(c, INT64_MAX);
 	atomic_fetch_add_explicit(&s->timeouts, 1, memory_order_relaxed);
+	conn_deadline(c, INT64_MAX);
+	shutdown(c->fd, SHUT_RDWR);
 }
 
 static void sweep(struct http_server *s, bool all_deferred)
