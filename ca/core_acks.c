@@ -22,6 +22,7 @@ struct ack {
 
 struct core_acks {
 	pthread_mutex_t lock;
+	uint64_t seed;
 	struct ack *bucket[BUCKETS];
 	struct ack *first, **end; /* in the order of their coming */
 	unsigned n;
@@ -36,6 +37,7 @@ struct core_acks *mica_core_acks_new(void)
 	struct core_acks *a = MICA_NEW(struct core_acks);
 
 	pthread_mutex_init(&a->lock, NULL);
+	mica_random(&a->seed, sizeof(a->seed));
 	a->end = &a->first;
 	return a;
 }
@@ -71,10 +73,19 @@ static bool holder_key(const struct mica_caller *caller, enum mica_channel ch, u
 	return true;
 }
 
-/* Serials and UIDs are random enough at their ends. */
+/* UIDs are random, but not ours: the seed keeps them from being chosen to meet. */
+static struct ack **bucket_of(struct core_acks *a, const uint8_t key[KEY_LEN])
+{
+	uint64_t h = a->seed;
+
+	for (unsigned i = 0; i < KEY_LEN; i++)
+		h = (h ^ key[i]) * UINT64_C(0x100000001b3);
+	return &a->bucket[(h ^ h >> 32) % BUCKETS];
+}
+
 static struct ack **find(struct core_acks *a, const uint8_t key[KEY_LEN])
 {
-	struct ack **at = &a->bucket[(key[16] << 8 | key[17]) % BUCKETS];
+	struct ack **at = bucket_of(a, key);
 
 	while (*at && memcmp((*at)->key, key, KEY_LEN) != 0)
 		at = &(*at)->chain;

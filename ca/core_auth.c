@@ -227,18 +227,19 @@ mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *ca
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	const struct mica_issuer *i = review_issuer(v, caller);
+	struct mica_err own = MICA_ERR_INIT;
 	enum mica_review_verdict verdict;
 	mica_rc rc;
 
 	if (!i)
 		return no_review(e);
 	rc = mica_review_judge(i, caller->evidence.front, &caller->principal, &caller->evidence,
-		status, answer, e);
+		status, answer, &own);
 	/* Our own trouble is no verdict; the configuration says whether it stops anybody. */
-	if (rc == MICA_UNAVAILABLE && mica_issuer_review_allow_on_failure(i)) {
-		mica_err_clear(e);
+	if (rc == MICA_UNAVAILABLE && mica_issuer_review_allow_on_failure(i))
 		return MICA_OK;
-	}
+	if (rc != MICA_OK && e && e->rc == MICA_OK)
+		*e = own;
 	if (rc != MICA_OK && rc != MICA_DENIED)
 		return rc;
 	verdict = rc == MICA_OK ? MICA_VERDICT_YES : MICA_VERDICT_NO;

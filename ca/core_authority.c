@@ -163,6 +163,9 @@ mica_rc mica_core_authorities_load(struct mica_core *c, const char *trust_domain
 	rc = mica_store_list(c->store, &scan, gather_one, &g, e);
 	if (rc == MICA_OK)
 		rc = g.rc;
+	if (rc == MICA_OK && a->n == 0)
+		rc = mica_fail(e, MICA_CORRUPT, "store_damaged",
+			"the store lacks its authorities, which `mica init` writes");
 	for (unsigned i = 0; i < a->n && rc == MICA_OK; i++)
 		rc = complete_one(c, a, i, old, e);
 	if (rc != MICA_OK)

@@ -20,10 +20,10 @@
  *the rules deny		  1: its revision is that of the deny list AUTHORITY <id>
  *mica/authority.h KEY       log, publication  envelopes, sealed under these names DENY      kind 1
  *| SHA-256 of the value	 the value JWKS      <issuer>	  1 | fetched (ms) 8 | url length 2,
- *url | document SNAPSHOT  default/<channel>  1 | sequence 8 | content's hash 32 publisher	  1
- *| authority id 40 | certificate HOLDER    channel 1 | kind 1 | who 16	1 | sequence 8 | time (ms) 8
- *| expiry (s) 8 COUNTER   last_leaf/<id>  greatest end of what it signed, seconds, up to a minute
- *more
+ *url | document SNAPSHOT  default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
+ *publisher	  1 | authority id 40 | certificate HOLDER    channel 1 | kind 1 | who 16	1 |
+ *sequence 8 | time (ms) 8 | expiry (s) 8 COUNTER   last_leaf/<id>  greatest end of what it signed,
+ *seconds, up to a minute more
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -374,7 +374,7 @@ void mica_core_content(const struct core_policy *p, const struct core_authoritie
 	enum mica_channel ch, int64_t now, struct core_content *out);
 /* The record of a channel. */
 void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, uint64_t sequence,
-	const uint8_t hash[32]);
+	const uint8_t hash[32], const char *origin);
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 

@@ -184,8 +184,9 @@ static mica_rc put_bundle(struct birth *b, struct mica_err *e)
 	if (rc != MICA_OK)
 		return rc;
 	mica_bundle_hash(&content.b, hash);
-	mica_core_put_sequence(&b->change, MICA_CHANNEL_LIVE, content.b.sequence, hash);
-	mica_core_put_sequence(&b->change, MICA_CHANNEL_CANARY, content.b.sequence, hash);
+	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++)
+		mica_core_put_sequence(&b->change, (enum mica_channel)ch, content.b.sequence, hash,
+			mica_ledger_key(b->ledger)->name);
 	mica_buf_printf(&detail, "{\"sequence\":%llu}", (unsigned long long)content.b.sequence);
 	return note(b, MICA_ENTRY_BUNDLE, "published", NULL, mica_buf_slice(&detail), e);
 }

@@ -2,8 +2,6 @@
 /* Opening what init made, changing the configuration while running, and closing. */
 #include "core_impl.h"
 
-#include "mica/clock.h"
-
 #define SMALL_MAX 4096
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -167,6 +165,20 @@ static struct core_keys *carry_keys(
 	return keys;
 }
 
+/* A full disk is no reason not to serve what there is: maintain tries again. */
+static mica_rc publish_or_later(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+{
+	struct mica_err own = MICA_ERR_INIT;
+	mica_rc rc = mica_core_publish(c, now_ms, NULL, &own);
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+
+	if (rc == MICA_OK || (rc == MICA_UNAVAILABLE && v->pub))
+		return MICA_OK;
+	if (e && e->rc == MICA_OK)
+		*e = own;
+	return rc;
+}
+
 static mica_rc configure(
 	struct mica_core *c, const struct mica_config *config, int64_t now_ms, struct mica_err *e)
 {
@@ -189,7 +201,7 @@ static mica_rc configure(
 	pthread_mutex_lock(&c->review_lock);
 	mica_review_cache_forget(c->review, NULL);
 	pthread_mutex_unlock(&c->review_lock);
-	return mica_core_publish(c, now_ms, NULL, e);
+	return publish_or_later(c, now_ms, e);
 }
 
 mica_rc mica_core_configure(
@@ -252,11 +264,13 @@ static mica_rc load_view(
 	CORE_AUTO_PART struct core_authorities *auths = NULL;
 	CORE_AUTO_PART struct core_deny *deny = NULL;
 	CORE_AUTO_PART struct core_keys *keys = NULL;
+	/* Design 8.4: a clock that went back undoes nothing that has happened. */
+	int64_t seen_ms = mica_ledger_now_ms(c->ledger);
 	mica_rc rc = mica_core_policy_new(c, config, &policy, e);
 
 	if (rc == MICA_OK)
-		rc = mica_core_authorities_load(
-			c, policy->trust_domain, NULL, now_ms / 1000, &auths, e);
+		rc = mica_core_authorities_load(c, policy->trust_domain, NULL,
+			(now_ms > seen_ms ? now_ms : seen_ms) / 1000, &auths, e);
 	if (rc == MICA_OK)
 		rc = store_rules(c, policy, now_ms, e);
 	if (rc == MICA_OK)
@@ -273,22 +287,13 @@ static mica_rc load_view(
 	return MICA_OK;
 }
 
-/* A full disk is no reason not to serve what there is. */
-static mica_rc publish_first(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+static int64_t no_clock(void)
 {
-	struct mica_err own = MICA_ERR_INIT;
-	mica_rc rc = mica_core_publish(c, now_ms, NULL, &own);
-	CORE_AUTO_VIEW v = mica_core_view_get(c);
-
-	if (rc == MICA_OK || (rc == MICA_UNAVAILABLE && v->pub))
-		return MICA_OK;
-	if (e && e->rc == MICA_OK)
-		*e = own;
-	return rc;
+	return 0;
 }
 
 static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
-	const struct mica_secret *passphrase, int64_t now_ms, int64_t *unlock_ns,
+	const struct mica_secret *passphrase, int64_t now_ms, struct mica_open_times *times,
 	struct mica_err *e)
 {
 	struct mica_store_options o = {.max_percent = (unsigned)config->store.max_disk_percent};
@@ -298,10 +303,9 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 		rc = check_trust_domain(c, config, e);
 	if (rc != MICA_OK)
 		return rc;
-	/* How long it takes is measured; no decision depends on this clock. */
-	*unlock_ns = mica_mono_ns();
+	times->unlock_ns = times->clock();
 	rc = unlock(c, passphrase, e);
-	*unlock_ns = mica_mono_ns() - *unlock_ns;
+	times->unlock_ns = times->clock() - times->unlock_ns;
 	if (rc == MICA_OK)
 		rc = open_key(c, MICA_KEY_LOG, &c->log_key, e);
 	if (rc == MICA_OK)
@@ -311,27 +315,29 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 	if (rc == MICA_OK)
 		rc = load_view(c, config, now_ms, e);
 	mica_core_look_at_space(c, now_ms);
-	return rc == MICA_OK ? publish_first(c, now_ms, e) : rc;
+	return rc == MICA_OK ? publish_or_later(c, now_ms, e) : rc;
 }
 
 mica_rc mica_core_open(const struct mica_config *config, const struct mica_secret *passphrase,
 	int64_t now_ms, struct mica_core **out, struct mica_open_times *times, struct mica_err *e)
 {
 	__attribute__((cleanup(auto_close))) struct mica_core *c = new_core();
-	int64_t begin = mica_mono_ns(), unlock_ns = 0;
+	struct mica_open_times t = {.clock = times && times->clock ? times->clock : no_clock};
+	int64_t begin = t.clock();
 	mica_rc rc;
 
 	mica_keys_secure_memory();
 	atomic_store(&c->now_ms, now_ms);
 	atomic_store(&c->generation, (uint64_t)now_ms);
 	pthread_mutex_lock(&c->admin);
-	rc = open_parts(c, config, passphrase, now_ms, &unlock_ns, e);
+	rc = open_parts(c, config, passphrase, now_ms, &t, e);
 	pthread_mutex_unlock(&c->admin);
 	if (rc != MICA_OK)
 		return rc;
-	if (times)
-		*times = (struct mica_open_times){
-			.unlock_ns = unlock_ns, .open_ns = mica_mono_ns() - begin - unlock_ns};
+	if (times) {
+		times->unlock_ns = t.unlock_ns;
+		times->open_ns = t.clock() - begin - t.unlock_ns;
+	}
 	*out = MICA_STEAL(c);
 	return MICA_OK;
 }

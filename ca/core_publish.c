@@ -23,15 +23,16 @@ static struct mica_slice channel_key(enum mica_channel ch, char out[64])
 }
 
 void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, uint64_t sequence,
-	const uint8_t hash[32])
+	const uint8_t hash[32], const char *origin)
 {
 	MICA_AUTO_BUF b;
 	char key[64];
 
-	mica_buf_init(&b, 64);
+	mica_buf_init(&b, 64 + MICA_NOTE_NAME_MAX);
 	mica_buf_put_u8(&b, RECORD_VERSION);
 	mica_buf_put_be64(&b, sequence);
 	mica_buf_put(&b, hash, 32);
+	mica_buf_put_str(&b, origin);
 	mica_core_change_write(
 		ch, MICA_PUT, MICA_T_SNAPSHOT, channel_key(channel, key), mica_buf_slice(&b));
 }
@@ -112,7 +113,7 @@ static mica_rc load_channel(
 	char key[64];
 	mica_rc rc;
 
-	mica_buf_init(&b, 256);
+	mica_buf_init(&b, 1024);
 	rc = mica_store_get(c->store, MICA_T_SNAPSHOT, channel_key(ch, key), &b, NULL, &own);
 	if (rc != MICA_OK)
 		return mica_fail(e, rc == MICA_NOT_FOUND ? MICA_CORRUPT : rc, own.reason,
@@ -122,9 +123,12 @@ static mica_rc load_channel(
 		return damaged(e, "the bundle");
 	p->sequence[ch] = mica_cur_be64(&cur);
 	hash = mica_cur_take(&cur, 32);
-	if (cur.bad || cur.s.len > 0 || p->sequence[ch] > MICA_SEQUENCE_MAX)
+	if (cur.bad || p->sequence[ch] > MICA_SEQUENCE_MAX)
 		return damaged(e, "the bundle");
-	memcpy(p->hash[ch], hash.p, 32);
+	/* A restored log has another name. What was published under higher numbers after the backup
+	 * is not known here: so there is a new number, by the clock, whatever the content. */
+	if (mica_slice_eq_str(cur.s, mica_ledger_key(c->ledger)->name))
+		memcpy(p->hash[ch], hash.p, 32);
 	return MICA_OK;
 }
 
@@ -319,7 +323,8 @@ static mica_rc number(struct mica_core *c, struct core_published *p,
 		if (!(i == MICA_CHANNEL_LIVE ? live : canary))
 			continue;
 		seq[i] = one || i == MICA_CHANNEL_LIVE || !live ? next : next + 1;
-		mica_core_put_sequence(&ch, (enum mica_channel)i, seq[i], hash[i]);
+		mica_core_put_sequence(&ch, (enum mica_channel)i, seq[i], hash[i],
+			mica_ledger_key(c->ledger)->name);
 		rc = note_published(&ch, p, (enum mica_channel)i, now_ms, e);
 	}
 	return rc == MICA_OK ? mica_core_change_commit(c, &ch, now_ms, e) : rc;

@@ -225,8 +225,12 @@ mica_rc mica_core_events(struct mica_core *c, const struct mica_caller *reader,
 	mica_buf_put_str(json, "{\"events\":[");
 	if (narrow(reader, &f))
 		rc = mica_ledger_query(c->ledger, &f.q, put_event, &ev, next, e);
-	if (rc != MICA_OK)
+	if (rc != MICA_OK) {
+		json->len = ev.begin; /* nothing half made */
+		if (json->p)
+			json->p[json->len] = '\0';
 		return rc;
+	}
 	if (next[0])
 		mica_buf_printf(json, "],\"next\":\"%s\"}", next);
 	else

@@ -218,6 +218,47 @@ mica_rc mica_core_status(
 	return mica_buf_rc(json, e);
 }
 
+/* ---- the deny list --------------------------------------------------------------------------- */
+
+static void put_denied(
+	struct mica_buf *b, bool *any, const char *kind, const char *value, const char *source)
+{
+	put_string(b, *any ? ",{" : "{", "kind", kind);
+	put_string(b, ",", "value", value);
+	put_string(b, ",", "source", source);
+	mica_buf_put_u8(b, '}');
+	*any = true;
+}
+
+static void put_denials(
+	struct mica_buf *b, bool *any, const struct core_denials *d, const char *source)
+{
+	char uid[MICA_UUID_SIZE], key[65];
+
+	for (size_t i = 0; i < d->n_ids; i++)
+		put_denied(b, any, "spiffe_id", d->ids[i], source);
+	for (size_t i = 0; i < d->n_pods; i++) {
+		mica_uuid_format(d->pods[i].b, uid);
+		put_denied(b, any, "pod_uid", uid, source);
+	}
+	for (size_t i = 0; i < d->n_keys; i++) {
+		mica_hex_encode(d->keys[i], sizeof(d->keys[i]), key);
+		put_denied(b, any, "key", key, source);
+	}
+}
+
+mica_rc mica_core_denied(struct mica_core *c, struct mica_buf *json, struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	bool any = false;
+
+	mica_buf_put_str(json, "{\"denied\":[");
+	put_denials(json, &any, &v->deny->d, "store");
+	put_denials(json, &any, &v->policy->deny, "configuration");
+	mica_buf_put_str(json, "]}");
+	return mica_buf_rc(json, e);
+}
+
 /* ---- readiness ------------------------------------------------------------------------------- */
 
 /* Not ready when no issuer's tokens can be checked; one of several is its own trouble. */

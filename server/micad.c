@@ -126,7 +126,7 @@ static mica_rc open_core(struct micad *m, struct mica_err *e)
 		.credential = m->config->passphrase.credential,
 	};
 	MICA_AUTO_SECRET passphrase = NULL;
-	struct mica_open_times times = {0};
+	struct mica_open_times times = {.clock = mica_mono_ns};
 	struct mica_core_stats stats;
 	mica_rc rc = mica_secret_load(&source, &passphrase, e);
 

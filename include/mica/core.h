@@ -7,7 +7,9 @@
  *
  * Threads: a front thread calls mica_core_prepare_* (parse, check, sign; lock-free on an immutable
  * view); exactly one thread at a time, the committer, calls mica_core_commit. Readers may be any
- * number. mica_core_set_*, _configure, _maintain may be called from any one other thread.
+ * number. Changes (set_jwks, configure, taint, deny, record) may come from any thread and take
+ * turns; one thread at a time calls mica_core_maintain. A candidate belongs to one thread at a
+ * time. All of it must have ended before mica_core_close.
  *
  *	request --authenticate--> principal + evidence --prepare--> candidate --commit--> answer
  *
@@ -33,8 +35,9 @@ struct mica_init_result {
 };
 /* `mica init`: makes the store of config->store.path and in it the set `default`: a root, an
  * issuing authority, a JWT key, the log key and the publication key, each encrypted under the
- * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when anything
- * is there already (nothing is touched); a failure half way leaves a store that is refused as
+ * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when a
+ * store is there already, "directory_not_empty" when something else is (nothing is touched); a
+ * failure half way leaves a store that is refused as
  * `store_partial` and says to remove it. */
 mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
 	int64_t now_ms, struct mica_init_result *out, struct mica_err *e) MICA_MUST_CHECK;
@@ -60,9 +63,10 @@ mica_rc mica_core_check(const struct mica_config *config, const struct mica_secr
 /* `mica restore FILE`: makes the store of config->store.path, which must be absent or empty, from a
  * backup. Its log goes on under a new origin; the next entry names the old one and the gap.
  * `known_checkpoint` is the last one that is known of the lost log (empty = none); it must be
- * signed by its key. `actor` is who restores (uid, gid, pid). A failure half way leaves a store that is refused as `store_partial`. CONFLICT
- * "store_exists"; CORRUPT "backup_manifest", "backup_damaged", "note_*"; UNAUTHENTICATED
- * "wrong_passphrase"; INVALID "trust_domain_mismatch". */
+ * signed by its key. `actor` is who restores (uid, gid, pid). A failure half way leaves a store
+ * that is refused as `store_partial`. CONFLICT "store_exists"; CORRUPT "backup_manifest",
+ * "backup_damaged", "note_*"; UNAUTHENTICATED "wrong_passphrase"; INVALID "trust_domain_mismatch".
+ */
 struct mica_restore_result {
 	char old_origin[MICA_TD_MAX + 32], origin[MICA_TD_MAX + 32];
 	char vkey[512]; /* of the log under its new name */
@@ -78,9 +82,11 @@ mica_rc mica_core_restore(const struct mica_config *config, const struct mica_se
 	int64_t now_ms, const struct mica_progress *p, struct mica_restore_result *out,
 	struct mica_err *e) MICA_MUST_CHECK;
 
-/* How long the parts of opening took, for the start-up log line. */
+/* How long the parts of opening took, for the start-up log line: by the caller's clock
+ * (mica_mono_ns), since this side has none. */
 struct mica_open_times {
-	int64_t unlock_ns, open_ns;
+	int64_t (*clock)(void); /* in; NULL = nothing is measured */
+	int64_t unlock_ns, open_ns; /* out */
 };
 /* NOT_FOUND "store_missing" (says to run `mica init`), CORRUPT "store_partial" | "store_foreign" |
  * "store_newer" | "log_behind_checkpoint" ..., UNAUTHENTICATED "wrong_passphrase", CONFLICT
@@ -89,7 +95,9 @@ mica_rc mica_core_open(const struct mica_config *config, const struct mica_secre
 	int64_t now_ms, struct mica_core **out, struct mica_open_times *times,
 	struct mica_err *e) MICA_MUST_CHECK;
 void mica_core_close(struct mica_core *c);
-/* What may change while running: rules, deny, roles, x509, jwt, limits. */
+/* What may change while running: rules, deny, roles, x509, jwt, limits. A change is recorded;
+ * candidates that were decided on the old rules conflict. INVALID "trust_domain_mismatch" and what
+ * token.h and template.h say: then the old configuration stays. Others as a commit. */
 mica_rc mica_core_configure(struct mica_core *c, const struct mica_config *config, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
 
@@ -97,7 +105,7 @@ mica_rc mica_core_configure(struct mica_core *c, const struct mica_config *confi
 
 /* A fetched JWKS document for issuer `name`. On OK the keys are in force and the document is kept
  * as the last good copy across restarts. *usable and *skipped (optional) count keys. On error the
- * old keys stay. */
+ * old keys stay: NOT_FOUND "no_such_issuer", INVALID or LIMIT "jwks_*", UNAVAILABLE "disk_full". */
 mica_rc mica_core_set_jwks(struct mica_core *c, const char *issuer, struct mica_slice document,
 	int64_t now_ms, unsigned *usable, unsigned *skipped, struct mica_err *e) MICA_MUST_CHECK;
 /* When the keys of `issuer` were last fetched, 0 = never; and how many there are. */
@@ -120,14 +128,17 @@ struct mica_caller {
 	char address[64]; /* for log and ledger; "" = not kept */
 };
 
-/* A bearer token on a front. UNAUTHENTICATED "token_invalid" etc. with `fine`. When e->fine is
- * "unknown_key" and *issuer_name is set, the server may refresh that issuer's keys and try again
- * once. UNAVAILABLE "issuer_keys_stale" when there are no usable keys. Does not write. */
+/* A bearer token on a front. UNAUTHENTICATED "token_invalid" etc. with `fine`. *issuer_name
+ * (optional) is the issuer that the token names, NULL when none of ours; it lives as long as the
+ * core. When e->fine is "unknown_key" the server may refresh that issuer's keys and try again once.
+ * UNAVAILABLE "issuer_keys_stale" (older than max_stale), "issuer_keys_missing" (never fetched).
+ * Does not write. */
 mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice token,
 	enum mica_front front, int64_t now_ms, struct mica_caller *out, const char **issuer_name,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* A client certificate chain in DER, leaf first: our one verifier, then the ledger says who it was
- * issued to. UNAUTHENTICATED "svid_*". */
+ * issued to. UNAUTHENTICATED "svid_*": those of verify.h, "svid_unknown" (the ledger has not this
+ * very certificate), "svid_denied" (its key is on the deny list, or one of ours). */
 mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
 	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
 /* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...],
@@ -177,8 +188,10 @@ struct mica_self_request {
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
 /* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full". A
- * TTL above the maximum is clamped. */
+ * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full" |
+ * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
+ * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
+ * "dns_name_invalid" | "address_invalid" | "too_many_names". */
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request *r, int64_t now_ms,
@@ -188,13 +201,17 @@ mica_rc mica_core_prepare_self(struct mica_core *c, const struct mica_self_reque
 void mica_candidate_free(struct mica_candidate *k);
 
 /* One durable batch. OK: each candidate has its own mica_candidate_rc: OK, or CONFLICT (its
- * read set changed: prepare again). Anything else: none of them may leave; INTERNAL "commit_failed"
- * means that the outcome is unknown and the process must exit with status 75. */
+ * read set changed: prepare again). Anything else: none of them may leave, and each has this code.
+ * UNAVAILABLE "disk_full": nothing happened, the same ones may be committed later. INTERNAL
+ * "commit_failed" means that the outcome is unknown and the process must exit with status 75;
+ * "store_failed" the same for a commit behind such a one. */
 mica_rc mica_core_commit(struct mica_core *c, struct mica_candidate **k, size_t n, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_candidate_rc(const struct mica_candidate *k);
 
-/* What an answer says; valid after a commit with OK, borrowed from the candidate. */
+/* What an answer says; valid after a commit with OK, borrowed from the candidate; else all of it is
+ * empty. renew_after lies between 50 % and 60 % of the way from now to not_after, spread by random
+ * octets of the certificate itself. */
 struct mica_issued {
 	const char *spiffe_id;
 	char serial_hex[33]; /* x509 */
@@ -234,12 +251,15 @@ struct mica_snapshot {
 };
 const struct mica_snapshot *mica_snapshot_ref(const struct mica_snapshot *s);
 void mica_snapshot_unref(const struct mica_snapshot *s);
-/* The current one; a new reference. NOT_FOUND "no_such_trust_domain" (td NULL = the default set).
- */
+/* The current one; a new reference. NOT_FOUND "no_such_trust_domain" (td NULL = the default set);
+ * UNAVAILABLE "not_signed" for a signed form that no issuing authority could certify yet. */
 mica_rc mica_core_snapshot(struct mica_core *c, const char *td, enum mica_channel ch,
 	enum mica_format f, const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
 uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
-/* What the caller says it holds: evidence, written behind by mica_core_maintain. */
+/* What the caller says it holds: evidence, written behind by mica_core_maintain. A holder speaks
+ * for its certificate, or its token's pod. INVALID "no_such_channel" | "no_such_sequence" (nothing
+ * of this number was published) | "no_holder"; LIMIT "too_many_acks" (too many wait to be written).
+ */
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
 	uint64_t sequence, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
@@ -257,7 +277,9 @@ mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
  * NOT_FOUND). */
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
-/* {"certificate": PEM, "ledger_index", "spiffe_id", ...}: same rule. Serial in hex. */
+/* {"certificate": PEM, "ledger_index", "spiffe_id", "serial", "authority", "not_before",
+ * "not_after", "event": {...}}: same rule, NOT_FOUND "no_such_certificate". Serial in hex, else
+ * INVALID "bad_serial". */
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 
@@ -267,8 +289,9 @@ struct mica_event_query {
 	bool oldest_first;
 	unsigned limit; /* 1..1000; 0 = 100 */
 };
-/* {"events": [...], "next": cursor or null}. Workloads see their own entries only. A cursor stays
- * valid while entries are added. INVALID "bad_cursor" | "bad_filter". */
+/* {"events": [...], "next": cursor or null}. Workloads see what was issued to their SPIFFE ID only.
+ * A cursor stays valid while entries are added; a page ends early at 2 MiB. INVALID "bad_cursor" |
+ * "bad_filter". */
 mica_rc mica_core_events(struct mica_core *c, const struct mica_caller *reader,
 	const struct mica_event_query *q, struct mica_buf *json,
 	struct mica_err *e) MICA_MUST_CHECK;
@@ -282,13 +305,17 @@ mica_rc mica_core_configuration(
 mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Really signs with the active issuing authority and checks the signature; looks at space, at
- * expiry of authorities, at issuers' keys. UNAVAILABLE with what is missing. */
+ * expiry of authorities, at issuers' keys. UNAVAILABLE "store_failed" | "store_full" |
+ * "no_active_authority" | "signing_failed" | "issuer_keys_missing" (no issuer has usable ones). */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Writes behind: indexes, acks, JWS re-signing (hourly), space check. Call about once a second from
- * one thread. *changed (optional) tells that a snapshot changed and watchers should be woken. */
+/* Writes behind: indexes, acks, what follows from authorities' times, JWS re-signing (hourly),
+ * space check. Call about once a second from one thread. *changed (optional) tells that a snapshot
+ * changed and watchers should be woken. Each part is done even if another fails; the first trouble
+ * is told. INTERNAL: as a commit, the process must exit with status 75. */
 mica_rc mica_core_maintain(
 	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
-/* A change by an administrator that only needs a record (reload, backup, restart ...). */
+/* A change by an administrator that only needs a record (reload, backup, restart ...): `type` is of
+ * [a-z0-9_]. `actor` NULL = micad itself, here and below. INVALID "entry_invalid". */
 mica_rc mica_core_record(struct mica_core *c, const char *type, const struct mica_caller *actor,
 	struct mica_slice detail_json, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* An authority is no longer to be trusted: it signs nothing more. After OK, which is durable, no
@@ -302,6 +329,9 @@ mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
  * there is nothing to take away. Any thread. */
 mica_rc mica_core_deny(struct mica_core *c, const char *kind, struct mica_slice value, bool denied,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* {"denied": [{"kind", "value", "source": "store" | "configuration"}, ...]}: the whole list. */
+mica_rc mica_core_denied(
+	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 /* Hot, consistent copy. `progress` may be NULL. */
 mica_rc mica_core_backup(struct mica_core *c, const char *path,
 	void (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,

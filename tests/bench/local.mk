@@ -13,3 +13,8 @@ check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c
 tests_bench_load_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(SSL_CFLAGS)
 tests_bench_load_LDADD = $(BASE_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS)
+
+check_PROGRAMS += tests/bench/core
+tests_bench_core_SOURCES = tests/bench/core.c tests/unit/coretest.h tests/unit/tokens.h
+tests_bench_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS) -I$(srcdir)/tests/unit
+tests_bench_core_LDADD = $(CORE_TEST_LDADD)

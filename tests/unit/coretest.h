@@ -139,6 +139,17 @@ static inline void ct_make_dir(struct ct *t)
 	}
 }
 
+/* One for all tests of a program: making it takes longer than most of them. */
+static inline EVP_PKEY *ct_rsa(void)
+{
+	static EVP_PKEY *key;
+
+	if (!key)
+		key = tk_rsa(2048);
+	EVP_PKEY_up_ref(key);
+	return key;
+}
+
 /* Everything but the store. */
 static inline struct ct *ct_new(void)
 {
@@ -148,7 +159,7 @@ static inline struct ct *ct_new(void)
 	ct_make_dir(t);
 	ct_defaults(t);
 	t->pass = mica_secret_new("correct horse", 13);
-	t->issuer_key = tk_rsa(2048);
+	t->issuer_key = ct_rsa();
 	t->leaf = tk_ec("P-256");
 	t->csr = ct_csr(t->leaf);
 	return t;

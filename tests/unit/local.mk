@@ -203,6 +203,35 @@ tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
 tests_unit_test_committer_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_committer_LDADD = libmica-server.a $(X509_TEST_LDADD)
 
+check_PROGRAMS += tests/unit/test_core_issue
+TESTS += tests/unit/test_core_issue
+tests_unit_test_core_issue_SOURCES = tests/unit/test_core_issue.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_issue_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_issue_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_core_commit
+TESTS += tests/unit/test_core_commit
+tests_unit_test_core_commit_SOURCES = tests/unit/test_core_commit.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_commit_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_commit_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_core_publish
+TESTS += tests/unit/test_core_publish
+tests_unit_test_core_publish_SOURCES = tests/unit/test_core_publish.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_publish_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_publish_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_core_read
+TESTS += tests/unit/test_core_read
+tests_unit_test_core_read_SOURCES = tests/unit/test_core_read.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_read_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_read_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_core_auth
+TESTS += tests/unit/test_core_auth
+tests_unit_test_core_auth_SOURCES = tests/unit/test_core_auth.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_auth_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_auth_LDADD = $(CORE_TEST_LDADD)
 check_PROGRAMS += tests/unit/test_config
 TESTS += tests/unit/test_config
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
