@@ -117,27 +117,6 @@ void mica_kube_free(struct mica_kube *k)
 	mica_free(k);
 }
 
-static mica_rc make_job(struct mica_kube *k, const struct mica_caller *caller,
-	struct mica_slice token, mica_kube_done *done, void *ctx, struct kube_job **out,
-	struct mica_err *e)
-{
-	struct kube_job *job = MICA_NEW(struct kube_job);
-	mica_rc rc;
-
-	mica_buf_init_secret(&job->body, BODY_MAX);
-	rc = mica_core_review_request(k->core, caller, token, &job->body, e);
-	if (rc != MICA_OK) {
-		kube_job_free(job);
-		return rc;
-	}
-	job->caller = *caller;
-	job->n_waiters = 1;
-	job->waiters = MICA_NEW(struct kube_waiter);
-	*job->waiters = (struct kube_waiter){.done = done, .ctx = ctx};
-	*out = job;
-	return MICA_OK;
-}
-
 static mica_rc no_server(const char *issuer, struct mica_err *e)
 {
 	mica_fail_fine(e, MICA_UNAVAILABLE, "token_review_failed",
@@ -147,30 +126,76 @@ static mica_rc no_server(const char *issuer, struct mica_err *e)
 	return MICA_UNAVAILABLE;
 }
 
-void mica_kube_review(struct mica_kube *k, const struct mica_caller *caller,
-	struct mica_slice token, mica_kube_done *done, void *ctx)
+/* Takes the job; not NULL: the waiter that is not served, and why. */
+static struct kube_waiter *take_job(
+	struct mica_kube *k, const char *issuer, struct kube_job *job, struct kube_verdict *why)
 {
-	struct mica_err e = MICA_ERR_INIT;
 	struct kube_waiter *refused;
-	struct kube_job *job;
 	struct kube_pool *p;
-	mica_rc rc = make_job(k, caller, token, done, ctx, &job, &e);
 
-	if (rc != MICA_OK) {
-		done(ctx, rc, &e);
-		return;
-	}
 	pthread_rwlock_rdlock(&k->lock);
-	p = find(k, caller->principal.issuer);
+	p = find(k, issuer);
 	if (p) {
-		refused = kube_pool_take_job(p, job, &rc, &e);
+		refused = kube_pool_take_job(p, job, &why->rc, &why->err);
 	} else {
 		refused = MICA_STEAL(job->waiters);
 		kube_job_free(job);
-		rc = no_server(caller->principal.issuer, &e);
+		why->rc = no_server(issuer, &why->err);
 	}
 	pthread_rwlock_unlock(&k->lock);
-	kube_answer(refused, rc, &e);
+	return refused;
+}
+
+static struct kube_job *job_new(const uint8_t *pod_uid, const uint8_t *sa_uid)
+{
+	struct kube_job *job = MICA_NEW(struct kube_job);
+
+	memcpy(job->key, pod_uid, sizeof(struct mica_uid));
+	memcpy(job->key + sizeof(struct mica_uid), sa_uid, sizeof(struct mica_uid));
+	mica_buf_init_secret(&job->body, BODY_MAX);
+	job->n_waiters = 1;
+	job->waiters = MICA_NEW(struct kube_waiter);
+	return job;
+}
+
+void mica_kube_review(struct mica_kube *k, const struct mica_caller *caller,
+	struct mica_slice token, mica_kube_done *done, void *ctx)
+{
+	const struct mica_principal *p = &caller->principal;
+	struct kube_job *job = job_new(p->pod_uid.b, p->sa_uid.b);
+	struct kube_verdict why = {.rc = MICA_OK};
+	struct kube_waiter *refused;
+
+	job->judged = true;
+	job->caller = *caller;
+	*job->waiters = (struct kube_waiter){.done = done, .ctx = ctx};
+	why.rc = mica_core_review_request(k->core, caller, token, &job->body, &why.err);
+	if (why.rc == MICA_OK) {
+		refused = take_job(k, p->issuer, job, &why);
+	} else {
+		refused = MICA_STEAL(job->waiters);
+		kube_job_free(job);
+	}
+	kube_answer(refused, &why);
+}
+
+bool mica_kube_ask(void *kube, const char *issuer, const uint8_t key[MICA_KUBE_KEY_LEN],
+	struct mica_slice body, mica_kube_answered *done, void *ctx)
+{
+	struct kube_job *job = job_new(key, key + sizeof(struct mica_uid));
+	struct kube_verdict why = {.rc = MICA_OK};
+	struct kube_waiter *refused;
+
+	*job->waiters = (struct kube_waiter){.answered = done, .ctx = ctx};
+	mica_buf_put_slice(&job->body, body);
+	if (job->body.over) {
+		refused = MICA_STEAL(job->waiters);
+		kube_job_free(job);
+	} else {
+		refused = take_job(kube, issuer, job, &why);
+	}
+	mica_free(refused);
+	return !refused;
 }
 
 unsigned mica_kube_status(struct mica_kube *k, struct mica_kube_status *out, unsigned max)

@@ -107,11 +107,14 @@ void kube_post(const struct kube_settings *s, struct mica_http_client *client,
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-void kube_answer(struct kube_waiter *all, mica_rc rc, const struct mica_err *e)
+void kube_answer(struct kube_waiter *all, const struct kube_verdict *v)
 {
 	while (all) {
 		struct kube_waiter *next = all->next;
-		all->done(all->ctx, rc, e);
+		if (all->done)
+			all->done(all->ctx, v->rc, &v->err);
+		else
+			all->answered(all->ctx, v->status, v->answer);
 		mica_free(all);
 		all = next;
 	}
@@ -154,12 +157,11 @@ static bool is_resting(const struct kube_pool *p, int64_t now_ms)
 static bool same_pod(const struct kube_job *a, const struct kube_job *b)
 {
 	static const struct mica_uid none;
-	const struct mica_principal *p = &a->caller.principal, *q = &b->caller.principal;
 
 	/* Without a service account's UID a token stands for itself. */
-	return memcmp(&p->sa_uid, &none, sizeof(none)) != 0 &&
-		memcmp(&p->sa_uid, &q->sa_uid, sizeof(none)) == 0 &&
-		memcmp(&p->pod_uid, &q->pod_uid, sizeof(none)) == 0;
+	return a->judged == b->judged && memcmp(a->key, b->key, sizeof(a->key)) == 0 &&
+		memcmp(a->key + sizeof(none), &none, sizeof(none)) != 0 &&
+		(a->judged || mica_slice_eq(mica_buf_slice(&a->body), mica_buf_slice(&b->body)));
 }
 
 static struct kube_job *find_same(struct kube_pool *p, const struct kube_job *job)
@@ -250,8 +252,7 @@ static void remove_running(struct kube_pool *p, struct kube_job *job)
 /* ---- asking ---------------------------------------------------------------------------------- */
 
 struct outcome {
-	mica_rc rc;
-	struct mica_err err; /* for the callers */
+	struct kube_verdict v; /* for the callers */
 	bool asked;
 	bool failed; /* nothing was said about the token */
 	struct mica_err why; /* then: for the log */
@@ -270,29 +271,38 @@ static bool cancelled(void *ctx)
 	return stop;
 }
 
-static void ask(struct kube_pool *p, struct mica_http_client *client, struct kube_job *job,
-	struct outcome *o)
+static void judge(struct kube_pool *p, struct kube_job *job, struct outcome *o)
 {
-	MICA_AUTO_HTTP_RESPONSE answer = {0};
+	if (o->v.status != 0 && o->v.status != 200 && o->v.status != 201)
+		mica_fail(&o->why, MICA_UNAVAILABLE, "http_status",
+			"POST %s: status %d; expected 201%s", p->settings.url, o->v.status,
+			o->v.status == 401           ? " (is token_file good?)"
+				: o->v.status == 403 ? " (may we create tokenreviews?)"
+						     : "");
+	if (job->judged)
+		o->v.rc = mica_core_review_judge(
+			p->core, &job->caller, o->v.status, o->v.answer, mica_now_ms(), &o->v.err);
+	o->failed = o->why.rc != MICA_OK || o->v.rc == MICA_UNAVAILABLE;
+	if (o->failed && o->why.rc == MICA_OK)
+		o->why = o->v.err;
+}
+
+/* `answer` lives as long as the outcome. */
+static void ask(struct kube_pool *p, struct mica_http_client *client, struct kube_job *job,
+	struct mica_http_response *answer, struct outcome *o)
+{
 	int64_t start_ms = mica_mono_ms();
 
 	o->asked = true;
 	kube_post(&p->settings, client, mica_buf_slice(&job->body), job->deadline_ms, cancelled, p,
-		&answer, &o->why);
-	mica_buf_reset(&job->body);
+		answer, &o->why);
 	o->ms = mica_mono_ms() - start_ms;
-	if (answer.status != 0 && answer.status != 200 && answer.status != 201)
-		mica_fail(&o->why, MICA_UNAVAILABLE, "http_status",
-			"POST %s: status %d; expected 201%s", p->settings.url, answer.status,
-			answer.status == 401           ? " (is token_file good?)"
-				: answer.status == 403 ? " (may we create tokenreviews?)"
-						       : "");
-	o->rc = mica_core_review_judge(p->core, &job->caller, answer.status,
-		mica_buf_slice(&answer.body), mica_now_ms(), &o->err);
-	o->failed = o->why.rc != MICA_OK || o->rc == MICA_UNAVAILABLE;
-	if (o->failed && o->why.rc == MICA_OK)
-		o->why = o->err;
-	o->retry_after = answer.retry_after;
+	if (o->why.rc == MICA_OK) {
+		o->v.status = answer->status;
+		o->v.answer = mica_buf_slice(&answer->body);
+	}
+	o->retry_after = answer->retry_after;
+	judge(p, job, o);
 }
 
 /* The wait for a thread counts, too: bounded latency, whoever is in front. */
@@ -304,11 +314,11 @@ static bool is_pointless(struct kube_pool *p, struct kube_job *job, struct outco
 	pthread_mutex_lock(&p->lock);
 	rests = is_resting(p, now_ms);
 	if (rests)
-		o->rc = resting(p, now_ms, job->n_waiters, &o->err);
+		o->v.rc = resting(p, now_ms, job->n_waiters, &o->v.err);
 	pthread_mutex_unlock(&p->lock);
 	if (!rests && now_ms >= job->deadline_ms)
-		o->rc = unavailable(p, "review_timeout", 1000, &o->err);
-	return rests || o->rc != MICA_OK;
+		o->v.rc = unavailable(p, "review_timeout", 1000, &o->v.err);
+	return rests || o->v.rc != MICA_OK;
 }
 
 /* Under the lock: how long the API server is left alone. */
@@ -338,8 +348,7 @@ static void count(struct kube_pool *p, struct outcome *o)
 	s->reason = NULL;
 	s->error[0] = '\0';
 	if (!o->failed) {
-		s->yes += o->rc == MICA_OK;
-		s->no += o->rc != MICA_OK;
+		s->answered++;
 		p->failures = 0;
 		return;
 	}
@@ -363,13 +372,13 @@ static void conclude(struct kube_pool *p, struct kube_job *job, struct outcome *
 	remove_running(p, job);
 	all = MICA_STEAL(job->waiters);
 	if (o->failed && stop) {
-		mica_err_clear(&o->err);
-		o->rc = unavailable(p, "review_ended", 1000, &o->err);
+		mica_err_clear(&o->v.err);
+		o->v.rc = unavailable(p, "review_ended", 1000, &o->v.err);
 	} else if (o->failed && p->settings.allow_on_failure) {
 		p->status.allowed += job->n_waiters;
-		o->rc = MICA_OK;
-	} else if (o->failed && o->err.retry_after == 0) {
-		o->err.retry_after = 1;
+		o->v.rc = MICA_OK;
+	} else if (o->failed && o->v.err.retry_after == 0) {
+		o->v.err.retry_after = 1;
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (o->asked && !stop && o->failed && !was_failing)
@@ -377,18 +386,19 @@ static void conclude(struct kube_pool *p, struct kube_job *job, struct outcome *
 			MICA_B("allowed", p->settings.allow_on_failure), MICA_E(&o->why));
 	if (o->asked && !stop && !o->failed && was_failing)
 		MICA_LOG(MICA_INFO, "token_review_recovered", MICA_S("issuer", p->settings.name));
-	if (o->rc == MICA_OK)
-		mica_err_clear(&o->err);
-	kube_answer(all, o->rc, &o->err);
+	if (o->v.rc == MICA_OK)
+		mica_err_clear(&o->v.err);
+	kube_answer(all, &o->v);
 	kube_job_free(job);
 }
 
 static void work(struct kube_pool *p, struct mica_http_client *client, struct kube_job *job)
 {
-	struct outcome o = {.rc = MICA_OK};
+	MICA_AUTO_HTTP_RESPONSE answer = {0};
+	struct outcome o = {.asked = false};
 
 	if (!is_pointless(p, job, &o))
-		ask(p, client, job, &o);
+		ask(p, client, job, &answer, &o);
 	conclude(p, job, &o);
 }
 
@@ -433,14 +443,14 @@ void kube_pool_stop(struct kube_pool *p)
 
 void kube_pool_take_free(struct kube_pool *p)
 {
-	struct mica_err e = MICA_ERR_INIT;
+	struct kube_verdict ended = {.rc = MICA_UNAVAILABLE};
 
 	for (unsigned i = 0; i < p->n_threads; i++)
 		pthread_join(p->threads[i], NULL);
-	unavailable(p, "review_ended", 1000, &e);
+	unavailable(p, "review_ended", 1000, &ended.err);
 	while (p->queue) {
 		struct kube_job *job = pop(p);
-		kube_answer(job->waiters, MICA_UNAVAILABLE, &e);
+		kube_answer(job->waiters, &ended);
 		kube_job_free(job);
 	}
 	pthread_cond_destroy(&p->wake);

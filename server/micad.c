@@ -353,11 +353,30 @@ static void say_what_needs_restart(const struct micad *m, const struct mica_conf
 	mica_string_list_clear(&names);
 }
 
+/* Nothing that was fetched or asked by an issuer's old settings reaches the core as if it were by
+ * the new ones: such fetches end first. When the core refuses, the old ones go on. */
+static mica_rc configure(struct micad *m, struct mica_config *fresh, struct mica_err *e)
+{
+	const struct mica_config *now = m->current ? m->current : m->config;
+	struct mica_err own = MICA_ERR_INIT;
+	mica_rc rc;
+
+	mica_keys_retire(m->keys, fresh);
+	mica_kube_retire(m->kube, fresh);
+	rc = mica_core_configure(m->core, fresh, mica_now_ms(), e);
+	if (rc == MICA_OK)
+		now = fresh;
+	if (mica_keys_reload(m->keys, now, &own) != MICA_OK ||
+		mica_kube_reload(m->kube, now, &own) != MICA_OK)
+		MICA_LOG(MICA_ERROR, "issuers_incomplete", MICA_E(&own));
+	return rc;
+}
+
 static mica_rc apply(struct micad *m, struct mica_config *fresh, struct mica_err *e)
 {
 	const struct limits_options limits = limits_of(fresh);
 	static const char detail[] = "{}";
-	mica_rc rc = mica_core_configure(m->core, fresh, mica_now_ms(), e);
+	mica_rc rc = configure(m, fresh, e);
 
 	if (rc == MICA_OK)
 		rc = mica_core_record(
@@ -430,8 +449,8 @@ static void stop(struct micad *m)
 	atomic_store(&m->stopping, true);
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
-	mica_kube_free(m->kube);
 	mica_keys_free(m->keys);
+	mica_kube_free(m->kube);
 	if (m->api)
 		api_stop(m->api);
 	if (m->committer)

@@ -134,7 +134,7 @@ struct peer {
 	int fd;
 	uint16_t port;
 	SSL_CTX *tls; /* owned */
-	peer_answer *answer;
+	_Atomic(peer_answer *) answer; /* may change while it serves */
 	const void *ctx;
 	pthread_t thread;
 	atomic_bool stop;
@@ -244,7 +244,7 @@ static inline void *peer_serve(void *arg)
 	}
 	while (ok && !atomic_load(&c->peer->stop) && peer_read(c)) {
 		atomic_fetch_add(&c->peer->requests, 1);
-		ok = c->peer->answer(c, c->peer->ctx);
+		ok = atomic_load(&c->peer->answer)(c, c->peer->ctx);
 	}
 	SSL_free(c->ssl); /* without a close_notify */
 	atomic_store(&c->over, true);
