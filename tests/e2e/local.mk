@@ -13,6 +13,7 @@ EXTRA_DIST += tests/e2e/kube/record.py
 EXTRA_DIST += tests/e2e/kubeapi.py
 EXTRA_DIST += tests/e2e/ledger_check.py
 EXTRA_DIST += tests/e2e/micad.py
+EXTRA_DIST += tests/e2e/openapi.py
 EXTRA_DIST += tests/e2e/pki.py
 EXTRA_DIST += tests/e2e/proc.py
 EXTRA_DIST += tests/e2e/run.sh

@@ -333,14 +333,59 @@ def test_health_and_metrics(micad, issuer):
     c.get("/v1/bundle").problem(404, "no_such_path")
 
 
-def test_openapi_lists_what_there_is(micad):
-    d = micad.client().get("/openapi.json").ok().json()
-    assert d["openapi"].startswith("3.1")
-    for path in ("/v1/x509-svids", "/v1/jwt-svids", "/v1/bundle", "/v1/bundle.pem",
-                 "/v1/bundle.jws", "/v1/bundle/acks", "/v1/configuration",
-                 "/v1/certificates/{serial}", "/v1/events", "/v1/log/proof/{index}",
-                 "/log/checkpoint"):
-        assert path in d["paths"], path
+def test_every_documented_operation(start, issuer, tmp_path):
+    """openapi.json is the whole truth: each answer of all tests is held against it (openapi.py), and
+    each operation in it works."""
+    m = start([issuer.config("file")], {"jwt": {"oidc_discovery": True},
+                                        "https": {"public_host": "mica.example"}})
+    token, c, admin = issuer.token(), m.client(), m.admin()
+    a = m.fetch(token).ok(201).json()
+    c.post("/v1/jwt-svids", {"audience": ["db"]}, token=token).ok(201)
+    c.post("/v1/bundle/acks", {"sequence": a["bundle_sequence"]}, token=token).ok(204)
+    for path in ("/v1/bundle", "/v1/bundle.pem", "/v1/bundle.jws", "/v1/bundles/" + TRUST_DOMAIN,
+                 "/v1/configuration", "/log/checkpoint", "/log/tile/0/000.p/1", "/openapi.json",
+                 "/.well-known/openid-configuration", "/v1/jwks"):
+        r = c.get(path).ok()
+        h = c.request("HEAD", path).ok()
+        assert h.body == b"" and h.headers["Content-Length"] == str(len(r.body))
+    for path in ("/v1/certificates/" + a["serial"], "/v1/events", "/v1/log/proof/1", "/v1/status",
+                 "/log/tile/entries/000.p/1", "/v1/deny"):
+        admin.get(path)
+    admin.post("/v1/tokens/explain", {"token": token}).ok()
+    deny = {"kind": "key", "value": "ab" * 32}
+    admin.post("/v1/deny", deny).ok(204)
+    admin.request("DELETE", "/v1/deny", deny).ok(204)
+    admin.post("/v1/backups", {"path": str(tmp_path / "backup")}).ok(201)
+    for path in ("/healthz", "/readyz", "/metrics"):
+        m.metrics().get(path).ok()
+    issuing = next(x["id"] for x in admin.get("/v1/status").ok().json()["authorities"]
+                   if x["kind"] == "issuing")
+    admin.post("/v1/authorities/%s/taint" % issuing).ok(204)
+    documented = {(method.upper(), path) for path, item in m.spec.d["paths"].items()
+                  for method in item if method in ("get", "post", "put", "delete")}
+    worked = {(method, path) for method, path, status in m.spec.seen if status < 300}
+    assert documented - worked == set()
+
+
+def test_oidc_discovery_of_our_own(start, issuer):
+    """JWT-SVIDs by OpenID Connect, for who knows no SPIFFE; off by default."""
+    m = start([issuer.config("file")], {"jwt": {"oidc_discovery": True},
+                                        "https": {"public_host": "mica.example"}})
+    d = m.client().get("/.well-known/openid-configuration").ok().json()
+    assert d["issuer"] == "https://mica.example" and d["jwks_uri"].startswith(d["issuer"] + "/")
+    r = m.client().get("/v1/jwks").ok()
+    keys = {k["kid"]: k for k in r.json()["keys"]}
+    token = m.client().post("/v1/jwt-svids", {"audience": ["db"]}, token=issuer.token()).ok(
+        201).json()["token"]
+    key = keys[jwt.get_unverified_header(token)["kid"]]
+    c = jwt.decode(token, jwt.PyJWK(key).key, algorithms=["ES256"], audience="db",
+                   issuer="https://mica.example")
+    assert c["sub"].startswith("spiffe://")
+
+
+def test_no_oidc_discovery_by_default(micad):
+    for path in ("/.well-known/openid-configuration", "/v1/jwks"):
+        micad.client().get(path).problem(404, "no_such_path")
 
 
 def test_the_serving_certificate_is_an_svid(micad):

@@ -141,6 +141,7 @@ CSRS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:SHA1")
 @pytest.mark.parametrize("what", sorted(CSRS))
 def test_csr(micad, issuer, what):
     reason, make = CSRS[what]
