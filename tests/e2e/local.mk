@@ -25,3 +25,6 @@ EXTRA_DIST += tests/e2e/test_life.py
 EXTRA_DIST += tests/e2e/test_kube.py
 EXTRA_DIST += tests/e2e/test_kubeapi.py
 EXTRA_DIST += tests/e2e/test_ledger_export.py
+
+# The main job in `make check`; all of them are a stage of `make check-full`.
+TESTS += tests/e2e/run.sh

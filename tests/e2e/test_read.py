@@ -62,7 +62,6 @@ def test_signed_bundle(micad):
     assert any(payload.get(k) == doc for k in payload), "the document itself is inside"
 
 
-@pytest.mark.smoke
 def test_etag_and_wait(micad):
     c = micad.watcher()
     for path in ("/v1/bundle", "/v1/bundle.pem", "/v1/bundle.jws"):
