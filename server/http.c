@@ -88,6 +88,8 @@ static struct http_server *server_alloc(const struct http_options *o)
 {
 	struct http_server *s = MICA_NEW(struct http_server);
 	s->o = *o;
+	if (s->o.max_connections == 0)
+		s->o.max_connections = 10000;
 	s->o.name = mica_strdup(o->name ? o->name : "http");
 	s->o.unix_path = mica_strdup(o->unix_path);
 	s->o.listen = NULL;

@@ -110,7 +110,8 @@ struct http_options {
 	struct http_tls_key *tls; /* NULL = plain; a reference is taken */
 	bool want_client_cert;
 	unsigned threads; /* 0 = as many as cores */
-	unsigned max_connections, max_per_address; /* 0 = no bound by address */
+	unsigned max_connections; /* 0 = 10,000 */
+	unsigned max_per_address; /* IPv4 address or IPv6 /64; 0 = no bound */
 	size_t max_body;
 	int64_t idle_timeout_ms,
 		request_timeout_ms; /* whole request: first byte to last byte of body */

@@ -252,9 +252,9 @@ void conn_notify(void *ctx, struct MHD_Connection *mhd, void **socket_context,
 
 /* ---- phases -------------------------------------------------------------------------------- */
 
-/* A connection that says nothing is closed by libmicrohttpd itself after the idle timeout. Under TLS
- * the first byte ends this phase (http_tls.c); else nobody sees it before the first line is whole,
- * so there is a deadline for one that drips. */
+/* A connection that says nothing is closed by libmicrohttpd itself after the idle timeout. Under
+ * TLS the first byte ends this phase (http_tls.c); else nobody sees it before the first line is
+ * whole, so there is a deadline for one that drips. */
 void conn_idle(struct conn *c)
 {
 	const struct http_options *o = &c->worker->server->o;

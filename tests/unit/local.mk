@@ -242,7 +242,8 @@ SERVER_TEST_LDADD = $(SERVER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test_http
 TESTS += tests/unit/test_http
-tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/http_peer.h tests/unit/pki.h
+HTTP_TEST_SOURCES = tests/unit/http_app.h tests/unit/http_peer.h tests/unit/pki.h
+tests_unit_test_http_SOURCES = tests/unit/test_http.c $(HTTP_TEST_SOURCES)
 tests_unit_test_http_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
 tests_unit_test_http_LDADD = $(SERVER_TEST_LDADD) -lssl
 
@@ -257,6 +258,18 @@ TESTS += tests/unit/test_limits
 tests_unit_test_limits_SOURCES = tests/unit/test_limits.c tests/unit/pki.h
 tests_unit_test_limits_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
 tests_unit_test_limits_LDADD = $(SERVER_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_http_time
+TESTS += tests/unit/test_http_time
+tests_unit_test_http_time_SOURCES = tests/unit/test_http_time.c $(HTTP_TEST_SOURCES)
+tests_unit_test_http_time_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_http_time_LDADD = $(SERVER_TEST_LDADD) -lssl
+
+check_PROGRAMS += tests/unit/test_http_tls
+TESTS += tests/unit/test_http_tls
+tests_unit_test_http_tls_SOURCES = tests/unit/test_http_tls.c $(HTTP_TEST_SOURCES)
+tests_unit_test_http_tls_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_http_tls_LDADD = $(SERVER_TEST_LDADD) -lssl
 FETCH_TEST_CPPFLAGS = $(PEER_TEST_CPPFLAGS) -I$(srcdir)
 FETCH_TEST_LDADD = libmica-server.a $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
 
