@@ -39,7 +39,8 @@ struct feed {
 	unsigned failures; /* in a row */
 
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	pthread_cond_t wake; /* the thread */
+	pthread_cond_t first; /* who waits for the first attempt */
 	bool stop;
 	bool forced; /* a refresh was asked for and has not begun */
 	bool busy; /* an attempt is under way */
@@ -282,6 +283,7 @@ static void conclude(struct feed *f, const struct outcome *o, bool forced)
 	f->next_ms = mica_mono_ms() + next_delay(f, o);
 	if (forced)
 		f->forced_end_ms = mica_mono_ms();
+	pthread_cond_broadcast(&f->first);
 	all = take_waiters(f, INT64_MAX);
 	if (f->stop)
 		before = now.state; /* what is ended by us is no news */
@@ -321,6 +323,7 @@ static void feed_free(struct feed *f)
 	keys_source_clear(&f->source);
 	mica_buf_clear(&f->last);
 	pthread_cond_destroy(&f->wake);
+	pthread_cond_destroy(&f->first);
 	pthread_mutex_destroy(&f->lock);
 	mica_free(f);
 }
@@ -352,6 +355,7 @@ static mica_rc feed_new(struct mica_keys *k, const struct mica_issuer_config *c,
 	f->next_ms = mica_mono_ms();
 	pthread_mutex_init(&f->lock, NULL);
 	threads_cond_init(&f->wake);
+	threads_cond_init(&f->first);
 	snprintf(f->status.issuer, sizeof(f->status.issuer), "%s", c->name);
 	f->status.age = -1;
 	rc = threads_start(&f->thread, feed_main, f, "an issuer's keys", e);
@@ -454,6 +458,23 @@ void mica_keys_free(struct mica_keys *k)
 	pthread_rwlock_destroy(&k->lock);
 	mica_free(k->feeds);
 	mica_free(k);
+}
+
+void mica_keys_wait(struct mica_keys *k, int64_t ms)
+{
+	int64_t end_ms = mica_mono_ms() + ms;
+
+	pthread_rwlock_rdlock(&k->lock);
+	for (unsigned i = 0; i < k->n; i++) {
+		struct feed *f = k->feeds[i];
+		if (keys_age(f, &(unsigned){0}) >= 0)
+			continue;
+		pthread_mutex_lock(&f->lock);
+		while (f->status.state == MICA_KEYS_STARTING && mica_mono_ms() < end_ms)
+			threads_wait_until(&f->first, &f->lock, end_ms);
+		pthread_mutex_unlock(&f->lock);
+	}
+	pthread_rwlock_unlock(&k->lock);
 }
 
 /* ---- unknown keys ---------------------------------------------------------------------------- */

@@ -48,6 +48,11 @@ void mica_keys_retire(struct mica_keys *k, const struct mica_config *config);
 mica_rc mica_keys_reload(
 	struct mica_keys *k, const struct mica_config *config, struct mica_err *e) MICA_MUST_CHECK;
 
+/* At the start: waits, `ms` at most, until the first attempt has ended for every issuer of which
+ * the core has no keys from before. Then whoever was told "ready" is not told "no keys" by a
+ * healthy issuer, and a sick one holds up a first start for a moment, a restart not at all. */
+void mica_keys_wait(struct mica_keys *k, int64_t ms);
+
 typedef void mica_keys_done(void *ctx, bool again);
 /*
  * A token named a key of `issuer` that the core does not know. Never blocks. `done` is called

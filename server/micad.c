@@ -36,6 +36,7 @@
 #define METRICS_CONNECTIONS 64
 #define ADMIN_CONNECTIONS   64
 #define WATCH_SPARE         64 /* connections beside the watchers themselves */
+#define FIRST_KEYS_MS       2000 /* what a first start waits for issuers that do not answer */
 
 struct micad {
 	const char *config_path;
@@ -189,6 +190,7 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 		rc = mica_kube_new(m->core, m->config, NULL, &m->kube, e);
 	if (rc != MICA_OK)
 		return rc;
+	mica_keys_wait(m->keys, FIRST_KEYS_MS);
 	api.committer = m->committer;
 	api.replay = m->replay;
 	api.limits = m->limits;

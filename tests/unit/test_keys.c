@@ -163,7 +163,9 @@ static void keys_are_discovered(void **state)
 	issuer_start(&i);
 	c = settings("prod", &i);
 	k = start(&core, &c, 1);
-	s = until(k, 0, MICA_KEYS_FRESH);
+	mica_keys_wait(k, 8000);
+	s = status_of(k, 0);
+	assert_int_equal(s.state, MICA_KEYS_FRESH);
 	assert_string_equal(s.issuer, "prod");
 	assert_int_equal(s.fetches_ok, 1);
 	assert_int_equal(s.fetches_failed, 0);
@@ -306,9 +308,13 @@ static void old_keys_outlive_trouble(void **state)
 	fake_core_init(&core);
 	issuer_start(&i);
 	i.status = "500 Oh";
+	i.slow_ms = 300;
 	fake_core_age(&core, "prod", 100); /* from before a restart */
 	c = settings("prod", &i);
 	k = start(&core, &c, 1);
+	mica_keys_wait(k, 8000);
+	assert_int_equal(status_of(k, 0).state, MICA_KEYS_STARTING); /* nobody waited */
+	i.slow_ms = 0;
 	s = until(k, 0, MICA_KEYS_FAILING);
 	assert_string_equal(s.reason, "http_status");
 	assert_in_range(s.age, 100, 120);
@@ -383,7 +389,10 @@ static void nobody_waits_for_a_slow_issuer(void **state)
 	c[1] = c[0];
 	c[1].name = (char *)(uintptr_t) "slow too";
 	c[2] = settings("good", &good);
+	start_ms = mica_mono_ms();
 	k = start(&core, c, 3);
+	mica_keys_wait(k, 500); /* in all, not for each */
+	assert_in_range(mica_mono_ms() - start_ms, 400, 2000);
 	until(k, 2, MICA_KEYS_FRESH);
 	eventually(slow.fetches == 2);
 	assert_int_equal(status_of(k, 0).state, MICA_KEYS_STARTING);
