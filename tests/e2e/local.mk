@@ -17,6 +17,7 @@ EXTRA_DIST += tests/e2e/openapi.py
 EXTRA_DIST += tests/e2e/pki.py
 EXTRA_DIST += tests/e2e/proc.py
 EXTRA_DIST += tests/e2e/run.sh
+EXTRA_DIST += tests/e2e/test_crash.py
 EXTRA_DIST += tests/e2e/test_issue.py
 EXTRA_DIST += tests/e2e/test_refused.py
 EXTRA_DIST += tests/e2e/test_read.py

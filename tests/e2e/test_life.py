@@ -101,45 +101,6 @@ def test_everything_is_there_after_a_restart(start, issuer, how):
     m.fetch(issuer.token()).ok(201)
 
 
-def test_killed_under_load(start, issuer):
-    """What a client got is recorded, whenever the power of the process ends."""
-    m = start([issuer.config("file")])
-    got, lock, stop = [], threading.Lock(), threading.Event()
-
-    def load():
-        client = m.client()
-        key = pki.key()
-        while not stop.is_set():
-            try:
-                a = m.fetch(issuer.token(), key, client)
-            except OSError:
-                return
-            except Exception:  # a torn answer
-                return
-            if a.status == 201:
-                with lock:
-                    got.append(a.json())
-
-    for _ in range(3):
-        del got[:]
-        stop.clear()
-        threads = [threading.Thread(target=load) for _ in range(4)]
-        for t in threads:
-            t.start()
-        wait_until("load", lambda: len(got) > 20)
-        m.kill()
-        stop.set()
-        for t in threads:
-            t.join()
-        m.start()
-        log = m.log()
-        cp = log.verify()
-        entries = list(log.entries(cp.size))
-        for a in got:
-            der = certificates(a["certificate_chain"])[0].public_bytes(pki.DER)
-            assert der in entries[a["ledger_index"]]
-
-
 def test_drain(start, issuer):
     """SIGTERM: who waits is told at once, nobody's request is cut, the exit is 0."""
     m = start([issuer.config("file")])
