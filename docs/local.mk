@@ -1,1 +1,2 @@
 EXTRA_DIST += docs/LEDGER.md
+EXTRA_DIST += docs/API.md

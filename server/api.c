@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define POOL_QUEUE 4096
+#define KNOWN_MAX  16384 /* credentials that are recognised in a flood: 128 KiB */
 
 /* ---- a call's life ------------------------------------------------------------------------- */
 
@@ -391,6 +392,7 @@ mica_rc api_new(const struct api_options *o, struct api **out, struct mica_err *
 
 	a->o = *o;
 	a->started = mica_now();
+	a->known = known_new(KNOWN_MAX);
 	pthread_mutex_init(&a->backup_lock, NULL);
 	for (unsigned i = 0; i < API_LISTENER_COUNT; i++) {
 		a->door[i].a = a;
@@ -456,6 +458,7 @@ void api_free(struct api *a)
 	if (a->work)
 		api_stop(a);
 	watch_free(a->watch);
+	known_free(a->known);
 	work_free(a->work);
 	mica_free(a->public_host);
 	pthread_mutex_destroy(&a->backup_lock);

@@ -12,7 +12,7 @@
  *
  *	api_drain	long polls are answered 503; /readyz says "draining"
  *	http_server_drain each
- *	mica_keys_free, and what asks TokenReviews: all that waits there is called back
+ *	mica_keys_free, mica_kube_free: all that waits there is called back
  *	api_stop	ends the api's own threads; what they had not begun is answered 503
  *	committer_stop	commits what is queued and calls back
  *	http_server_stop each
@@ -35,21 +35,10 @@
 struct api; /* opaque */
 struct limits; /* limits.h */
 struct mica_keys; /* keys.h */
+struct mica_kube; /* kube.h */
 
 /* Which listener a request came in by. */
 enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_COUNT };
-
-/* The asker of TokenReviews. Any thread, never blocks. */
-struct api_kube {
-	void *ctx;
-	/* Posts `body` (a TokenReview that holds the token; copied, wiped) to the API server of
-	 * `issuer`. True: done(job, status, answer) is called once, from any thread but not within
-	 * this call; status 0 = no answer came. False (the queue is full, no such issuer): `done`
-	 * is not called. `key` names what is asked about (16 bytes of the pod's and of the service
-	 * account's UID each): questions with equal keys at the same time may share one call. */
-	bool (*review)(void *ctx, const char *issuer, const uint8_t key[32], struct mica_slice body,
-		void (*done)(void *job, int status, struct mica_slice answer), void *job);
-};
 
 struct api_options {
 	/* Borrowed until api_free. */
@@ -58,7 +47,8 @@ struct api_options {
 	struct mica_replay *replay;
 	struct limits *limits; /* NULL = none */
 	struct mica_keys *keys; /* NULL = none */
-	struct api_kube kube; /* .review NULL = none */
+	struct mica_kube *kube; /* NULL = none: who must be reviewed is then refused, or not, as
+				   the issuer's review.on_failure says */
 	const struct mica_config *config; /* what counts is copied */
 	/* Groups of the admin socket (-1 = none): peers of them are admins or auditors; root and
 	 * `own_uid` are always admins. */

@@ -3,6 +3,7 @@
 #include "api_impl.h"
 
 #include "keys.h"
+#include "kube.h"
 #include "limits.h"
 
 #include "mica/clock.h"
@@ -11,9 +12,8 @@
 #include <pwd.h>
 #include <stdio.h>
 
-#define PARKED_MAX      512 /* requests that wait for keys or a TokenReview */
-#define REVIEW_BODY_MAX (32 * 1024)
-#define GROUPS_MAX      256
+#define PARKED_MAX 512 /* requests that wait for keys or a TokenReview */
+#define GROUPS_MAX 256
 
 static void refuse(struct api_call *c)
 {
@@ -64,44 +64,35 @@ static void run_reviewed(void *job, bool run)
 	go_on(job, run, api_run);
 }
 
-/* On a thread of the asker's. */
-static void reviewed(void *job, int status, struct mica_slice answer)
+/* On a thread of the asker's, or on the worker itself. */
+static void reviewed(void *job, mica_rc rc, const struct mica_err *e)
 {
 	struct api_call *c = job;
-	mica_rc rc = mica_core_review_judge(
-		c->a->o.core, c->caller, status, answer, mica_now_ms(), &c->err);
 
 	if (rc == MICA_OK) {
 		api_push(c, run_reviewed);
 		return;
 	}
 	unpark(c);
+	c->err = *e;
 	refuse(c);
 }
 
-static bool ask(struct api_call *c)
+/* It cannot be asked: what then holds is configured, and the core's to decide. */
+static void go_without(struct api_call *c)
 {
-	const struct api_kube *kube = &c->a->o.kube;
-	const struct mica_principal *p = &c->caller->principal;
-	uint8_t key[32];
-	MICA_AUTO_BUF body;
-
-	mica_buf_init_secret(&body, REVIEW_BODY_MAX);
-	if (!kube->review ||
-		mica_core_review_request(c->a->o.core, c->caller, c->token, &body, &c->err) !=
-			MICA_OK)
-		return false;
-	memcpy(key, p->pod_uid.b, 16);
-	memcpy(key + 16, p->sa_uid.b, 16);
-	if (!park(c))
-		return false;
-	metric_add(&c->a->m.reviews, 1);
-	return kube->review(kube->ctx, p->issuer, key, mica_buf_slice(&body), reviewed, c);
+	if (mica_core_review_judge(
+		    c->a->o.core, c->caller, 0, MICA_SLICE_NULL, mica_now_ms(), &c->err) == MICA_OK)
+		api_run(c);
+	else
+		refuse(c);
 }
 
 static void review(struct api_call *c)
 {
-	switch (mica_core_review_need(c->a->o.core, c->caller, mica_now_ms())) {
+	struct api *a = c->a;
+
+	switch (mica_core_review_need(a->o.core, c->caller, mica_now_ms())) {
 	case MICA_REVIEW_NOT_NEEDED:
 	case MICA_REVIEW_CACHED_YES: api_run(c); return;
 	case MICA_REVIEW_CACHED_NO:
@@ -111,16 +102,18 @@ static void review(struct api_call *c)
 		return;
 	case MICA_REVIEW_ASK: break;
 	}
-	if (ask(c))
+	if (!a->o.kube) {
+		go_without(c);
 		return;
-	/* it cannot be asked: what then holds is configured, and the core's to decide */
-	unpark(c);
-	if (c->err.rc == MICA_OK &&
-		mica_core_review_judge(c->a->o.core, c->caller, 0, MICA_SLICE_NULL, mica_now_ms(),
-			&c->err) == MICA_OK)
-		api_run(c);
-	else
-		refuse(c);
+	}
+	if (!park(c)) {
+		mica_fail(&c->err, MICA_UNAVAILABLE, "overloaded",
+			"too many requests wait for the cluster's API server, try again");
+		api_fail(c);
+		return;
+	}
+	metric_add(&a->m.reviews, 1);
+	mica_kube_review(a->o.kube, c->caller, c->token, reviewed, c);
 }
 
 /* ---- tokens -------------------------------------------------------------------------------- */
@@ -145,13 +138,16 @@ static void refreshed(void *job, bool fresh)
 	refuse(c);
 }
 
-/* An unknown key: the issuer may have a new one. Asked for once a request; how often it is fetched
- * for all of them is the fetcher's to bound. */
+/* An unknown key: the issuer may have a new one. No keys at all: the first fetch may be under way,
+ * since micad serves before it has ended. Asked for once a request; how often it is fetched for all
+ * of them is the fetcher's to bound. */
 static bool refresh(struct api_call *c, const char *issuer)
 {
 	struct mica_keys *keys = c->a->o.keys;
+	const char *why = mica_err_fine(&c->err);
 
-	if (c->refreshed || !issuer || !keys || strcmp(mica_err_fine(&c->err), "unknown_key") != 0)
+	if (c->refreshed || !issuer || !keys ||
+		(strcmp(why, "unknown_key") != 0 && strcmp(why, "issuer_keys_missing") != 0))
 		return false;
 	c->refreshed = true;
 	if (!park(c))
@@ -169,10 +165,12 @@ static void check_token(struct api_call *c)
 	mica_err_clear(&c->err);
 	rc = mica_core_authenticate_token(c->a->o.core, c->token, MICA_FRONT_REST, mica_now_ms(),
 		c->caller, &issuer, &c->err);
-	if (rc == MICA_OK)
+	if (rc == MICA_OK) {
+		api_credential_good(c->a, c->d);
 		review(c);
-	else if (!refresh(c, issuer))
+	} else if (!refresh(c, issuer)) {
 		refuse(c);
+	}
 }
 
 /* ---- the peer of a socket ------------------------------------------------------------------ */
@@ -219,10 +217,12 @@ static void check_peer(struct api_call *c)
 static void check_svid(struct api_call *c)
 {
 	if (mica_core_authenticate_svid(c->a->o.core, c->d->client_chain, c->d->n_client_chain,
-		    mica_now_ms(), c->caller, &c->err) == MICA_OK)
-		api_run(c);
-	else
+		    mica_now_ms(), c->caller, &c->err) != MICA_OK) {
 		refuse(c);
+		return;
+	}
+	api_credential_good(c->a, c->d);
+	api_run(c);
 }
 
 void api_authenticate(struct api_call *c)
@@ -256,6 +256,20 @@ void api_authenticate(struct api_call *c)
 
 /* ---- limits -------------------------------------------------------------------------------- */
 
+/* What the caller shows: the header with the token, or its own certificate. */
+static struct mica_slice credential(const struct http_req_data *d)
+{
+	if (d->authorization.len || !d->n_client_chain)
+		return d->authorization;
+	return d->client_chain[0];
+}
+
+void api_credential_good(struct api *a, const struct http_req_data *d)
+{
+	if (a->o.limits && !d->peer->local)
+		known_add(a->known, credential(d));
+}
+
 bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_after)
 {
 	int64_t now = mica_mono_ms();
@@ -263,7 +277,7 @@ bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_aft
 	if (!a->o.limits || d->peer->local)
 		return true;
 	if (!limits_address_allowed(a->o.limits, d->peer, now, retry_after))
-		return false;
+		return known_has(a->known, credential(d));
 	return d->authorization.len || d->n_client_chain ||
 		limits_anonymous_allowed(a->o.limits, d->peer, now, retry_after);
 }

@@ -235,7 +235,7 @@ static bool tile_number(struct mica_slice s, uint64_t *n)
 				return false;
 			v = v * 10 + (group.p[i] - '0');
 		}
-		if ((first && more && v == 0) || all > (UINT64_MAX - 999) / 1000)
+		if ((first && more && v == 0) || all > (UINT64_MAX - v) / 1000)
 			return false;
 		all = all * 1000 + v;
 		first = false;
@@ -363,6 +363,107 @@ mica_rc api_decode_x509(const struct mica_json *doc, struct api_x509_body *out, 
 	*out = (struct api_x509_body){.ttl = 0};
 	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
 }
+
+/* ---- ordinary documents -------------------------------------------------------------------- */
+
+static uint8_t next_byte(struct mica_slice *s)
+{
+	while (s->len && memchr(" \t\r\n", *s->p, 4))
+		*s = mica_slice(s->p + 1, s->len - 1);
+	return s->len ? *s->p : 0;
+}
+
+static bool take_byte(struct mica_slice *s, uint8_t c)
+{
+	if (next_byte(s) != c)
+		return false;
+	*s = mica_slice(s->p + 1, s->len - 1);
+	return true;
+}
+
+/* What stands behind a backslash, as far as it is taken here; 0 = it is not. */
+static uint8_t plain_escape(uint8_t c)
+{
+	return c == 'n' ? '\n' : c == 'r' ? '\r' : c == 't' ? '\t' : c == '/' ? '/' : 0;
+}
+
+static bool plain_string(struct mica_slice *s, struct mica_buf *out)
+{
+	size_t i = 0, run;
+
+	if (!take_byte(s, '"'))
+		return false;
+	for (;;) {
+		run = i;
+		while (i < s->len && s->p[i] >= 0x20 && s->p[i] < 0x7f && s->p[i] != '"' &&
+			s->p[i] != '\\')
+			i++;
+		mica_buf_put(out, s->p + run, i - run);
+		if (i < s->len && s->p[i] == '"')
+			break;
+		if (s->len - i < 2 || s->p[i] != '\\' || !plain_escape(s->p[i + 1]))
+			return false;
+		mica_buf_put_u8(out, plain_escape(s->p[i + 1]));
+		i += 2;
+	}
+	*s = mica_slice(s->p + i + 1, s->len - i - 1);
+	return !out->over;
+}
+
+static bool plain_number(struct mica_slice *s, int64_t min, int64_t max, int64_t *out)
+{
+	size_t n = 0;
+	struct mica_slice digits;
+
+	(void)next_byte(s);
+	while (n < s->len && s->p[n] >= '0' && s->p[n] <= '9')
+		n++;
+	/* no fraction and no exponent: what follows is looked at by the caller */
+	digits = mica_slice(s->p, n);
+	*s = mica_slice(s->p + n, s->len - n);
+	return n > 0 && mica_parse_i64(digits, min, max, out) == MICA_OK;
+}
+
+/* "name": as it stands; one with an escape in it is none of ours. */
+static bool plain_name(struct mica_slice *s, struct mica_slice *name)
+{
+	if (!take_byte(s, '"') || !mica_slice_cut(s, '"', name))
+		return false;
+	return take_byte(s, ':');
+}
+
+static bool plain_member(struct mica_slice *s, struct mica_buf *mem, struct api_x509_body *out)
+{
+	struct mica_slice name;
+
+	if (!plain_name(s, &name))
+		return false;
+	if (mica_slice_eq_str(name, "csr") && mem->len == 0)
+		return plain_string(s, mem) && mem->len >= 1 && mem->len <= API_CSR_MAX;
+	if (mica_slice_eq_str(name, "ttl") && out->ttl == 0)
+		return plain_number(s, 1, API_TTL_MAX, &out->ttl);
+	if (mica_slice_eq_str(name, "bundle_sequence") && !out->has_sequence) {
+		out->has_sequence = true;
+		return plain_number(s, 0, SEQUENCE_MAX, &out->bundle_sequence);
+	}
+	return false;
+}
+
+bool api_plain_x509(struct mica_slice s, struct mica_buf *mem, struct api_x509_body *out)
+{
+	*out = (struct api_x509_body){.ttl = 0};
+	(void)mica_buf_room(mem, s.len < API_CSR_MAX ? s.len : API_CSR_MAX);
+	if (!take_byte(&s, '{'))
+		return false;
+	do {
+		if (!plain_member(&s, mem, out))
+			return false;
+	} while (take_byte(&s, ','));
+	out->csr = mica_buf_slice(mem);
+	return take_byte(&s, '}') && next_byte(&s) == 0 && s.len == 0 && mem->len > 0;
+}
+
+/* ---- the other ones ------------------------------------------------------------------------ */
 
 mica_rc api_decode_jwt(const struct mica_json *doc, struct api_jwt_body *out, struct mica_err *e)
 {

@@ -7,6 +7,7 @@
 #ifndef MICA_SERVER_API_DECODE_H
 #define MICA_SERVER_API_DECODE_H
 
+#include "mica/buf.h"
 #include "mica/core.h"
 #include "mica/json.h"
 
@@ -55,8 +56,7 @@ bool api_is_json(struct mica_slice content_type);
 /* The token of "Bearer <token>"; false when it is something else. */
 bool api_bearer(struct mica_slice authorization, struct mica_slice *token);
 
-/* ---- bodies: INVALID "json_*" or LIMIT "json_too_long" as mica/json.h -------------------------
- */
+/* ---- bodies: INVALID "json_*" or LIMIT "json_too_long" as mica/json.h -------------------- */
 
 /* The root must be an object; `doc` is cleared by the caller in every case. */
 mica_rc api_body(struct mica_slice body, struct mica_json *doc, struct mica_err *e) MICA_MUST_CHECK;
@@ -69,6 +69,11 @@ struct api_x509_body {
 };
 mica_rc api_decode_x509(
 	const struct mica_json *doc, struct api_x509_body *out, struct mica_err *e) MICA_MUST_CHECK;
+/* The same from the bytes of an ordinary document, in a tenth of the time: true when it is one (no
+ * nesting, plain ASCII, no escapes but \n, \r, \t and \/, all values in range), with out->csr in
+ * `mem` (initialised by the caller). False says nothing: then the document must be parsed, which
+ * finds the same, or what is wrong with it. */
+bool api_plain_x509(struct mica_slice body, struct mica_buf *mem, struct api_x509_body *out);
 struct api_jwt_body {
 	struct mica_slice audience[API_AUDIENCE_MAX];
 	size_t n_audience;

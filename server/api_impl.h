@@ -13,6 +13,7 @@
 
 #include "api.h"
 #include "api_decode.h"
+#include "known.h"
 #include "metrics.h"
 #include "watch.h"
 #include "work.h"
@@ -99,6 +100,7 @@ struct api {
 	struct metrics m;
 	struct work *work;
 	struct watch *watch;
+	struct known *known;
 	atomic_bool draining, stopped;
 	atomic_uint under_way; /* requests for SVIDs between acceptance and answer */
 	atomic_uint parked; /* requests that wait for keys or a TokenReview */
@@ -123,7 +125,8 @@ struct api {
 
 struct api_issue {
 	enum metric_kind kind;
-	struct mica_json doc; /* holds the CSR and the audiences */
+	struct mica_json doc; /* holds the audiences, and the CSR of a document that is not plain */
+	struct mica_buf csr; /* of a plain one */
 	struct api_x509_body x509;
 	struct api_jwt_body jwt;
 	uint8_t key[MICA_REPLAY_KEY_LEN];
@@ -211,6 +214,8 @@ bool api_issues(const struct api_route *t); /* it makes SVIDs */
 
 /* Whether requests from this address are served at all; costs nothing worth mentioning. */
 bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_after);
+/* The caller of this credential was accepted. */
+void api_credential_good(struct api *a, const struct http_req_data *d);
 void api_address_failed(struct api *a, const struct http_req_data *d);
 bool api_identity_ok(struct api_call *c, int *retry_after);
 
@@ -220,8 +225,7 @@ void api_log_refused(struct api_call *c, int status);
 void api_log_issued(struct api_call *c);
 void api_log_admin(struct api_call *c, const char *event, const char *key, struct mica_slice value);
 
-/* ---- handlers ---------------------------------------------------------------------------------
- */
+/* ---- handlers ---------------------------------------------------------------------------- */
 
 void api_x509(struct api_call *c);
 void api_jwt(struct api_call *c);
@@ -250,6 +254,9 @@ void api_health(struct api_call *c);
 void api_ready(struct api_call *c);
 void api_metrics(struct api_call *c);
 
+extern const char *const api_listener_names[API_LISTENER_COUNT];
+/* How fetching keys goes, by issuer; the caller frees it. */
+struct mica_keys_status *api_keys_status(struct api *a, unsigned *n);
 void api_issue_free(struct api_issue *i);
 void api_watch_answer(void *call, const struct mica_snapshot *s, enum watch_end end);
 

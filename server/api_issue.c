@@ -20,6 +20,7 @@ void api_issue_free(struct api_issue *i)
 		return;
 	mica_candidate_free(i->candidate);
 	mica_json_clear(&i->doc);
+	mica_buf_clear(&i->csr);
 	mica_free(i);
 }
 
@@ -245,7 +246,7 @@ static void recorded(void *ctx, struct mica_candidate *k, mica_rc rc, const stru
 
 /* ---- the beginning ------------------------------------------------------------------------- */
 
-static bool start(struct api_call *c, enum metric_kind kind)
+static void start(struct api_call *c, enum metric_kind kind)
 {
 	struct api_issue *i = c->issue = MICA_NEW(struct api_issue);
 
@@ -253,7 +254,6 @@ static bool start(struct api_call *c, enum metric_kind kind)
 	atomic_fetch_add_explicit(&c->a->under_way, 1, memory_order_relaxed);
 	atomic_fetch_add(&c->refs, 1);
 	http_req_set_state(c->r, c, over);
-	return api_body(c->d->body, &i->doc, &c->err) == MICA_OK;
 }
 
 /* `subject` is what is asked for: the CSR, or the audiences. */
@@ -289,12 +289,18 @@ static void ask(struct api_call *c, struct mica_slice subject, int64_t ttl)
 
 void api_x509(struct api_call *c)
 {
-	if (!start(c, METRIC_X509) ||
-		api_decode_x509(&c->issue->doc, &c->issue->x509, &c->err) != MICA_OK) {
+	struct api_issue *i;
+
+	start(c, METRIC_X509);
+	i = c->issue;
+	mica_buf_init(&i->csr, API_CSR_MAX + 64);
+	if (!api_plain_x509(c->d->body, &i->csr, &i->x509) &&
+		(api_body(c->d->body, &i->doc, &c->err) != MICA_OK ||
+			api_decode_x509(&i->doc, &i->x509, &c->err) != MICA_OK)) {
 		api_fail(c);
 		return;
 	}
-	ask(c, c->issue->x509.csr, c->issue->x509.ttl);
+	ask(c, i->x509.csr, i->x509.ttl);
 }
 
 void api_jwt(struct api_call *c)
@@ -303,7 +309,8 @@ void api_jwt(struct api_call *c)
 	MICA_AUTO_BUF all;
 
 	mica_buf_init(&all, API_AUDIENCE_MAX * 260);
-	if (!start(c, METRIC_JWT) ||
+	start(c, METRIC_JWT);
+	if (api_body(c->d->body, &c->issue->doc, &c->err) != MICA_OK ||
 		api_decode_jwt(&c->issue->doc, &c->issue->jwt, &c->err) != MICA_OK) {
 		api_fail(c);
 		return;

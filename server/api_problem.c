@@ -76,17 +76,19 @@ void api_put_text(struct mica_buf *b, const char *name, struct mica_slice v)
 
 /* ---- problems -------------------------------------------------------------------------------- */
 
-/* Reasons whose class says less than HTTP can. LIMIT is a rate (429), but a document that is too
- * long is 413, and our own full queues are no fault of the caller's. */
+/* Reasons whose class says less than HTTP can: of what is above a limit, only a rate is 429; our
+ * own full queues and lost races are no fault of the caller's. */
 static const struct {
 	const char *reason;
 	int status;
 } special[] = {
-	{"json_too_long", 413},
-	{"body_too_large", 413},
+	{"rate_limited", 429},
+	{"identity_rate_limited", 429},
 	{"content_type", 415},
 	{"overloaded", 503},
 	{"too_many_watchers", 503},
+	{"too_many_acks", 503},
+	{"changed_meanwhile", 503},
 };
 
 int api_error_status(const struct mica_err *e)
@@ -94,6 +96,8 @@ int api_error_status(const struct mica_err *e)
 	for (size_t i = 0; e->reason && i < MICA_ARRAY_LEN(special); i++)
 		if (strcmp(e->reason, special[i].reason) == 0)
 			return special[i].status;
+	if (e->rc == MICA_LIMIT)
+		return 413; /* a document, or something in it, is too large */
 	return mica_rc_http(e->rc == MICA_OK ? MICA_INTERNAL : e->rc);
 }
 
@@ -136,11 +140,14 @@ void api_fail_status(struct api_call *c, int status)
 
 void api_fail(struct api_call *c)
 {
-	api_fail_status(c, api_error_status(&c->err));
+	int status = api_error_status(&c->err);
+	/* where nothing was sent, what is too large is ours */
+	if (status == 413 && c->route && !c->route->body)
+		status = 500;
+	api_fail_status(c, status);
 }
 
-/* ---- log ---------------------------------------------------------------------------------------
- */
+/* ---- log --------------------------------------------------------------------------------- */
 
 /* What no flood can make long: over the limit one line a second stands for all of them. */
 static bool quiet(struct api *a, int64_t *before)

@@ -128,20 +128,25 @@ void http_reply(struct http_req *r, const struct http_reply *a)
 	attach(r, a);
 }
 
-/* An answer of this file's own (RFC 9457). All texts are literals without quotes. */
+/* An answer of this file's own (RFC 9457). */
 static void problem(struct http_req *r, int status, const char *reason, const char *text, bool end)
 {
-	char body[512];
 	const struct http_header headers[] = {{"Retry-After", "1"}};
-	int n = snprintf(body, sizeof(body),
-		"{\"type\":\"about:blank\",\"status\":%d,\"reason\":\"%s\",\"detail\":\"%s\"}",
-		status, reason, text);
+	MICA_AUTO_BUF body;
+
+	mica_buf_init(&body, 1024);
+	mica_buf_printf(&body,
+		"{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"reason\":\"%s\","
+		"\"detail\":",
+		MHD_get_reason_phrase_for((unsigned)status), status, reason);
+	mica_buf_put_json_string(&body, mica_slice_str(text));
+	mica_buf_put_u8(&body, '}');
 	attach(r,
 		&(struct http_reply){.status = status,
 			.content_type = "application/problem+json",
 			.headers = headers,
 			.n_headers = status == 503 ? 1 : 0,
-			.body = mica_slice(body, (size_t)n),
+			.body = mica_buf_slice(&body),
 			.close = end});
 }
 

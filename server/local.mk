@@ -52,6 +52,8 @@ CLEANFILES += server/openapi_data.c
 nodist_libmica_server_a_SOURCES = server/openapi_data.c
 server/openapi_data.c: $(srcdir)/server/openapi.json $(srcdir)/server/embed.py
 	$(AM_V_GEN)$(MKDIR_P) server && $(PYTHON3) $(srcdir)/server/embed.py $(srcdir)/server/openapi.json embed_openapi > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/known.h
+libmica_server_a_SOURCES += server/known.c
 libmica_server_a_SOURCES += server/serving.h
 libmica_server_a_SOURCES += server/serving.c
 libmica_server_a_SOURCES += server/micad.h
@@ -60,3 +62,5 @@ sbin_PROGRAMS += micad
 micad_SOURCES = server/main.c
 micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 micad_LDADD = $(SERVER_LIBS)
+libmica_server_a_SOURCES += server/api_metrics.c
+libmica_server_a_SOURCES += server/sip.h

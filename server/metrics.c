@@ -143,22 +143,24 @@ static void write_reasons(const struct metrics *m, struct mica_buf *out)
 	metric_u64(out, name, METRIC_LABELS({"reason", "other"}), metric_get(&m->refused.other));
 }
 
-static void write_requests(
-	const struct metrics *m, const char *(*route)(unsigned i), struct mica_buf *out)
+static void write_requests(const struct metrics *m, metric_route *route, struct mica_buf *out)
 {
-	const char *name = "mica_http_requests_total", *r;
-	metric_family(
-		out, name, "counter", "Requests that were answered, by route and class of status.");
-	for (unsigned i = 0; i < METRIC_ROUTES && (r = route(i)) != NULL; i++)
+	const char *name = "mica_http_requests_total", *r, *method;
+	metric_family(out, name, "counter",
+		"Requests that were answered, by method, route and class of status.");
+	for (unsigned i = 0; i < METRIC_ROUTES && (r = route(i, &method)) != NULL; i++)
 		for (size_t c = 0; c < METRIC_CLASSES; c++)
-			metric_u64(out, name, METRIC_LABELS({"route", r}, {"code", classes[c]}),
+			metric_u64(out, name,
+				METRIC_LABELS(
+					{"method", method}, {"route", r}, {"code", classes[c]}),
 				metric_get(&m->requests[i][c]));
 	for (size_t c = 0; c < METRIC_CLASSES; c++)
-		metric_u64(out, name, METRIC_LABELS({"route", "none"}, {"code", classes[c]}),
+		metric_u64(out, name,
+			METRIC_LABELS({"method", "none"}, {"route", "none"}, {"code", classes[c]}),
 			metric_get(&m->unrouted[c]));
 }
 
-void metrics_write(const struct metrics *m, const char *(*route)(unsigned i), struct mica_buf *out)
+void metrics_write(const struct metrics *m, metric_route *route, struct mica_buf *out)
 {
 	const struct {
 		const metric_counter *c;

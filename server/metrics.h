@@ -45,8 +45,7 @@ struct metric_reasons {
 };
 void metric_reason(struct metric_reasons *r, const char *reason);
 
-/* ---- what the API counts ----------------------------------------------------------------------
- */
+/* ---- what the API counts ----------------------------------------------------------------- */
 
 enum metric_kind { METRIC_X509, METRIC_JWT, METRIC_KINDS };
 enum metric_outcome {
@@ -68,13 +67,14 @@ struct metrics {
 	metric_counter unrouted[METRIC_CLASSES];
 	metric_counter rate_limited, keys_refreshed, reviews, conflicts, watchers_refused;
 };
-/* `route` names route i, for its label; NULL behind the last. */
-void metrics_write(const struct metrics *m, const char *(*route)(unsigned i), struct mica_buf *out);
+/* The path and method of route i, for its labels (several routes may share a path); NULL behind the
+ * last. */
+typedef const char *metric_route(unsigned i, const char **method);
+void metrics_write(const struct metrics *m, metric_route *route, struct mica_buf *out);
 /* CPU, memory and files of this process. */
 void metrics_write_process(struct mica_buf *out);
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 /* "# HELP" and "# TYPE"; all values of a family follow it. */
 void metric_family(struct mica_buf *out, const char *name, const char *type, const char *help);

@@ -195,7 +195,7 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	api.replay = m->replay;
 	api.limits = m->limits;
 	api.keys = m->keys;
-	api.kube = (struct api_kube){.ctx = m->kube, .review = mica_kube_ask};
+	api.kube = m->kube;
 	rc = api_new(&api, &m->api, e);
 	if (rc != MICA_OK)
 		return rc;

@@ -61,14 +61,15 @@ stage_sanitizers() {
 		make -C "$build/asan" -j"$jobs" check
 }
 stage_e2e() {
-	MICA_BIN=$build/asan "$here/tests/e2e/run.sh" --all
+	MICA_BIN=$build/asan MICA_TEST_SLOW=3 MICA_CRASH_CYCLES=100 \
+		"$here/tests/e2e/run.sh" --all
 }
 stage_distcheck() {
 	make -C "$build" -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror
 }
 
 if [ $# = 0 ]; then
-	set -- sanitizers distcheck
+	set -- sanitizers e2e distcheck
 fi
 for name in "$@"; do
 	declare -F "stage_${name//-/_}" >/dev/null || die "no stage '$name'"

@@ -13,8 +13,19 @@ EXTRA_DIST += tests/e2e/kube/record.py
 EXTRA_DIST += tests/e2e/kubeapi.py
 EXTRA_DIST += tests/e2e/ledger_check.py
 EXTRA_DIST += tests/e2e/micad.py
+EXTRA_DIST += tests/e2e/openapi.py
 EXTRA_DIST += tests/e2e/pki.py
 EXTRA_DIST += tests/e2e/proc.py
 EXTRA_DIST += tests/e2e/run.sh
+EXTRA_DIST += tests/e2e/test_crash.py
+EXTRA_DIST += tests/e2e/test_issue.py
+EXTRA_DIST += tests/e2e/test_refused.py
+EXTRA_DIST += tests/e2e/test_read.py
+EXTRA_DIST += tests/e2e/test_keys.py
+EXTRA_DIST += tests/e2e/test_life.py
+EXTRA_DIST += tests/e2e/test_kube.py
 EXTRA_DIST += tests/e2e/test_kubeapi.py
 EXTRA_DIST += tests/e2e/test_ledger_export.py
+
+# The main job in `make check`; all of them are a stage of `make check-full`.
+TESTS += tests/e2e/run.sh

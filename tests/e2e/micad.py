@@ -10,12 +10,14 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ledger_check
+import openapi
 import pki
 from proc import SLOW, Process
 
@@ -116,10 +118,10 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """One kept-alive connection to host:port (TLS unless context is None) or to a Unix socket."""
 
-    def __init__(self, address=None, context=None, unix=None, token=None, timeout=15, name=None):
+    def __init__(self, address=None, context=None, unix=None, token=None, timeout=15, spec=None):
         self.address, self.context, self.unix, self.token = address, context, unix, token
         self.timeout = timeout * SLOW
-        self.name = name  # of the server, in SNI and certificate, when it is not the address
+        self.spec = spec  # what every answer is held against
         self.c = None
 
     def connect(self):
@@ -154,8 +156,14 @@ class Client:
             if fresh:
                 self.connect()
             try:
-                self.c.request(method, path, body, h)
-                return Answer(self.c.getresponse())
+                try:
+                    self.c.request(method, path, body, h)
+                except (ssl.SSLEOFError, BrokenPipeError, ConnectionResetError):
+                    pass  # it may have answered before it had the whole body
+                a = Answer(self.c.getresponse())
+                if self.spec:
+                    self.spec.answer(method, path, body, a.status, a.headers, a.body)
+                return a
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 self.close()
                 if fresh or last:
@@ -258,6 +266,7 @@ class Micad:
         self.env = dict(os.environ, **(env or {}))
         self.process = None
         self.ready = {}
+        self.spec = None
         self.vkey = None
         # sun_path is short, and pytest's folders are not
         self.sockets = tempfile.TemporaryDirectory(prefix="mica-")
@@ -330,6 +339,8 @@ class Micad:
     def wait_ready(self):
         self.ready = self.process.wait_until(
             "event=ready", lambda: next(iter(self.events("ready")), None), timeout=20)
+        if not self.spec:
+            self.spec = openapi.Spec(self.admin().get("/openapi.json").ok().json())
         pki.write(self.roots_file, self.admin().get("/v1/bundle.pem").ok().body, 0o644)
         if not self.vkey:
             self.vkey = self.admin().get("/v1/configuration").ok().json()["log"]["vkey"]
@@ -348,7 +359,8 @@ class Micad:
             return 0
         status = self.process.stop(timeout)
         text = self.process.text()
-        assert "AddressSanitizer" not in text and "runtime error:" not in text, self.tail()
+        for word in ("AddressSanitizer", "LeakSanitizer", "runtime error:"):
+            assert word not in text, self.tail()
         self.process = None
         return status
 
@@ -374,16 +386,18 @@ class Micad:
 
     def client(self, token=None, cert=None, timeout=15):
         """Over HTTPS; cert = (chain file, key file)."""
-        return Client(self.ready["https"], self.context(cert), token=token, timeout=timeout)
+        return Client(self.ready["https"], self.context(cert), token=token, timeout=timeout,
+                      spec=self.spec)
 
     def watcher(self, token=None, timeout=80):
-        return Client(self.ready["watch"], self.context(), token=token, timeout=timeout)
+        return Client(self.ready["watch"], self.context(), token=token, timeout=timeout,
+                      spec=self.spec)
 
     def admin(self, token=None):
-        return Client(unix=self.config["admin"]["socket"], token=token)
+        return Client(unix=self.config["admin"]["socket"], token=token, spec=self.spec)
 
     def metrics(self):
-        return Client(self.ready["metrics"])
+        return Client(self.ready["metrics"], spec=self.spec)
 
     def roots(self):
         return self.client().get("/v1/bundle.pem").ok().body

@@ -278,6 +278,38 @@ TESTS += tests/unit/test_keys
 tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
+API_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(LMDB_CFLAGS) -I$(srcdir)
+API_TEST_LDADD = $(SERVER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_api
+TESTS += tests/unit/test_api
+tests_unit_test_api_SOURCES = tests/unit/test_api.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_api_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_api_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_api_query
+TESTS += tests/unit/test_api_query
+tests_unit_test_api_query_SOURCES = tests/unit/test_api_query.c tests/unit/tokens.h
+tests_unit_test_api_query_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_api_query_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_metrics
+TESTS += tests/unit/test_metrics
+tests_unit_test_metrics_SOURCES = tests/unit/test_metrics.c tests/unit/tokens.h
+tests_unit_test_metrics_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_metrics_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_openapi
+TESTS += tests/unit/test_openapi
+tests_unit_test_openapi_SOURCES = tests/unit/test_openapi.c tests/unit/tokens.h
+tests_unit_test_openapi_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_openapi_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_watch
+TESTS += tests/unit/test_watch
+tests_unit_test_watch_SOURCES = tests/unit/test_watch.c tests/unit/tokens.h
+tests_unit_test_watch_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_watch_LDADD = $(API_TEST_LDADD)
 
 check_PROGRAMS += tests/unit/test_jwks
 TESTS += tests/unit/test_jwks

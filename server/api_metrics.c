@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GET /metrics: what the API counts, and what others know. */
+#include "api_impl.h"
+
+#include "keys.h"
+#include "kube.h"
+
+#include "mica/log.h"
+
+#define ISSUERS_MAX 64
+#define TEXT_MAX    (4u << 20)
+
+const char *const api_listener_names[API_LISTENER_COUNT] = {"https", "watch", "admin", "metrics"};
+
+struct mica_keys_status *api_keys_status(struct api *a, unsigned *n)
+{
+	struct mica_keys_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+
+	*n = a->o.keys ? mica_keys_status(a->o.keys, s, ISSUERS_MAX) : 0;
+	if (*n > ISSUERS_MAX)
+		*n = ISSUERS_MAX;
+	return s;
+}
+
+static const char *route_name(unsigned i, const char **method)
+{
+	static const char *const names[] = {
+		[HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
+
+	if (i >= api_n_routes)
+		return NULL;
+	*method = names[api_routes[i].method];
+	return api_routes[i].path;
+}
+
+struct figure {
+	const char *name, *type, *help;
+	uint64_t v;
+};
+
+static void put_figures(struct mica_buf *b, const struct figure *f, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		metric_family(b, f[i].name, f[i].type, f[i].help);
+		metric_u64(b, f[i].name, NULL, 0, f[i].v);
+	}
+}
+
+static uint64_t seconds(int64_t t)
+{
+	return t > 0 ? (uint64_t)t : 0;
+}
+
+static void put_core(struct api *a, struct mica_buf *b)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(a->o.core, &s);
+	const struct figure f[] = {
+		{"mica_ledger_entries", "gauge", "Entries of the published tree.", s.entries},
+		{"mica_ledger_index_lag_entries", "gauge",
+			"Entries that are not in the derived indexes yet.", s.index_lag},
+		{"mica_store_bytes", "gauge", "Size of the store.", s.store_bytes},
+		{"mica_store_disk_free_bytes", "gauge", "Free space where the store is.",
+			s.disk_free_bytes},
+		{"mica_store_space_low", "gauge", "1 = too little space to issue.", s.space_low},
+		{"mica_root_expiry_seconds", "gauge",
+			"End of the active root, in seconds since 1970.",
+			seconds(s.root_not_after)},
+		{"mica_issuing_expiry_seconds", "gauge",
+			"End of the active issuing authority, in seconds since 1970.",
+			seconds(s.issuing_not_after)},
+		{"mica_jwt_key_expiry_seconds", "gauge",
+			"End of the active JWT key, in seconds since 1970.",
+			seconds(s.jwt_key_not_after)},
+		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
+			s.bundle_sequence},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+}
+
+static void put_committer(struct api *a, struct mica_buf *b)
+{
+	struct committer_stats s;
+
+	committer_stats(a->o.committer, &s);
+	const struct figure f[] = {
+		{"mica_commit_queue", "gauge", "Signed and not recorded yet.", s.queued},
+		{"mica_commits_total", "counter", "Durable commits.", s.commits},
+		{"mica_commit_entries_total", "counter", "Entries that they recorded.", s.entries},
+		{"mica_commit_conflicts_total", "counter",
+			"Decisions that a change overtook before they were recorded.", s.conflicts},
+		{"mica_commit_refused_total", "counter", "Refused because the queue was full.",
+			s.refused},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+	metric_family(
+		b, "mica_commit_last_duration_seconds", "gauge", "How long the last one took.");
+	metric_seconds(b, "mica_commit_last_duration_seconds", NULL, 0, s.last_commit_ns);
+}
+
+static void put_http(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+		size_t at;
+	} f[] = {
+#define AT(x) offsetof(struct http_stats, x)
+		{"mica_http_connections", "gauge", "Open connections.", AT(connections_now)},
+		{"mica_http_connections_total", "counter", "Connections taken.", AT(connections)},
+		{"mica_http_connections_refused_total", "counter", "Connections not taken.",
+			AT(refused_connections)},
+		{"mica_http_received_total", "counter", "Requests received.", AT(requests)},
+		{"mica_http_guard_refused_total", "counter",
+			"Requests that are not well-formed HTTP/1.1.", AT(guard_refused)},
+		{"mica_http_timeouts_total", "counter", "Requests that took too long.",
+			AT(timeouts)},
+		{"mica_http_tls_failed_total", "counter", "Handshakes that failed.",
+			AT(tls_failed)},
+		{"mica_http_deferred", "gauge", "Requests whose answer comes later.",
+			AT(deferred_now)},
+		{"mica_http_sent_bytes_total", "counter", "Bytes of bodies that were sent.",
+			AT(bytes_out)},
+#undef AT
+	};
+	struct http_stats s[API_LISTENER_COUNT];
+	bool on[API_LISTENER_COUNT];
+
+	for (unsigned l = 0; l < API_LISTENER_COUNT; l++) {
+		struct http_server *server = atomic_load(&a->door[l].server);
+		on[l] = server != NULL;
+		if (server)
+			http_server_stats(server, &s[l]);
+	}
+	for (size_t i = 0; i < MICA_ARRAY_LEN(f); i++) {
+		metric_family(b, f[i].name, f[i].type, f[i].help);
+		for (unsigned l = 0; l < API_LISTENER_COUNT; l++) {
+			uint64_t v;
+			if (!on[l])
+				continue;
+			memcpy(&v, (const char *)&s[l] + f[i].at, sizeof(v));
+			metric_u64(b, f[i].name, METRIC_LABELS({"listener", api_listener_names[l]}),
+				v);
+		}
+	}
+}
+
+static void put_issuers(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_issuer_keys", "gauge", "Usable keys of an issuer."},
+		{"mica_issuer_keys_skipped", "gauge",
+			"Keys of its last document that could not be used."},
+		{"mica_issuer_keys_age_seconds", "gauge",
+			"Time since the keys in force were fetched; -1 = there are none."},
+		{"mica_issuer_key_fetches_total", "counter", "Fetches that went well."},
+		{"mica_issuer_key_failures_total", "counter", "Fetches that failed."},
+	};
+	unsigned n;
+	MICA_AUTO_FREE struct mica_keys_status *s = api_keys_status(a, &n);
+
+	for (unsigned k = 0; k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n; i++) {
+			const int64_t v[] = {s[i].keys, s[i].skipped, s[i].age,
+				(int64_t)s[i].fetches_ok, (int64_t)s[i].fetches_failed};
+			metric_i64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
+static void put_reviews(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_review_asked_total", "counter", "Questions to an issuer's API server."},
+		{"mica_review_failed_total", "counter", "Of these, without a usable answer."},
+		{"mica_review_shared_total", "counter", "Callers who got another's answer."},
+		{"mica_review_refused_total", "counter", "Callers who could not be waited for."},
+		{"mica_review_allowed_total", "counter", "Callers let in unasked (on_failure)."},
+		{"mica_review_waiting", "gauge", "Questions that wait or are under way."},
+	};
+	MICA_AUTO_FREE struct mica_kube_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+	unsigned n = a->o.kube ? mica_kube_status(a->o.kube, s, ISSUERS_MAX) : 0;
+
+	for (unsigned k = 0; k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
+			const uint64_t v[] = {s[i].asked, s[i].failed, s[i].shared,
+				s[i].refused_full + s[i].refused_resting, s[i].allowed,
+				(uint64_t)s[i].queued + s[i].running};
+			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
+static void put_own(struct api *a, struct mica_buf *b)
+{
+	const struct figure f[] = {
+		{"mica_under_way", "gauge", "Requests for SVIDs that are not answered yet.",
+			atomic_load(&a->under_way)},
+		{"mica_parked", "gauge",
+			"Requests that wait for an issuer's keys or a TokenReview.",
+			atomic_load(&a->parked)},
+		{"mica_draining", "gauge", "1 = about to end.", atomic_load(&a->draining)},
+		{"mica_start_time_seconds", "gauge", "When it started, in seconds since 1970.",
+			seconds(a->started)},
+		{"mica_log_lines_dropped_total", "counter", "Log lines that nobody read in time.",
+			mica_log_dropped()},
+	};
+
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+	metric_family(b, "mica_watchers", "gauge", "Long polls that wait.");
+	metric_u64(b, "mica_watchers", METRIC_LABELS({"listener", "watch"}),
+		watch_count(a->watch, false));
+	metric_u64(b, "mica_watchers", METRIC_LABELS({"listener", "shared"}),
+		watch_count(a->watch, true));
+	metric_family(b, "mica_build_info", "gauge", "Always 1; the version is in its label.");
+	metric_u64(b, "mica_build_info",
+		METRIC_LABELS({"version", a->o.version ? a->o.version : ""}), 1);
+}
+
+void api_metrics(struct api_call *c)
+{
+	struct api *a = c->a;
+	struct mica_buf *b = &c->out;
+
+	mica_buf_init(b, TEXT_MAX);
+	put_own(a, b);
+	metrics_write(&a->m, route_name, b);
+	put_committer(a, b);
+	put_core(a, b);
+	put_issuers(a, b);
+	put_reviews(a, b);
+	put_http(a, b);
+	metrics_write_process(b);
+	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);
+}
