@@ -24,6 +24,13 @@ libmica_cli_a_SOURCES += cli/cmd_bundle.c
 libmica_cli_a_SOURCES += cli/cmd_admin.c
 libmica_cli_a_SOURCES += cli/audit_verify.h
 libmica_cli_a_SOURCES += cli/audit_verify.c
+libmica_cli_a_SOURCES += cli/audit.h
+libmica_cli_a_SOURCES += cli/audit.c
+libmica_cli_a_SOURCES += cli/audit_source.c
+libmica_cli_a_SOURCES += cli/cmd_audit.c
+libmica_cli_a_SOURCES += cli/cmd_watch.c
+libmica_cli_a_SOURCES += cli/cmd_ledger.c
+
 CLI_LIBS = libmica-cli.a $(RPC_LIBS) $(CA_LIBS)
 
 bin_PROGRAMS += mica
