@@ -192,15 +192,15 @@ static mica_rc check_authorities(struct checking *k)
 
 /* ---- issuers ------------------------------------------------------------------------------- */
 
+/* How long the tokens live that platforms make for each front, at most. */
 static const struct {
-	const char *name;
-	int64_t life; /* what the platforms make */
+	int64_t life;
 	bool plus_skew;
 } fronts[MICA_FRONT_COUNT] = {
-	[MICA_FRONT_REST] = {"rest", 3700, false},
-	[MICA_FRONT_ISTIO] = {"istio", 43200, true},
-	[MICA_FRONT_LINKERD] = {"linkerd", 86400, true},
-	[MICA_FRONT_CONSUL] = {"consul", 3700, false},
+	[MICA_FRONT_REST] = {3700, false},
+	[MICA_FRONT_ISTIO] = {43200, true},
+	[MICA_FRONT_LINKERD] = {86400, true},
+	[MICA_FRONT_CONSUL] = {3700, false},
 };
 
 static mica_rc check_key_source(struct checking *k, unsigned i)
@@ -312,6 +312,11 @@ static mica_rc compile_issuers(struct checking *k)
 	if (mica_issuers_new(k->c->trust_domain, k->c->issuers, k->c->n_issuers, &k->issuers,
 		    &fault, &why) == MICA_OK)
 		return MICA_OK;
+	config_path(path, "%s: ", fault.setting);
+	/* "issuer prod: spiffe_path: ...": the path says the setting already */
+	char *after = strstr(why.text, ": "), *rest = after ? after + 2 : why.text;
+	if (fault.setting[0] && strncmp(rest, path, strlen(path)) == 0)
+		memmove(rest, rest + strlen(path), strlen(rest + strlen(path)) + 1);
 	return config_refuse_why(
 		k->src, config_path(path, "issuers[%u].%s", fault.issuer, fault.setting), &why);
 }

@@ -165,6 +165,20 @@ static mica_rc read_text(const struct reading *r)
 	return r->raw->p ? check_value(r, r->path, text) : MICA_OK;
 }
 
+/* What stands twice was meant to be something else. */
+static mica_rc check_entry(const struct reading *r, const struct mica_string_list *l)
+{
+	const char *value = l->v[l->n - 1];
+	char path[CONFIG_PATH_MAX];
+
+	config_path(path, "%s[%u]", r->path, l->n - 1);
+	for (unsigned i = 0; i + 1 < l->n; i++)
+		if (strcmp(l->v[i], value) == 0)
+			return config_refuse(r->src, path, "config_value",
+				"\"%.255s\" stands in the list already, as entry %u", value, i + 1);
+	return check_value(r, path, value);
+}
+
 static mica_rc read_list(const struct reading *r)
 {
 	struct mica_string_list *l = at(r->base, r->row->offset);
@@ -180,11 +194,8 @@ static mica_rc read_list(const struct reading *r)
 	}
 	l->v = mica_calloc(r->raw->n + 1, sizeof(char *));
 	for (uint64_t i = 0; i < r->raw->n && rc == MICA_OK; i++) {
-		char path[CONFIG_PATH_MAX];
-
 		l->v[l->n++] = mica_strdup(((char **)r->raw->p)[i]);
-		config_path(path, "%s[%" PRIu64 "]", r->path, i);
-		rc = check_value(r, path, l->v[i]);
+		rc = check_entry(r, l);
 	}
 	return rc;
 }

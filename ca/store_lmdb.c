@@ -873,22 +873,22 @@ static mica_rc open_tables(struct lmdb *l, unsigned flags, struct mica_err *e)
 /* Nothing but what we may stand beside. */
 static mica_rc check_empty(struct lmdb *l, struct mica_err *e)
 {
-	DIR *d = opendir(l->base.dir);
 	mica_rc rc = MICA_OK;
+	DIR *d;
 
+	/* First: what else lies there, such as its checkpoint, must not hide it. */
+	if (access(l->path, F_OK) == 0)
+		return mica_fail(e, MICA_CONFLICT, "store_exists",
+			"%s: there is a store already; it was not touched", l->base.dir);
+	d = opendir(l->base.dir);
 	if (!d)
 		return mica_fail_errno(e, errno, "%s", l->base.dir);
 	for (struct dirent *f; rc == MICA_OK && (f = readdir(d)) != NULL;) {
 		if (strcmp(f->d_name, ".") == 0 || strcmp(f->d_name, "..") == 0 ||
 			strcmp(f->d_name, "lost+found") == 0)
 			continue;
-		if (strcmp(f->d_name, FILE_NAME) == 0)
-			rc = mica_fail(e, MICA_CONFLICT, "store_exists",
-				"%s: there is a store already; it was not touched", l->base.dir);
-		else
-			rc = mica_fail(e, MICA_CONFLICT, "directory_not_empty",
-				"%s: expected an empty directory, it holds %s", l->base.dir,
-				f->d_name);
+		rc = mica_fail(e, MICA_CONFLICT, "directory_not_empty",
+			"%s: expected an empty directory, it holds %s", l->base.dir, f->d_name);
 	}
 	closedir(d);
 	return rc;

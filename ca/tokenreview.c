@@ -50,14 +50,35 @@ static mica_rc refused(const struct judge *j, const char *fine, const char *deta
 		"TokenReview of issuer %s: %s", j->issuer->name, detail);
 }
 
+/* What kube-apiserver says of a token whose pod, node or service account is gone, or has a
+ * successor of the same name (pkg/serviceaccount/claims.go; tests/data/kube has originals). */
+static bool says_gone(const char *text)
+{
+	static const struct {
+		const char *begin, *end;
+	} said[] = {
+		{"service account token has been", " invalidated"},
+		{"serviceaccounts \"", "\" not found"},
+		{"service account ", " has been deleted"},
+		{"service account UID (", ") does not match claim"},
+		{"pod UID (", ") does not match service account pod ref claim"},
+		{"node UID (", ") does not match service account node ref claim"},
+	};
+
+	for (size_t i = 0; i < MICA_ARRAY_LEN(said); i++) {
+		const char *at = strstr(text, said[i].begin);
+		if (at && strstr(at, said[i].end))
+			return true;
+	}
+	return false;
+}
+
 static mica_rc not_authenticated(const struct judge *j, const json_t *status)
 {
 	const json_t *error = json_object_get(status, "error");
 	const char *text = json_is_string(error) ? json_string_value(error) : "no reason given";
 
-	/* Our check has passed, so the token is well signed and in time: its pod, node or service
-	 * account is gone. kube-apiserver has one text for all of these. */
-	if (strstr(text, "has been invalidated"))
+	if (says_gone(text))
 		return mica_fail_fine(j->e, MICA_DENIED, "pod_gone",
 			"the pod of the token, or its service account, no longer exists; expected a token of a running pod",
 			NULL, "TokenReview of issuer %s: %s", j->issuer->name, text);

@@ -1,3 +1,4 @@
+EXTRA_DIST += deploy/examples/micad.yaml
 # What an installation needs besides the programs.
 edit_paths = $(SED) -e 's|@sysconfdir[@]|$(sysconfdir)|g' -e 's|@sbindir[@]|$(sbindir)|g' \
 	-e 's|@bindir[@]|$(bindir)|g' -e 's|@@|@|g'
@@ -10,4 +11,3 @@ EXTRA_DIST += deploy/systemd/micad.service.in deploy/demo/issuer.py quickstart.s
 deploy/systemd/micad.service: $(srcdir)/deploy/systemd/micad.service.in Makefile
 	@$(MKDIR_P) deploy/systemd
 	$(AM_V_GEN)$(edit_paths) $(srcdir)/deploy/systemd/micad.service.in >$@
-EXTRA_DIST += deploy/examples/micad.yaml

@@ -172,11 +172,15 @@ static void commit(struct committer *c, unsigned n)
 			&e, MICA_UNAVAILABLE, "store_failed", "the store has failed; ask again");
 	}
 	count(c, n, rc, mica_mono_ns() - started);
+	if (c->o.before)
+		c->o.before();
 	for (unsigned i = 0; i < n; i++) {
 		struct job *j = &c->batch[i];
 
 		j->done(j->ctx, j->k, rc == MICA_OK ? mica_candidate_rc(j->k) : rc, &e);
 	}
+	if (c->o.after)
+		c->o.after();
 }
 
 static void *run(void *arg)

@@ -17,6 +17,9 @@ struct committer_options {
 	unsigned max_queue; /* submitted and not yet called back */
 	int64_t fill_us; /* the longest that a batch may fill while more is coming; 0 = never waits
 			  */
+	/* Around the calls back of one batch, on the committer's thread; may be NULL. */
+	void (*before)(void);
+	void (*after)(void);
 	/* The outcome of a commit is unknown, or the store failed: nobody may be answered, and this
 	 * must end the process (status 75). On the committer's thread. */
 	void (*fatal)(void *ctx, const struct mica_err *e);

@@ -32,11 +32,13 @@ enum http_method {
 
 struct http_peer {
 	char address[64]; /* numeric, without port; "" on a Unix socket */
+	uint8_t network[16]; /* for limits: IPv4-mapped address, or the /64 of an IPv6 one */
 	bool local; /* came over a Unix socket: uid, gid, pid hold */
 	int64_t uid, gid, pid;
 };
 
-/* What a handler sees. Borrowed, valid until the reply. */
+/* What a handler sees. Borrowed. Path, query and header slices hold until the handler returns; the
+ * rest until the request is over (for a deferred one: until http_finish). */
 struct http_req_data {
 	enum http_method method;
 	struct mica_slice path; /* raw, before '?', begins with '/' */
@@ -73,7 +75,14 @@ struct http_reply {
 };
 void http_reply(struct http_req *r, const struct http_reply *a); /* in the handler, once */
 void http_defer(struct http_req *r); /* in the handler: finish comes later */
-void http_finish(struct http_req *r, const struct http_reply *a); /* any thread, once */
+/* Any thread, once for each deferred request, even when its time was over before (then nothing is
+ * sent) or the server is gone; must come at last. */
+void http_finish(struct http_req *r, const struct http_reply *a);
+/* Between these, on one thread, http_finish only collects; the second wakes each worker once. For
+ * whoever finishes many at a time: a wake-up an answer costs more than the answer. Do not wait for
+ * anything in between. */
+void http_finish_begin(void);
+void http_finish_end(void);
 
 /* How many there are and were; for metrics and limits. */
 struct http_stats {

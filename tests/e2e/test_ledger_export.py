@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ledger_check
 
-BUILD = os.environ.get("MICA_BUILDDIR", os.getcwd())
+BUILD = os.environ.get("MICA_BIN") or os.environ.get("MICA_BUILDDIR") or os.getcwd()
 FILL = os.path.join(BUILD, "tests", "bench", "fill")
 
 

@@ -319,6 +319,15 @@ static inline int ct_openssl(struct ct *t, const struct mica_slice *chain, size_
 	return err;
 }
 
+/* ---- what was recorded ----------------------------------------------------------------------- */
+
+#define ct_entry(t, index, body, en)                                                               \
+	do {                                                                                       \
+		mica_buf_init(body, MICA_ENTRY_MAX);                                               \
+		assert_ok(mica_ledger_entry((t)->core->ledger, index, body, e));                   \
+		assert_ok(mica_entry_decode(mica_buf_slice(body), en, e));                         \
+	} while (0)
+
 /* ---- what the core says as JSON -------------------------------------------------------------- */
 
 static inline json_t *ct_json(struct mica_buf *b)

@@ -166,7 +166,7 @@ TESTS += tests/unit/test_backup
 tests_unit_test_backup_SOURCES = tests/unit/test_backup.c tests/unit/fill.h tests/unit/pki.h
 tests_unit_test_backup_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_backup_LDADD = $(X509_TEST_LDADD)
-EXTRA_DIST += tests/e2e/ledger_check.py tests/e2e/test_ledger_export.py
+
 
 check_PROGRAMS += tests/unit/test_durable
 TESTS += tests/unit/test_durable
@@ -181,7 +181,7 @@ tests_unit_test_http_client_SOURCES = tests/unit/test_http_client.c tests/unit/p
 tests_unit_test_http_client_CPPFLAGS = $(PEER_TEST_CPPFLAGS)
 tests_unit_test_http_client_LDADD = $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
 
-CORE_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+CORE_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(LMDB_CFLAGS)
 CORE_TEST_LDADD = $(CA_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test_core
@@ -189,11 +189,45 @@ TESTS += tests/unit/test_core
 tests_unit_test_core_SOURCES = tests/unit/test_core.c tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_core_LDADD = $(CORE_TEST_LDADD)
+check_PROGRAMS += tests/unit/test_kube_fixtures
+TESTS += tests/unit/test_kube_fixtures
+tests_unit_test_kube_fixtures_SOURCES = tests/unit/test_kube_fixtures.c tests/unit/tokens.h
+tests_unit_test_kube_fixtures_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
+tests_unit_test_kube_fixtures_LDADD = $(TOKEN_TEST_LDADD)
+EXTRA_DIST += tests/data/kube/discovery.json tests/data/kube/jwks.json
+EXTRA_DIST += tests/data/kube/jwks-rotated.json tests/data/kube/reviews.json
+EXTRA_DIST += tests/data/kube/tokens.json
 check_PROGRAMS += tests/unit/test_committer
 TESTS += tests/unit/test_committer
 tests_unit_test_committer_SOURCES = tests/unit/test_committer.c
 tests_unit_test_committer_CPPFLAGS = $(X509_TEST_CPPFLAGS)
 tests_unit_test_committer_LDADD = libmica-server.a $(X509_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_config
+TESTS += tests/unit/test_config
+tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_config_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) $(CYAML_CFLAGS)
+tests_unit_test_config_LDADD = $(TOKEN_TEST_LDADD)
+SERVER_TEST_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) -I$(srcdir)
+SERVER_TEST_LDADD = $(SERVER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_http
+TESTS += tests/unit/test_http
+tests_unit_test_http_SOURCES = tests/unit/test_http.c tests/unit/http_peer.h tests/unit/pki.h
+tests_unit_test_http_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_http_LDADD = $(SERVER_TEST_LDADD) -lssl
+
+check_PROGRAMS += tests/unit/test_guard
+TESTS += tests/unit/test_guard
+tests_unit_test_guard_SOURCES = tests/unit/test_guard.c tests/unit/lenient.h tests/unit/pki.h
+tests_unit_test_guard_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_guard_LDADD = $(SERVER_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_limits
+TESTS += tests/unit/test_limits
+tests_unit_test_limits_SOURCES = tests/unit/test_limits.c tests/unit/pki.h
+tests_unit_test_limits_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
+tests_unit_test_limits_LDADD = $(SERVER_TEST_LDADD)
 FETCH_TEST_CPPFLAGS = $(PEER_TEST_CPPFLAGS) -I$(srcdir)
 FETCH_TEST_LDADD = libmica-server.a $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
 
@@ -202,9 +236,3 @@ TESTS += tests/unit/test_keys
 tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
-
-check_PROGRAMS += tests/unit/test_config
-TESTS += tests/unit/test_config
-tests_unit_test_config_SOURCES = tests/unit/test_config.c
-tests_unit_test_config_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) $(CYAML_CFLAGS)
-tests_unit_test_config_LDADD = $(TOKEN_TEST_LDADD)

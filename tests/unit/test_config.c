@@ -466,6 +466,8 @@ static void bad_values(void **state)
 		{MIN "https: {public_host: '[::1'}\n", "config_value", 3, 22, "is not a host"},
 		{MIN "https: {public_host: '[x]:1'}\n", "config_value", 3, 22, "is not a host"},
 		{MIN "https: {public_host: '::1'}\n", "config_value", 3, 22, "is not a host"},
+		{MIN "https: {dns_names: [a, b, a]}\n", "config_value", 3, 27,
+			"https.dns_names[2]: \"a\" stands in the list already, as entry 1"},
 		{MIN "admin: {socket: admin.sock}\n", "config_value", 3, 17, "admin.socket"},
 		{MIN "admin: {group: 'a b'}\n", "config_value", 3, 16, "is not a name"},
 		{MIN "x509: {key_types: []}\n", "config_value", 3, 19, "no key type at all"},
@@ -660,6 +662,15 @@ static void bad_files(void **state)
 		mica_buf_put_str(&big, "# comment\n");
 	assert_int_equal(mica_config_parse(mica_buf_slice(&big), NULL, &c, &e), MICA_LIMIT);
 	assert_string_equal(e.reason, "yaml_too_long");
+	mica_err_clear(&e);
+	/* more claims than any template could name */
+	mica_buf_reset(&big);
+	mica_buf_put_str(&big, MIN PROD "  claims:\n");
+	for (int i = 0; i < 65; i++)
+		mica_buf_printf(&big, "    c%d: x\n", i);
+	assert_int_equal(mica_config_parse(mica_buf_slice(&big), NULL, &c, &e), MICA_INVALID);
+	assert_string_equal(e.reason, "yaml_schema");
+	assert_non_null(strstr(e.text, "expected at most 64 entries, found 65"));
 	mica_err_clear(&e);
 	/* without a name the text begins with the place */
 	assert_int_equal(

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The REST API of micad (docs/API.md, openapi.json): decodes a request, calls one use case of the
+ * core, encodes its answer. No rule lives here. One api serves all listeners of the process:
+ *
+ *	api_new
+ *	http_server_new {.handler = api_handler, .admit = api_admit, .ctx = api_door(a, API_PUBLIC)}
+ *	...					for each listener that the configuration has
+ *	api_set_server(a, API_PUBLIC, server)	so that /metrics and /v1/configuration know it
+ *
+ * and to end, in this order, so that every deferred request is answered by its owner:
+ *
+ *	api_drain	long polls are answered 503; /readyz says "draining"
+ *	http_server_drain each
+ *	mica_keys_free, and what asks TokenReviews: all that waits there is called back
+ *	api_stop	ends the api's own threads; what they had not begun is answered 503
+ *	committer_stop	commits what is queued and calls back
+ *	http_server_stop each
+ *	api_free, committer_free, mica_core_close
+ *
+ * Threads: handlers run on the workers of http.h and never block: what waits (a refresh of keys, a
+ * TokenReview, a commit, a long poll) is deferred, and what may take long (an administrator's
+ * change, a query, a decision that must be made again) runs on a small pool of the api's own.
+ */
+#ifndef MICA_SERVER_API_H
+#define MICA_SERVER_API_H
+
+#include "committer.h"
+#include "http.h"
+
+#include "mica/config.h"
+#include "mica/core.h"
+#include "mica/replay.h"
+
+struct api; /* opaque */
+struct limits; /* limits.h */
+struct mica_keys; /* keys.h */
+
+/* Which listener a request came in by. */
+enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_COUNT };
+
+/* The asker of TokenReviews. Any thread, never blocks. */
+struct api_kube {
+	void *ctx;
+	/* Posts `body` (a TokenReview that holds the token; copied, wiped) to the API server of
+	 * `issuer`. True: done(job, status, answer) is called once, from any thread but not within
+	 * this call; status 0 = no answer came. False (the queue is full, no such issuer): `done`
+	 * is not called. `key` names what is asked about (16 bytes of the pod's and of the service
+	 * account's UID each): questions with equal keys at the same time may share one call. */
+	bool (*review)(void *ctx, const char *issuer, const uint8_t key[32], struct mica_slice body,
+		void (*done)(void *job, int status, struct mica_slice answer), void *job);
+};
+
+struct api_options {
+	/* Borrowed until api_free. */
+	struct mica_core *core;
+	struct committer *committer;
+	struct mica_replay *replay;
+	struct limits *limits; /* NULL = none */
+	struct mica_keys *keys; /* NULL = none */
+	struct api_kube kube; /* .review NULL = none */
+	const struct mica_config *config; /* what counts is copied */
+	/* Groups of the admin socket (-1 = none): peers of them are admins or auditors; root and
+	 * `own_uid` are always admins. */
+	int64_t admin_gid, audit_gid, own_uid;
+	const char *version; /* literal */
+	unsigned threads; /* of the pool; 0 = 2 */
+};
+mica_rc api_new(const struct api_options *o, struct api **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The `ctx` of a listener's handler and admit. */
+void *api_door(struct api *a, enum api_listener l);
+http_handler api_handler;
+http_admit api_admit;
+/* Once, before or soon after it serves; NULL takes it away again (before http_server_stop). */
+void api_set_server(struct api *a, enum api_listener l, struct http_server *s);
+
+/* A snapshot changed: watchers whose bundle it is get it, spread over one second, or at once when
+ * an authority was compromised. Any thread. */
+void api_wake(struct api *a, bool compromised);
+/* After a reload: what may change while running. Any thread. */
+void api_reconfigure(struct api *a, const struct mica_config *config);
+
+void api_drain(struct api *a);
+void api_stop(struct api *a);
+void api_free(struct api *a);
+
+/* The OpenAPI document, built in. */
+struct mica_slice api_openapi(void);
+
+#endif

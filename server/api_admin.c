@@ -1,0 +1,599 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running it: configuration, status, changes by administrators, backups, health. */
+#include "api_impl.h"
+
+#include "embed.h"
+#include "keys.h"
+
+#include "mica/clock.h"
+#include "mica/log.h"
+
+#include <stdio.h>
+
+#define ISSUERS_MAX 64
+#define DOC_MAX     (4u << 20)
+#define JSON_TYPE   "application/json"
+
+static const char *const listener_names[API_LISTENER_COUNT] = {
+	"https", "watch", "admin", "metrics"};
+
+static void send_or_fail(struct api_call *c, mica_rc rc, const char *type)
+{
+	if (rc == MICA_OK)
+		api_send(c, 200, type, NULL);
+	else
+		api_fail(c);
+}
+
+/* Takes back the closing brace of an object, so that members can be added. */
+static void reopen(struct mica_buf *b)
+{
+	while (b->len && b->p[b->len - 1] != '}')
+		b->len--;
+	if (b->len)
+		b->len--;
+	b->p[b->len] = '\0';
+}
+
+/* ---- what callers may know ------------------------------------------------------------------ */
+
+/* How callers elsewhere reach the listener for long polls: the public host with its port; "" when
+ * there is none. A public host is HOST or HOST:PORT, HOST may be an IPv6 address in brackets. */
+static void watch_url(struct api *a, char *out, size_t size)
+{
+	struct http_server *s = atomic_load(&a->door[API_WATCH].server);
+	const char *address = s ? http_server_address(s) : "", *port = strrchr(address, ':');
+	const char *host = a->public_host, *colon = strrchr(host, ':');
+	size_t len = colon && !strchr(colon, ']') ? (size_t)(colon - host) : strlen(host);
+
+	out[0] = '\0';
+	if (port && len)
+		snprintf(out, size, "https://%.*s%s", (int)len, host, port);
+	else if (port)
+		snprintf(out, size, "https://%s", address);
+}
+
+void api_configuration(struct api_call *c)
+{
+	char url[512];
+	mica_rc rc;
+
+	mica_buf_init(&c->out, DOC_MAX);
+	rc = mica_core_configuration(c->a->o.core, &c->out, &c->err);
+	if (rc == MICA_OK) {
+		reopen(&c->out);
+		watch_url(c->a, url, sizeof(url));
+		if (url[0])
+			api_put_string(&c->out, "watch_url", mica_slice_str(url));
+		else
+			mica_buf_put_str(&c->out, ",\"watch_url\":null");
+		mica_buf_put_u8(&c->out, '}');
+	}
+	if (rc == MICA_OK)
+		api_send(c, 200, JSON_TYPE, "no-cache");
+	else
+		api_fail(c);
+}
+
+struct mica_slice api_openapi(void)
+{
+	return mica_slice(embed_openapi, embed_openapi_len);
+}
+
+void api_openapi_doc(struct api_call *c)
+{
+	api_answer(c,
+		&(struct api_answer){.status = 200,
+			.type = JSON_TYPE,
+			.body = api_openapi(),
+			.cache = "no-cache"});
+}
+
+/* OpenID Connect Discovery 1.0, 3: as much as a relying party of JWT-SVIDs needs. The issuer is
+ * what the core writes into tokens as `iss`. */
+void api_oidc(struct api_call *c)
+{
+	const char *host = c->a->public_host;
+	struct mica_buf *b = &c->out;
+
+	if (!atomic_load(&c->a->oidc_discovery) || host[0] == '\0') {
+		mica_fail(&c->err, MICA_NOT_FOUND, "no_such_path",
+			"OIDC discovery is off (jwt.oidc_discovery)");
+		api_fail(c);
+		return;
+	}
+	mica_buf_init(b, DOC_MAX);
+	mica_buf_printf(
+		b, "{\"issuer\":\"https://%s\",\"jwks_uri\":\"https://%s/v1/jwks\"", host, host);
+	mica_buf_put_str(b,
+		",\"response_types_supported\":[\"id_token\"]"
+		",\"subject_types_supported\":[\"public\"]"
+		",\"id_token_signing_alg_values_supported\":[\"ES256\"]}");
+	api_send(c, 200, JSON_TYPE, "no-cache");
+}
+
+/* ---- status -----------------------------------------------------------------------------------
+ */
+
+static struct mica_keys_status *keys_status(struct api *a, unsigned *n)
+{
+	struct mica_keys_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+
+	*n = a->o.keys ? mica_keys_status(a->o.keys, s, ISSUERS_MAX) : 0;
+	if (*n > ISSUERS_MAX)
+		*n = ISSUERS_MAX;
+	return s;
+}
+
+static void put_listeners(struct api *a, struct mica_buf *b)
+{
+	mica_buf_put_str(b, ",\"listeners\":[");
+	for (unsigned l = 0, n = 0; l < API_LISTENER_COUNT; l++) {
+		struct http_server *s = atomic_load(&a->door[l].server);
+		struct http_stats st;
+		if (!s)
+			continue;
+		http_server_stats(s, &st);
+		mica_buf_put_str(b, n++ ? ",{" : "{");
+		api_put_string(b, "name", mica_slice_str(listener_names[l]));
+		api_put_string(b, "address", mica_slice_str(http_server_address(s)));
+		api_put_u64(b, "connections", st.connections_now);
+		api_put_u64(b, "requests", st.requests);
+		mica_buf_put_u8(b, '}');
+	}
+	mica_buf_put_u8(b, ']');
+}
+
+static void put_backup(struct api *a, struct mica_buf *b)
+{
+	mica_buf_put_str(b, ",\"backup\":");
+	if (!atomic_load(&a->backup_running)) {
+		mica_buf_put_str(b, "null");
+		return;
+	}
+	mica_buf_put_u8(b, '{');
+	api_put_u64(b, "done", atomic_load(&a->backup_done));
+	api_put_u64(b, "all", atomic_load(&a->backup_all));
+	mica_buf_put_u8(b, '}');
+}
+
+/* How fetching the issuers' keys goes; the keys themselves are the core's to tell. */
+static void put_keys(struct api *a, struct mica_buf *b)
+{
+	unsigned n;
+	MICA_AUTO_FREE struct mica_keys_status *s = keys_status(a, &n);
+
+	mica_buf_put_str(b, ",\"issuers\":[");
+	for (unsigned i = 0; i < n; i++) {
+		mica_buf_put_str(b, i ? ",{" : "{");
+		api_put_string(b, "issuer", mica_slice_str(s[i].issuer));
+		api_put_string(b, "keys_state", mica_slice_str(mica_keys_state_name(s[i].state)));
+		api_put_u64(b, "fetches_ok", s[i].fetches_ok);
+		api_put_u64(b, "fetches_failed", s[i].fetches_failed);
+		api_put_u64(b, "keys", s[i].keys);
+		api_put_u64(b, "keys_skipped", s[i].skipped);
+		if (s[i].reason) {
+			api_put_string(b, "reason", mica_slice_str(s[i].reason));
+			api_put_string(b, "error", mica_slice_str(s[i].error));
+		}
+		mica_buf_put_u8(b, '}');
+	}
+	mica_buf_put_u8(b, ']');
+}
+
+static void put_server(struct api *a, struct mica_buf *b)
+{
+	struct committer_stats cs;
+
+	committer_stats(a->o.committer, &cs);
+	mica_buf_put_str(b, ",\"server\":{");
+	api_put_string(b, "version", mica_slice_str(a->o.version ? a->o.version : ""));
+	api_put_time(b, "started", a->started);
+	api_put_u64(b, "uptime_seconds", (uint64_t)(mica_now() - a->started));
+	api_put_bool(b, "draining", atomic_load(&a->draining));
+	put_listeners(a, b);
+	api_put_u64(b, "watchers", watch_count(a->watch, false));
+	api_put_u64(b, "watchers_shared", watch_count(a->watch, true));
+	api_put_u64(b, "under_way", atomic_load(&a->under_way));
+	api_put_u64(b, "queued", cs.queued);
+	api_put_u64(b, "commits", cs.commits);
+	api_put_u64(b, "log_lines_dropped", mica_log_dropped());
+	put_keys(a, b);
+	mica_buf_put_u8(b, '}');
+}
+
+void api_status_doc(struct api_call *c)
+{
+	mica_rc rc;
+
+	mica_buf_init(&c->out, DOC_MAX);
+	rc = mica_core_status(c->a->o.core, mica_now_ms(), &c->out, &c->err);
+	if (rc == MICA_OK) {
+		reopen(&c->out);
+		put_server(c->a, &c->out);
+		put_backup(c->a, &c->out);
+		mica_buf_put_u8(&c->out, '}');
+	}
+	send_or_fail(c, rc, JSON_TYPE);
+}
+
+void api_explain(struct api_call *c)
+{
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct api_explain_body b;
+	mica_rc rc = api_body(c->d->body, &doc, &c->err);
+
+	mica_buf_init(&c->out, DOC_MAX);
+	if (rc == MICA_OK)
+		rc = api_decode_explain(&doc, &b, &c->err);
+	if (rc == MICA_OK)
+		rc = mica_core_explain_token(
+			c->a->o.core, b.token, b.front, mica_now_ms(), &c->out, &c->err);
+	send_or_fail(c, rc, JSON_TYPE);
+}
+
+/* ---- changes ----------------------------------------------------------------------------------
+ */
+
+static void done_or_fail(struct api_call *c, mica_rc rc)
+{
+	if (rc == MICA_OK)
+		api_answer(c, &(struct api_answer){.status = 204});
+	else
+		api_fail(c);
+}
+
+void api_taint(struct api_call *c)
+{
+	char id[48];
+	mica_rc rc;
+
+	if (mica_slice_copy(c->param, id, sizeof(id)) != MICA_OK)
+		rc = mica_fail(&c->err, MICA_NOT_FOUND, "no_such_authority",
+			"no authority has this id; GET /v1/status lists them");
+	else
+		rc = mica_core_taint(c->a->o.core, id, c->caller, mica_now_ms(), &c->err);
+	if (rc == MICA_OK) {
+		api_log_admin(c, "authority_tainted", "authority", c->param);
+		api_wake(c->a, true);
+	}
+	done_or_fail(c, rc);
+}
+
+static void change_deny(struct api_call *c, bool denied)
+{
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct api_deny_body b;
+	mica_rc rc = api_body(c->d->body, &doc, &c->err);
+
+	if (rc == MICA_OK)
+		rc = api_decode_deny(&doc, &b, &c->err);
+	if (rc == MICA_OK)
+		rc = mica_core_deny(
+			c->a->o.core, b.kind, b.value, denied, c->caller, mica_now_ms(), &c->err);
+	if (rc == MICA_OK)
+		api_log_admin(c, denied ? "deny_added" : "deny_removed", b.kind, b.value);
+	done_or_fail(c, rc);
+}
+
+void api_deny_add(struct api_call *c)
+{
+	change_deny(c, true);
+}
+
+void api_deny_remove(struct api_call *c)
+{
+	change_deny(c, false);
+}
+
+/* ---- backups ----------------------------------------------------------------------------------
+ */
+
+static void progress(void *ctx, uint64_t done, uint64_t all)
+{
+	struct api *a = ctx;
+	atomic_store(&a->backup_done, done);
+	atomic_store(&a->backup_all, all);
+}
+
+static void put_backup_detail(struct mica_buf *b, struct mica_slice path)
+{
+	MICA_AUTO_BUF manifest;
+
+	mica_buf_init(&manifest, path.len + 16);
+	mica_buf_put_slice(&manifest, path);
+	mica_buf_put_str(&manifest, ".manifest");
+	mica_buf_put_u8(b, '{');
+	api_put_string(b, "path", path);
+	api_put_string(b, "manifest", mica_buf_slice(&manifest));
+	mica_buf_put_u8(b, '}');
+}
+
+static void *run_backup(void *arg)
+{
+	struct api_call *c = arg;
+	struct api *a = c->a;
+	struct mica_slice path = c->param;
+	mica_rc rc = mica_core_backup(a->o.core, (const char *)path.p, progress, a, &c->err);
+
+	if (rc == MICA_OK) {
+		put_backup_detail(&c->out, path);
+		rc = mica_core_record(a->o.core, "backup", c->caller, mica_buf_slice(&c->out),
+			mica_now_ms(), &c->err);
+	}
+	if (rc == MICA_OK)
+		api_log_admin(c, "backup_made", "path", path);
+	atomic_store(&a->backup_running, false);
+	if (rc == MICA_OK)
+		api_send(c, 201, JSON_TYPE, NULL);
+	else
+		api_fail(c);
+	return NULL;
+}
+
+/* One at a time, on a thread of its own: it may take minutes. `c` holds all that it needs. */
+static mica_rc start_backup(struct api_call *c)
+{
+	struct api *a = c->a;
+	mica_rc rc = MICA_OK;
+	int err;
+
+	pthread_mutex_lock(&a->backup_lock);
+	if (atomic_load(&a->stopped)) {
+		rc = mica_fail(
+			&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
+	} else if (atomic_load(&a->backup_running)) {
+		rc = mica_fail(&c->err, MICA_CONFLICT, "backup_running",
+			"a backup is being made, GET /v1/status says how far it is");
+	} else {
+		if (a->backup_thread_valid)
+			pthread_join(a->backup_thread, NULL);
+		progress(a, 0, 0);
+		atomic_store(&a->backup_running, true);
+		err = pthread_create(&a->backup_thread, NULL, run_backup, c);
+		a->backup_thread_valid = err == 0;
+		atomic_store(&a->backup_running, err == 0);
+		if (err)
+			rc = mica_fail_errno(&c->err, err, "starting a thread");
+	}
+	pthread_mutex_unlock(&a->backup_lock);
+	return rc;
+}
+
+void api_backup(struct api_call *c)
+{
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct mica_slice path = MICA_SLICE_NULL;
+	mica_rc rc = api_body(c->d->body, &doc, &c->err);
+
+	if (rc == MICA_OK)
+		rc = api_decode_backup(&doc, &path, &c->err);
+	if (rc != MICA_OK) {
+		api_fail(c);
+		return;
+	}
+	api_keep(c);
+	/* the path lives with the call */
+	mica_buf_init_secret(&c->kept_mem, path.len);
+	mica_buf_put_slice(&c->kept_mem, path);
+	c->param = mica_buf_slice(&c->kept_mem);
+	mica_buf_init(&c->out, DOC_MAX);
+	if (start_backup(c) != MICA_OK)
+		api_fail(c);
+}
+
+/* ---- health -----------------------------------------------------------------------------------
+ */
+
+void api_health(struct api_call *c)
+{
+	mica_buf_init(&c->out, 64);
+	mica_buf_put_str(&c->out, "ok\n");
+	api_send(c, 200, "text/plain; charset=utf-8", NULL);
+}
+
+void api_ready(struct api_call *c)
+{
+	mica_rc rc = MICA_OK;
+
+	if (atomic_load(&c->a->draining))
+		rc = mica_fail(
+			&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
+	if (rc == MICA_OK)
+		rc = mica_core_ready(c->a->o.core, mica_now_ms(), &c->err);
+	if (rc != MICA_OK) {
+		/* whatever it is: not ready */
+		api_fail_status(c, 503);
+		return;
+	}
+	mica_buf_init(&c->out, 64);
+	mica_buf_put_str(&c->out, "ready\n");
+	api_send(c, 200, "text/plain; charset=utf-8", NULL);
+}
+
+/* ---- metrics ----------------------------------------------------------------------------------
+ */
+
+static const char *route_name(unsigned i)
+{
+	return i < api_n_routes ? api_routes[i].path : NULL;
+}
+
+struct figure {
+	const char *name, *type, *help;
+	uint64_t v;
+};
+
+static void put_figures(struct mica_buf *b, const struct figure *f, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		metric_family(b, f[i].name, f[i].type, f[i].help);
+		metric_u64(b, f[i].name, NULL, 0, f[i].v);
+	}
+}
+
+static uint64_t seconds(int64_t t)
+{
+	return t > 0 ? (uint64_t)t : 0;
+}
+
+static void put_core(struct api *a, struct mica_buf *b)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(a->o.core, &s);
+	const struct figure f[] = {
+		{"mica_ledger_entries", "gauge", "Entries of the published tree.", s.entries},
+		{"mica_ledger_index_lag", "gauge",
+			"Entries that are not in the derived indexes yet.", s.index_lag},
+		{"mica_store_bytes", "gauge", "Size of the store.", s.store_bytes},
+		{"mica_store_disk_free_bytes", "gauge", "Free space where the store is.",
+			s.disk_free_bytes},
+		{"mica_store_space_low", "gauge", "1 = too little space to issue.", s.space_low},
+		{"mica_root_expiry_seconds", "gauge",
+			"End of the active root, in seconds since 1970.",
+			seconds(s.root_not_after)},
+		{"mica_issuing_expiry_seconds", "gauge",
+			"End of the active issuing authority, in seconds since 1970.",
+			seconds(s.issuing_not_after)},
+		{"mica_jwt_key_expiry_seconds", "gauge",
+			"End of the active JWT key, in seconds since 1970.",
+			seconds(s.jwt_key_not_after)},
+		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
+			s.bundle_sequence},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+}
+
+static void put_committer(struct api *a, struct mica_buf *b)
+{
+	struct committer_stats s;
+
+	committer_stats(a->o.committer, &s);
+	const struct figure f[] = {
+		{"mica_commit_queue", "gauge", "Signed and not recorded yet.", s.queued},
+		{"mica_commits_total", "counter", "Durable commits.", s.commits},
+		{"mica_commit_entries_total", "counter", "Entries that they recorded.", s.entries},
+		{"mica_commit_conflicts_total", "counter",
+			"Decisions that a change overtook before they were recorded.", s.conflicts},
+		{"mica_commit_refused_total", "counter", "Refused because the queue was full.",
+			s.refused},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+	metric_family(
+		b, "mica_commit_last_duration_seconds", "gauge", "How long the last one took.");
+	metric_seconds(b, "mica_commit_last_duration_seconds", NULL, 0, s.last_commit_ns);
+}
+
+static void put_http(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+		size_t at;
+	} f[] = {
+#define AT(x) offsetof(struct http_stats, x)
+		{"mica_http_connections", "gauge", "Open connections.", AT(connections_now)},
+		{"mica_http_connections_total", "counter", "Connections taken.", AT(connections)},
+		{"mica_http_connections_refused_total", "counter", "Connections not taken.",
+			AT(refused_connections)},
+		{"mica_http_received_total", "counter", "Requests received.", AT(requests)},
+		{"mica_http_guard_refused_total", "counter",
+			"Requests that are not well-formed HTTP/1.1.", AT(guard_refused)},
+		{"mica_http_timeouts_total", "counter", "Requests that took too long.",
+			AT(timeouts)},
+		{"mica_http_tls_failed_total", "counter", "Handshakes that failed.",
+			AT(tls_failed)},
+		{"mica_http_deferred", "gauge", "Requests whose answer comes later.",
+			AT(deferred_now)},
+		{"mica_http_sent_bytes_total", "counter", "Bytes of bodies that were sent.",
+			AT(bytes_out)},
+#undef AT
+	};
+	struct http_stats s[API_LISTENER_COUNT];
+	bool on[API_LISTENER_COUNT];
+
+	for (unsigned l = 0; l < API_LISTENER_COUNT; l++) {
+		struct http_server *server = atomic_load(&a->door[l].server);
+		on[l] = server != NULL;
+		if (server)
+			http_server_stats(server, &s[l]);
+	}
+	for (size_t i = 0; i < MICA_ARRAY_LEN(f); i++) {
+		metric_family(b, f[i].name, f[i].type, f[i].help);
+		for (unsigned l = 0; l < API_LISTENER_COUNT; l++) {
+			uint64_t v;
+			if (!on[l])
+				continue;
+			memcpy(&v, (const char *)&s[l] + f[i].at, sizeof(v));
+			metric_u64(b, f[i].name, METRIC_LABELS({"listener", listener_names[l]}), v);
+		}
+	}
+}
+
+static void put_issuers(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_issuer_keys", "gauge", "Usable keys of an issuer."},
+		{"mica_issuer_keys_skipped", "gauge",
+			"Keys of its last document that could not be used."},
+		{"mica_issuer_keys_age_seconds", "gauge",
+			"Time since the keys in force were fetched; -1 = there are none."},
+		{"mica_issuer_key_fetches_total", "counter", "Fetches that went well."},
+		{"mica_issuer_key_failures_total", "counter", "Fetches that failed."},
+	};
+	unsigned n;
+	MICA_AUTO_FREE struct mica_keys_status *s = keys_status(a, &n);
+
+	for (unsigned k = 0; k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n; i++) {
+			const int64_t v[] = {s[i].keys, s[i].skipped, s[i].age,
+				(int64_t)s[i].fetches_ok, (int64_t)s[i].fetches_failed};
+			metric_i64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
+static void put_own(struct api *a, struct mica_buf *b)
+{
+	const struct figure f[] = {
+		{"mica_under_way", "gauge", "Requests for SVIDs that are not answered yet.",
+			atomic_load(&a->under_way)},
+		{"mica_parked", "gauge",
+			"Requests that wait for an issuer's keys or a TokenReview.",
+			atomic_load(&a->parked)},
+		{"mica_draining", "gauge", "1 = about to end.", atomic_load(&a->draining)},
+		{"mica_start_time_seconds", "gauge", "When it started, in seconds since 1970.",
+			seconds(a->started)},
+		{"mica_log_lines_dropped_total", "counter", "Log lines that nobody read in time.",
+			mica_log_dropped()},
+	};
+
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+	metric_family(b, "mica_watchers", "gauge", "Long polls that wait.");
+	metric_u64(b, "mica_watchers", METRIC_LABELS({"listener", "watch"}),
+		watch_count(a->watch, false));
+	metric_u64(b, "mica_watchers", METRIC_LABELS({"listener", "shared"}),
+		watch_count(a->watch, true));
+	metric_family(b, "mica_build_info", "gauge", "Always 1; the version is in its label.");
+	metric_u64(b, "mica_build_info",
+		METRIC_LABELS({"version", a->o.version ? a->o.version : ""}), 1);
+}
+
+void api_metrics(struct api_call *c)
+{
+	struct api *a = c->a;
+	struct mica_buf *b = &c->out;
+
+	mica_buf_init(b, DOC_MAX);
+	put_own(a, b);
+	metrics_write(&a->m, route_name, b);
+	put_committer(a, b);
+	put_core(a, b);
+	put_issuers(a, b);
+	put_http(a, b);
+	metrics_write_process(b);
+	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What requests say, decoded strictly: paths, queries and bodies. Pure; each refusal has its reason
+ * and says what was expected. Results borrow from the input, from the parsed document or from the
+ * struct api_params, whichever is named.
+ */
+#ifndef MICA_SERVER_API_DECODE_H
+#define MICA_SERVER_API_DECODE_H
+
+#include "mica/core.h"
+#include "mica/json.h"
+
+#define API_PARAMS_MAX   10
+#define API_AUDIENCE_MAX 16
+#define API_CSR_MAX      (16 * 1024)
+#define API_WAIT_MAX     60
+#define API_TTL_MAX      ((int64_t)10 * 366 * 86400) /* nothing lives that long; the core clamps */
+
+/* ---- queries ----------------------------------------------------------------------------- */
+
+/* Decoded values in the order of the names that were asked for. */
+struct api_params {
+	struct mica_slice v[API_PARAMS_MAX];
+	bool has[API_PARAMS_MAX];
+	uint8_t *mem; /* of values that were percent-encoded */
+};
+void api_params_clear(struct api_params *p);
+/* `names` ends with NULL; NULL = the route knows none. INVALID "unknown_parameter",
+ * "repeated_parameter", "bad_parameter" (a broken percent-encoding, not UTF-8, a NUL). A '+' stands
+ * for itself (RFC 3986). */
+mica_rc api_params_parse(struct mica_slice query, const char *const *names, struct api_params *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+struct api_bundle_query {
+	enum mica_channel channel;
+	int64_t wait; /* seconds; 0 = answer at once */
+};
+extern const char *const api_bundle_params[], *const api_event_params[];
+/* INVALID "bad_parameter". */
+mica_rc api_decode_bundle_query(const struct api_params *p, struct api_bundle_query *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+mica_rc api_decode_event_query(const struct api_params *p, struct mica_event_query *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- paths --------------------------------------------------------------------------------- */
+
+/* "{L}/{N}[.p/W]" of C2SP tlog-tiles, canonical only: L 0 to 63, N in groups of three digits, W 1
+ * to 255. `entries` reads "{N}[.p/W]". Width 256 = full. */
+bool api_decode_tile(
+	struct mica_slice path, bool entries, unsigned *level, uint64_t *n, unsigned *width);
+/* Whether an If-None-Match (RFC 9110 13.1.2: a list, weak comparison, or "*") names `etag`. */
+bool api_etag_matches(struct mica_slice if_none_match, const char *etag);
+/* application/json with or without parameters. */
+bool api_is_json(struct mica_slice content_type);
+/* The token of "Bearer <token>"; false when it is something else. */
+bool api_bearer(struct mica_slice authorization, struct mica_slice *token);
+
+/* ---- bodies: INVALID "json_*" or LIMIT "json_too_long" as mica/json.h -------------------------
+ */
+
+/* The root must be an object; `doc` is cleared by the caller in every case. */
+mica_rc api_body(struct mica_slice body, struct mica_json *doc, struct mica_err *e) MICA_MUST_CHECK;
+
+struct api_x509_body {
+	struct mica_slice csr;
+	int64_t ttl; /* 0 = unsaid */
+	int64_t bundle_sequence;
+	bool has_sequence;
+};
+mica_rc api_decode_x509(
+	const struct mica_json *doc, struct api_x509_body *out, struct mica_err *e) MICA_MUST_CHECK;
+struct api_jwt_body {
+	struct mica_slice audience[API_AUDIENCE_MAX];
+	size_t n_audience;
+	int64_t ttl;
+};
+mica_rc api_decode_jwt(
+	const struct mica_json *doc, struct api_jwt_body *out, struct mica_err *e) MICA_MUST_CHECK;
+struct api_ack_body {
+	enum mica_channel channel;
+	int64_t sequence;
+};
+mica_rc api_decode_ack(
+	const struct mica_json *doc, struct api_ack_body *out, struct mica_err *e) MICA_MUST_CHECK;
+struct api_explain_body {
+	struct mica_slice token;
+	enum mica_front front;
+};
+mica_rc api_decode_explain(const struct mica_json *doc, struct api_explain_body *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+struct api_deny_body {
+	const char *kind; /* literal: "spiffe_id", "pod_uid", "key" */
+	struct mica_slice value;
+};
+mica_rc api_decode_deny(
+	const struct mica_json *doc, struct api_deny_body *out, struct mica_err *e) MICA_MUST_CHECK;
+/* An absolute path without NUL. INVALID "bad_path". */
+mica_rc api_decode_backup(
+	const struct mica_json *doc, struct mica_slice *path, struct mica_err *e) MICA_MUST_CHECK;
+
+#endif

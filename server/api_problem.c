@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Errors as RFC 9457 documents, JSON output, and the log of what was answered. */
+#include "api_impl.h"
+
+#include "mica/clock.h"
+#include "mica/log.h"
+
+#include <inttypes.h>
+
+/* ---- JSON output ----------------------------------------------------------------------------- */
+
+static void put_name(struct mica_buf *b, const char *name)
+{
+	size_t len = strlen(name);
+	uint8_t *to = mica_buf_room(b, len + 4);
+	bool first = b->len > 0 && b->p[b->len - 1] == '{';
+
+	if (!to)
+		return;
+	if (!first)
+		*to++ = ',';
+	*to++ = '"';
+	memcpy(to, name, len);
+	memcpy(to + len, "\":", 2);
+	mica_buf_added(b, len + (first ? 3 : 4));
+}
+
+void api_put_string(struct mica_buf *b, const char *name, struct mica_slice v)
+{
+	put_name(b, name);
+	mica_buf_put_json_string(b, v);
+}
+
+void api_put_time(struct mica_buf *b, const char *name, int64_t t)
+{
+	char text[MICA_TIME_SIZE];
+	mica_time_format(t, text);
+	put_name(b, name);
+	mica_buf_put_u8(b, '"');
+	mica_buf_put(b, text, MICA_TIME_SIZE - 1);
+	mica_buf_put_u8(b, '"');
+}
+
+void api_put_u64(struct mica_buf *b, const char *name, uint64_t v)
+{
+	char text[24];
+	size_t at = sizeof(text);
+
+	do
+		text[--at] = (char)('0' + v % 10);
+	while ((v /= 10) != 0);
+	put_name(b, name);
+	mica_buf_put(b, text + at, sizeof(text) - at);
+}
+
+void api_put_bool(struct mica_buf *b, const char *name, bool v)
+{
+	put_name(b, name);
+	mica_buf_put_str(b, v ? "true" : "false");
+}
+
+void api_put_text(struct mica_buf *b, const char *name, struct mica_slice v)
+{
+	put_name(b, name);
+	mica_buf_put_u8(b, '"');
+	while (v.len) {
+		const uint8_t *end = memchr(v.p, '\n', v.len);
+		size_t len = end ? (size_t)(end - v.p) : v.len;
+		mica_buf_put(b, v.p, len);
+		if (end)
+			mica_buf_put(b, "\\n", 2);
+		v = mica_slice_sub(v, len + (end ? 1 : 0), v.len);
+	}
+	mica_buf_put_u8(b, '"');
+}
+
+/* ---- problems -------------------------------------------------------------------------------- */
+
+/* Reasons whose class says less than HTTP can. LIMIT is a rate (429), but a document that is too
+ * long is 413, and our own full queues are no fault of the caller's. */
+static const struct {
+	const char *reason;
+	int status;
+} special[] = {
+	{"json_too_long", 413},
+	{"body_too_large", 413},
+	{"content_type", 415},
+	{"overloaded", 503},
+	{"too_many_watchers", 503},
+};
+
+int api_error_status(const struct mica_err *e)
+{
+	for (size_t i = 0; e->reason && i < MICA_ARRAY_LEN(special); i++)
+		if (strcmp(e->reason, special[i].reason) == 0)
+			return special[i].status;
+	return mica_rc_http(e->rc == MICA_OK ? MICA_INTERNAL : e->rc);
+}
+
+void api_problem(struct mica_buf *out, int status, const struct mica_err *e, const char *expected)
+{
+	mica_buf_put_str(out, "{\"type\":\"about:blank\"");
+	api_put_string(out, "title", mica_slice_str(api_status_phrase(status)));
+	api_put_u64(out, "status", (uint64_t)status);
+	api_put_string(out, "reason", mica_slice_str(e->reason ? e->reason : "internal"));
+	api_put_string(out, "detail", mica_slice_str(e->text));
+	if (expected)
+		api_put_string(out, "expected", mica_slice_str(expected));
+	if (e->line > 0)
+		api_put_u64(out, "line", (uint64_t)e->line);
+	if (e->column > 0)
+		api_put_u64(out, "column", (uint64_t)e->column);
+	if (status == 429 || status == 503)
+		api_put_u64(out, "retry_after", e->retry_after > 0 ? (uint64_t)e->retry_after : 1);
+	mica_buf_put_u8(out, '}');
+}
+
+void api_fail_status(struct api_call *c, int status)
+{
+	MICA_AUTO_BUF body;
+
+	mica_buf_init(&body, 16 * 1024);
+	api_problem(&body, status, &c->err, c->expected);
+	if (c->route && api_issues(c->route))
+		metric_add(&c->a->m.issuance[c->route->run == api_x509 ? METRIC_X509 : METRIC_JWT]
+					    [status >= 500 ? METRIC_FAILED : METRIC_REFUSED],
+			1);
+	metric_reason(&c->a->m.refused, mica_err_fine(&c->err));
+	api_log_refused(c, status);
+	api_answer(c,
+		&(struct api_answer){.status = status,
+			.type = "application/problem+json",
+			.body = mica_buf_slice(&body),
+			.retry_after = c->err.retry_after});
+}
+
+void api_fail(struct api_call *c)
+{
+	api_fail_status(c, api_error_status(&c->err));
+}
+
+/* ---- log ---------------------------------------------------------------------------------------
+ */
+
+/* What no flood can make long: over the limit one line a second stands for all of them. */
+static bool quiet(struct api *a, int64_t *before)
+{
+	int_least64_t now = mica_mono_ms() / 1000, last = atomic_load(&a->quiet_since);
+
+	if (last == now || !atomic_compare_exchange_strong(&a->quiet_since, &last, now)) {
+		atomic_fetch_add(&a->quiet, 1);
+		return true;
+	}
+	*before = (int64_t)atomic_exchange(&a->quiet, 0);
+	return false;
+}
+
+static struct mica_field field(const char *key, const char *v)
+{
+	return MICA_S(v[0] ? key : NULL, v);
+}
+
+void api_log_refused(struct api_call *c, int status)
+{
+	const struct mica_principal *p = c->caller ? &c->caller->principal : NULL;
+	enum mica_log_level level = status == 500 ? MICA_ERROR
+		: status == 404                   ? MICA_DEBUG
+						  : MICA_INFO;
+	int64_t before = 0;
+
+	/* too many to write: who floods us must not fill the disk, nor take the CPU for it */
+	if ((status == 429 || status == 503) && quiet(c->a, &before))
+		return;
+	MICA_LOG(level, "refused", field("path", c->route ? c->route->path : ""),
+		MICA_I("status", status), MICA_E(&c->err), field("issuer", p ? p->issuer : ""),
+		field("spiffe_id", p ? p->spiffe_id : ""), field("pod", p ? p->pod : ""),
+		field("address", c->address), MICA_I(before ? "unlogged" : NULL, before));
+}
+
+void api_log_issued(struct api_call *c)
+{
+	const struct mica_issued *i = &c->issue->issued;
+	const struct mica_principal *p = &c->caller->principal;
+	bool x509 = c->issue->kind == METRIC_X509;
+
+	MICA_LOG(MICA_INFO, x509 ? "x509_issued" : "jwt_issued", MICA_S("spiffe_id", i->spiffe_id),
+		field("serial", x509 ? i->serial_hex : ""), MICA_I("index", i->ledger_index),
+		MICA_I("not_after", i->not_after), field("issuer", p->issuer), field("pod", p->pod),
+		field("evidence", c->caller->evidence.id), field("address", c->address),
+		MICA_MS("ms", c->t_end - c->t_begin));
+}
+
+void api_log_admin(struct api_call *c, const char *event, const char *key, struct mica_slice value)
+{
+	const struct mica_caller *k = c->caller;
+	bool local = k->uid >= 0 && k->principal.spiffe_id[0] == '\0';
+
+	MICA_LOG(MICA_WARN, event, MICA_SL(key, value), field("spiffe_id", k->principal.spiffe_id),
+		MICA_I(local ? "uid" : NULL, k->uid), MICA_I(local ? "pid" : NULL, k->pid),
+		field("address", c->address));
+}

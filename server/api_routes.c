@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of routes: what there is, for whom, and what it may answer. openapi.json says the same
+ * and a test holds the two together. */
+#include "api_impl.h"
+
+#include <stdio.h>
+
+/* What everybody may get, who asks, who sends a document. */
+#define ANY    (S(S400) | S(S429) | S(S500) | S(S503))
+#define KNOWN  (ANY | S(S401) | S(S403))
+#define SENDS  (KNOWN | S(S413) | S(S415))
+#define POLLED (ANY | S(S200) | S(S304) | S(S404))
+
+const struct api_route api_routes[] = {
+	{HTTP_POST, "/v1/x509-svids", API_EXACT, API_EVERY, API_WORKLOAD, true, false, NULL,
+		SENDS | S(S201), api_x509},
+	{HTTP_POST, "/v1/jwt-svids", API_EXACT, API_EVERY, API_WORKLOAD, true, false, NULL,
+		SENDS | S(S201), api_jwt},
+	{HTTP_GET, "/v1/bundle", API_EXACT, API_READS, API_ANYONE, false, false, api_bundle_params,
+		POLLED, api_bundle_json},
+	{HTTP_GET, "/v1/bundle.pem", API_EXACT, API_READS, API_ANYONE, false, false,
+		api_bundle_params, POLLED, api_bundle_pem},
+	{HTTP_GET, "/v1/bundle.jws", API_EXACT, API_READS, API_ANYONE, false, false,
+		api_bundle_params, POLLED, api_bundle_jws},
+	{HTTP_GET, "/v1/bundles/{trust_domain}", API_SEGMENT, API_READS, API_ANYONE, false, false,
+		api_bundle_params, POLLED, api_bundle_of},
+	{HTTP_POST, "/v1/bundle/acks", API_EXACT, API_EVERY, API_WORKLOAD, true, false, NULL,
+		SENDS | S(S204), api_ack},
+	{HTTP_GET, "/v1/configuration", API_EXACT, API_READS, API_ANYONE, false, false, NULL,
+		ANY | S(S200), api_configuration},
+	{HTTP_GET, "/v1/certificates/{serial}", API_SEGMENT, API_READS, API_CALLER, false, true,
+		NULL, KNOWN | S(S200) | S(S404), api_certificate},
+	{HTTP_GET, "/v1/events", API_EXACT, API_READS, API_CALLER, false, true, api_event_params,
+		KNOWN | S(S200), api_events},
+	{HTTP_GET, "/v1/log/proof/{index}", API_SEGMENT, API_READS, API_CALLER, false, true, NULL,
+		KNOWN | S(S200) | S(S404), api_proof},
+	{HTTP_GET, "/log/checkpoint", API_EXACT, API_READS, API_ANYONE, false, false, NULL,
+		ANY | S(S200), api_checkpoint},
+	/* before the hash tiles, whose pattern it fits, too */
+	{HTTP_GET, "/log/tile/entries/{tile}", API_REST, API_READS, API_AUDITOR, false, true, NULL,
+		KNOWN | S(S200) | S(S404), api_entries},
+	{HTTP_GET, "/log/tile/{tile}", API_REST, API_READS, API_ANYONE, false, false, NULL,
+		ANY | S(S200) | S(S404), api_tile},
+	{HTTP_GET, "/openapi.json", API_EXACT, API_READS, API_ANYONE, false, false, NULL,
+		ANY | S(S200), api_openapi_doc},
+	{HTTP_GET, "/.well-known/openid-configuration", API_EXACT, API_READS, API_ANYONE, false,
+		false, NULL, ANY | S(S200) | S(S404), api_oidc},
+	{HTTP_GET, "/v1/jwks", API_EXACT, API_READS, API_ANYONE, false, false, NULL,
+		ANY | S(S200) | S(S304) | S(S404), api_jwks},
+	{HTTP_GET, "/v1/status", API_EXACT, API_READS, API_AUDITOR, false, true, NULL,
+		KNOWN | S(S200), api_status_doc},
+	{HTTP_POST, "/v1/tokens/explain", API_EXACT, API_EVERY, API_AUDITOR, true, true, NULL,
+		SENDS | S(S200), api_explain},
+	{HTTP_POST, "/v1/authorities/{id}/taint", API_SEGMENT, API_EVERY, API_ADMINISTRATOR, false,
+		true, NULL, KNOWN | S(S204) | S(S404) | S(S409), api_taint},
+	{HTTP_POST, "/v1/deny", API_EXACT, API_EVERY, API_ADMINISTRATOR, true, true, NULL,
+		SENDS | S(S204), api_deny_add},
+	{HTTP_DELETE, "/v1/deny", API_EXACT, API_EVERY, API_ADMINISTRATOR, true, true, NULL,
+		SENDS | S(S204) | S(S404), api_deny_remove},
+	{HTTP_POST, "/v1/backups", API_EXACT, API_ON(API_ADMIN), API_LOCAL_ADMIN, true, false, NULL,
+		SENDS | S(S201) | S(S409), api_backup},
+	{HTTP_GET, "/healthz", API_EXACT, API_HEALTH, API_ANYONE, false, false, NULL, ANY | S(S200),
+		api_health},
+	{HTTP_GET, "/readyz", API_EXACT, API_HEALTH, API_ANYONE, false, false, NULL, ANY | S(S200),
+		api_ready},
+	{HTTP_GET, "/metrics", API_EXACT, API_HEALTH, API_ANYONE, false, false, NULL, ANY | S(S200),
+		api_metrics},
+};
+const unsigned api_n_routes = MICA_ARRAY_LEN(api_routes);
+_Static_assert(MICA_ARRAY_LEN(api_routes) < METRIC_ROUTES, "a counter for each route");
+
+/* ---- statuses ------------------------------------------------------------------------------ */
+
+/* RFC 9110 15 */
+static const struct {
+	int code;
+	const char *phrase;
+} statuses[API_STATUS_COUNT] = {
+	[S200] = {200, "OK"},
+	[S201] = {201, "Created"},
+	[S204] = {204, "No Content"},
+	[S304] = {304, "Not Modified"},
+	[S400] = {400, "Bad Request"},
+	[S401] = {401, "Unauthorized"},
+	[S403] = {403, "Forbidden"},
+	[S404] = {404, "Not Found"},
+	[S409] = {409, "Conflict"},
+	[S413] = {413, "Content Too Large"},
+	[S415] = {415, "Unsupported Media Type"},
+	[S429] = {429, "Too Many Requests"},
+	[S500] = {500, "Internal Server Error"},
+	[S503] = {503, "Service Unavailable"},
+};
+
+int api_status_code(enum api_status s)
+{
+	return statuses[s].code;
+}
+
+const char *api_status_phrase(int code)
+{
+	for (size_t i = 0; i < API_STATUS_COUNT; i++)
+		if (statuses[i].code == code)
+			return statuses[i].phrase;
+	return code == 405 ? "Method Not Allowed" : "Error";
+}
+
+/* ---- matching ------------------------------------------------------------------------------ */
+
+static bool match(const struct api_route *t, struct mica_slice path, struct mica_slice *param)
+{
+	const char *brace = strchr(t->path, '{'), *behind;
+	struct mica_slice tail;
+	size_t before;
+
+	*param = MICA_SLICE_NULL;
+	if (t->kind == API_EXACT)
+		return mica_slice_eq_str(path, t->path);
+	before = (size_t)(brace - t->path);
+	if (path.len <= before || memcmp(path.p, t->path, before) != 0)
+		return false;
+	*param = mica_slice_sub(path, before, path.len);
+	if (t->kind == API_REST)
+		return true;
+	behind = strchr(brace, '}') + 1;
+	tail = mica_slice_str(behind);
+	if (param->len <= tail.len || !mica_slice_has_suffix(*param, tail))
+		return false;
+	param->len -= tail.len;
+	return memchr(param->p, '/', param->len) == NULL;
+}
+
+static const char *const method_names[] = {
+	[HTTP_GET] = "GET, HEAD", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
+
+static void allow_method(char allow[64], enum http_method m)
+{
+	size_t n = strlen(allow);
+	if (strstr(allow, method_names[m])) /* by another pattern already */
+		return;
+	snprintf(allow + n, 64 - n, "%s%s", n ? ", " : "", method_names[m]);
+}
+
+const struct api_route *api_find_route(enum api_listener door, enum http_method method,
+	struct mica_slice path, struct mica_slice *param, char allow[64])
+{
+	const struct api_route *found = NULL;
+
+	allow[0] = '\0';
+	if (method == HTTP_HEAD)
+		method = HTTP_GET;
+	for (unsigned i = 0; i < api_n_routes && !found; i++) {
+		const struct api_route *t = &api_routes[i];
+		if (!(t->doors & API_ON(door)) || !match(t, path, param))
+			continue;
+		if (t->method == method)
+			found = t;
+		else
+			allow_method(allow, t->method);
+	}
+	return found;
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that the program holds in itself, made at build time by embed.py. */
+#ifndef MICA_SERVER_EMBED_H
+#define MICA_SERVER_EMBED_H
+
+extern const unsigned char embed_openapi[];
+extern const unsigned long embed_openapi_len;
+
+#endif

@@ -1,0 +1,20 @@
+# End-to-end tests (run.sh says how to run them); what others must find in a tarball.
+EXTRA_DIST += tests/e2e/conftest.py
+EXTRA_DIST += tests/e2e/entry.py
+EXTRA_DIST += tests/e2e/issuer.py
+EXTRA_DIST += tests/e2e/kube/apiserver/go.mod
+EXTRA_DIST += tests/e2e/kube/apiserver/go.sum
+EXTRA_DIST += tests/e2e/kube/apiserver/main.go
+EXTRA_DIST += tests/e2e/kube/build.sh
+EXTRA_DIST += tests/e2e/kube/etcd/go.mod
+EXTRA_DIST += tests/e2e/kube/etcd/go.sum
+EXTRA_DIST += tests/e2e/kube/etcd/main.go
+EXTRA_DIST += tests/e2e/kube/record.py
+EXTRA_DIST += tests/e2e/kubeapi.py
+EXTRA_DIST += tests/e2e/ledger_check.py
+EXTRA_DIST += tests/e2e/micad.py
+EXTRA_DIST += tests/e2e/pki.py
+EXTRA_DIST += tests/e2e/proc.py
+EXTRA_DIST += tests/e2e/run.sh
+EXTRA_DIST += tests/e2e/test_kubeapi.py
+EXTRA_DIST += tests/e2e/test_ledger_export.py
