@@ -60,9 +60,10 @@ mica_rc mica_core_check(const struct mica_config *config, const struct mica_secr
 /* `mica restore FILE`: makes the store of config->store.path, which must be absent or empty, from a
  * backup. Its log goes on under a new origin; the next entry names the old one and the gap.
  * `known_checkpoint` is the last one that is known of the lost log (empty = none); it must be
- * signed by its key. `actor` is who restores (uid, gid, pid). A failure half way leaves a store that is refused as `store_partial`. CONFLICT
- * "store_exists"; CORRUPT "backup_manifest", "backup_damaged", "note_*"; UNAUTHENTICATED
- * "wrong_passphrase"; INVALID "trust_domain_mismatch". */
+ * signed by its key. `actor` is who restores (uid, gid, pid). A failure half way leaves a store
+ * that is refused as `store_partial`. CONFLICT "store_exists"; CORRUPT "backup_manifest",
+ * "backup_damaged", "note_*"; UNAUTHENTICATED "wrong_passphrase"; INVALID "trust_domain_mismatch".
+ */
 struct mica_restore_result {
 	char old_origin[MICA_TD_MAX + 32], origin[MICA_TD_MAX + 32];
 	char vkey[512]; /* of the log under its new name */

@@ -236,3 +236,17 @@ TESTS += tests/unit/test_keys
 tests_unit_test_keys_SOURCES = tests/unit/test_keys.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_keys_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_keys_LDADD = $(FETCH_TEST_LDADD)
+
+CLI_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+CLI_TEST_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
+check_PROGRAMS += tests/unit/test_cli
+TESTS += tests/unit/test_cli
+tests_unit_test_cli_SOURCES = tests/unit/test_cli.c
+tests_unit_test_cli_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
+tests_unit_test_cli_LDADD = $(CLI_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_audit
+TESTS += tests/unit/test_audit
+tests_unit_test_audit_SOURCES = tests/unit/test_audit.c tests/unit/pki.h
+tests_unit_test_audit_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
+tests_unit_test_audit_LDADD = $(CLI_TEST_LDADD)
