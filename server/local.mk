@@ -1,5 +1,5 @@
 noinst_LIBRARIES += libmica-server.a
-libmica_server_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(SYSTEMD_CFLAGS) $(CYAML_CFLAGS)
+libmica_server_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(SYSTEMD_CFLAGS) $(CYAML_CFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 libmica_server_a_SOURCES =
 SERVER_LIBS = libmica-server.a $(CA_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(SYSTEMD_LIBS)
 libmica_server_a_SOURCES += server/http.h
@@ -44,3 +44,11 @@ CLEANFILES += server/openapi_data.c
 nodist_libmica_server_a_SOURCES = server/openapi_data.c
 server/openapi_data.c: $(srcdir)/server/openapi.json $(srcdir)/server/embed.py
 	$(AM_V_GEN)$(MKDIR_P) server && $(PYTHON3) $(srcdir)/server/embed.py $(srcdir)/server/openapi.json embed_openapi > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/serving.h
+libmica_server_a_SOURCES += server/serving.c
+libmica_server_a_SOURCES += server/micad.h
+libmica_server_a_SOURCES += server/micad.c
+sbin_PROGRAMS += micad
+micad_SOURCES = server/main.c
+micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
+micad_LDADD = $(SERVER_LIBS)

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Mica's own serving certificate: an SVID that it issues to itself, recorded like any other, with
+ * the names of the configuration, and renewed while serving. One thread.
+ */
+#ifndef MICA_SERVER_SERVING_H
+#define MICA_SERVER_SERVING_H
+
+#include "committer.h"
+#include "http.h"
+
+struct serving; /* opaque */
+
+/* All borrowed until serving_free. */
+struct serving *serving_new(
+	struct mica_core *core, struct committer *committer, const struct mica_config *config);
+void serving_free(struct serving *s); /* NULL is fine */
+
+/* A new key and certificate when one is due (at first always): *out has a reference to it then, and
+ * is NULL when nothing is due. Waits for its durable record. Errors are those of
+ * mica_core_prepare_self, of the commit and of http_tls_key_new; after one, nothing is due for a
+ * while that doubles up to a minute. */
+mica_rc serving_renew(struct serving *s, int64_t now_ms, struct http_tls_key **out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* The end of the certificate that is in use; 0 = none. */
+int64_t serving_not_after(const struct serving *s);
+
+#endif
