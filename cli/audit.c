@@ -192,7 +192,8 @@ mica_rc audit_open(struct audit *a, struct cli *c, unsigned flags, struct mica_e
 static void keep_evidence(struct audit *a, struct mica_err *e)
 {
 	char path[4200], time[MICA_TIME_SIZE];
-	bool forked = strcmp(e->reason, "log_forked") == 0 || strcmp(e->reason, "log_shrunk") == 0;
+	bool forked = strcmp(e->reason, "log_forked") == 0;
+	bool shrunk = strcmp(e->reason, "log_shrunk") == 0;
 
 	mica_time_format(mica_now(), time);
 	snprintf(path, sizeof(path), "%s.%s.evidence", a->state, time);
@@ -202,11 +203,11 @@ static void keep_evidence(struct audit *a, struct mica_err *e)
 			(const char *)a->note.p);
 		return;
 	}
-	if (forked)
+	if (forked || shrunk)
 		snprintf(e->detail, sizeof(e->detail),
-			"keep %.150s (signed before) and %.200s (signed now): the two signatures prove "
-			"it to anybody",
-			a->state, path);
+			"keep %.150s (seen before) and %.200s (served now)%s", a->state, path,
+			forked ? ": with the tiles of both, the two signatures prove it to anybody"
+			       : "");
 	else
 		snprintf(e->detail, sizeof(e->detail),
 			"keep %.200s (the checkpoint as it came) and a copy of what %.120s serves now",
@@ -326,26 +327,47 @@ static mica_rc search_files(
 	return rc;
 }
 
-mica_rc audit_find_serial(
-	struct audit *a, const uint8_t serial[16], uint64_t *index, struct mica_err *e)
+/* What micad says where it is; the proof is ours. */
+static mica_rc asked_entry(struct audit *a, const uint8_t serial[16], uint64_t *index,
+	struct mica_buf *entry, struct mica_err *e)
 {
 	char path[128], hex[33];
 	struct client_request r = {.path = path};
+	struct mica_slice b64 = {0};
 	int64_t at = -1;
 	const struct mica_json_member members[] = {
-		{.name = "ledger_index", .type = MICA_JSON_INT, .required = true, .out = &at}};
-	struct client *k = source_client(a->source);
+		{.name = "ledger_index", .type = MICA_JSON_INT, .required = true, .out = &at},
+		{.name = "entry", .type = MICA_JSON_STRING, .required = true, .out = &b64}};
+	struct audit_tiles tiles = source_tiles(a->source);
 	RESPONSE_AUTO answer = {0};
 	MICA_AUTO_JSON d = {0};
+	size_t len = MICA_ENTRY_MAX;
+	uint8_t *room;
 	mica_rc rc;
 
-	if (!k)
-		return search_files(a, serial, index, e);
 	mica_hex_encode(serial, 16, hex);
 	snprintf(path, sizeof(path), "/v1/certificates/%s", hex);
-	rc = client_json(k, &r, &answer, &d, e);
+	rc = client_json(source_client(a->source), &r, &answer, &d, e);
 	if (rc == MICA_OK)
-		rc = mica_json_read(&d, d.root, "", members, 1, true, e);
+		rc = mica_json_read(&d, d.root, "", members, MICA_ARRAY_LEN(members), true, e);
+	if (rc != MICA_OK)
+		return rc;
 	*index = (uint64_t)at;
-	return rc;
+	mica_buf_reset(entry);
+	room = mica_buf_room(entry, len);
+	if (!room || mica_b64_decode(b64, room, &len) != MICA_OK)
+		return mica_fail(e, MICA_INVALID, "answer_malformed", "its entry is not base64");
+	mica_buf_added(entry, len);
+	return audit_entry(&a->last, &tiles, *index, mica_buf_slice(entry), e);
+}
+
+mica_rc audit_find_serial(struct audit *a, const uint8_t serial[16], uint64_t *index,
+	struct mica_buf *entry, struct mica_err *e)
+{
+	mica_rc rc;
+
+	if (source_client(a->source))
+		return asked_entry(a, serial, index, entry, e);
+	rc = search_files(a, serial, index, e);
+	return rc == MICA_OK ? audit_read_entry(a, *index, entry, e) : rc;
 }

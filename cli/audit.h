@@ -64,8 +64,9 @@ mica_rc audit_step(struct audit *a, bool *grown, struct mica_err *e) MICA_MUST_C
 /* Reads one entry, proved, into `entry`. */
 mica_rc audit_read_entry(struct audit *a, uint64_t index, struct mica_buf *entry,
 	struct mica_err *e) MICA_MUST_CHECK;
-/* Where the entry of a certificate is. Micad says; in static files it is looked for. */
+/* The same for the entry of a certificate, and where it stands. Micad gives it to auditors and to
+ * the certificate's holder; in static files it is looked for. */
 mica_rc audit_find_serial(struct audit *a, const uint8_t serial[16], uint64_t *index,
-	struct mica_err *e) MICA_MUST_CHECK;
+	struct mica_buf *entry, struct mica_err *e) MICA_MUST_CHECK;
 
 #endif

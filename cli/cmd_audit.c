@@ -56,6 +56,8 @@ static void show_event(struct writer *w, const json_t *event)
 {
 	struct mica_slice who = member(event, "spiffe_id"), what = member(event, "serial");
 	const json_t *index = json_object_get(event, "index");
+	const json_t *actor = json_object_get(event, "actor");
+	char time[24], what_of[64] = "";
 
 	if (wr_format(w) == OUT_JSON) {
 		wr_json(w, NULL, event);
@@ -63,23 +65,28 @@ static void show_event(struct writer *w, const json_t *event)
 	}
 	wr_object(w, NULL);
 	wr_int(w, "index", json_integer_value(index));
-	wr_str(w, "time", mica_slice_sub(member(event, "time"), 0, 19));
+	snprintf(time, sizeof(time), "%.*sZ",
+		MICA_FMT(mica_slice_sub(member(event, "time"), 0, 19)));
+	wr_cstr(w, "time", time);
 	wr_str(w, "type", member(event, "type"));
 	if (who.len == 0)
 		who = member(event, "sub");
 	if (who.len == 0)
-		who = member(event, "authority");
+		who = member(actor, member(actor, "id").len > 0 ? "id" : "kind");
 	wr_str(w, "who", who);
 	if (what.len == 0)
 		what = member(event, "jti");
 	if (what.len == 0)
 		what = member(event, "action");
-	wr_str(w, "what", what);
+	if (member(event, "authority").len > 0 && actor)
+		snprintf(what_of, sizeof(what_of), "%.*s %.*s", MICA_FMT(what),
+			MICA_FMT(mica_slice_sub(member(event, "authority"), 0, 16)));
+	wr_str(w, "what", what_of[0] ? mica_slice_str(what_of) : what);
 	wr_end(w);
 }
 
 static const struct wr_column event_columns[] = {
-	{"index", 8}, {"time", 19}, {"type", 11}, {"what", 32}, {"who", 0}};
+	{"index", 8}, {"time", 20}, {"type", 11}, {"what", 32}, {"who", 0}};
 
 static mica_rc show_page(
 	struct cli *c, const struct mica_json *d, struct mica_buf *next, struct mica_err *e)
@@ -215,12 +222,12 @@ static mica_rc prove_target(struct audit *a, struct target *t, struct mica_buf *
 	mica_rc rc = MICA_OK;
 
 	if (!t->is_index)
-		rc = audit_find_serial(a, t->serial, &t->index, e);
-	if (rc == MICA_OK)
+		rc = audit_find_serial(a, t->serial, &t->index, bytes, e);
+	else
 		rc = audit_read_entry(a, t->index, bytes, e);
 	if (rc == MICA_OK)
 		rc = mica_entry_decode(mica_buf_slice(bytes), en, e);
-	if (rc == MICA_OK && t->is_serial) {
+	if (rc == MICA_OK && !t->is_index) {
 		struct mica_entry_keys keys;
 
 		rc = mica_entry_keys(en, &keys, e);
@@ -397,7 +404,7 @@ static mica_rc verify_all(struct cli *c, struct audit *a, struct mica_err *e)
 	uint64_t before = a->last.size;
 	mica_rc rc = audit_step(a, NULL, e);
 
-	if (rc == MICA_OK && cli_set(c, OPT_DEEP))
+	if (rc == MICA_OK && (cli_set(c, OPT_DEEP) || cli_set(c, OPT_FULL)))
 		rc = audit_deep(&a->last, 0, &tiles, progress_show, &line, e);
 	if (rc == MICA_OK && cli_set(c, OPT_FULL))
 		rc = verify_bundles(a, &line, e);

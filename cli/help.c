@@ -152,6 +152,15 @@ static const struct {
 		"get the key from the operator (`mica status`, or `mica init` printed "
 		"it) and give it as --vkey or MICA_LOG_VKEY; --first-use believes the "
 		"one that micad names now"},
+	{"note_unsigned",
+		"a log that was restored from a backup goes on under another name: ask the operator "
+		"for the new key and for what was lost"},
+	{"log_shrunk",
+		"a copy that lags behind looks the same: give each copy a --state of its own, and ask "
+		"micad itself"},
+	{"log_forked",
+		"whoever holds the log's key signed two histories: show both files to the other "
+		"auditors, and trust none of its certificates"},
 	{"permission_denied",
 		"on the admin socket, root, micad's own user and the admin group may "
 		"act; group audit_group may read"},

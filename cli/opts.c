@@ -196,12 +196,12 @@ static mica_rc unknown_command(const char *words, struct mica_err *e)
 static mica_rc find_command(
 	struct cli *c, const char *one, const char *two, unsigned *words, struct mica_err *e)
 {
-	char name[64];
+	char name[64] = "";
 
 	*words = 1;
-	if (strlen(one) > 30 || (two && strlen(two) > 30))
+	if (strlen(one) > 30)
 		return usage(e, "unknown_command", "unknown command", one, NULL);
-	if (two && snprintf(name, sizeof(name), "%s %s", one, two) > 0 &&
+	if (two && strlen(two) <= 30 && snprintf(name, sizeof(name), "%s %s", one, two) > 0 &&
 		(c->cmd = cli_command_find(name))) {
 		*words = 2;
 		return MICA_OK;
@@ -216,7 +216,8 @@ static mica_rc find_command(
 		c->help = true;
 		return MICA_OK;
 	}
-	return unknown_command(name, e);
+	return strlen(two) > 30 ? usage(e, "unknown_command", "unknown command", two, NULL)
+				: unknown_command(name, e);
 }
 
 /* ---- values -------------------------------------------------------------------------------- */

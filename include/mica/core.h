@@ -258,7 +258,8 @@ mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
  * NOT_FOUND). */
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
-/* {"certificate": PEM, "ledger_index", "spiffe_id", ...}: same rule. Serial in hex. */
+/* {"certificate": PEM, "ledger_index", "spiffe_id", ..., "entry": its octets in base64, "event":
+ * {}}: same rule. Serial in hex. */
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 

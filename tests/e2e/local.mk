@@ -18,3 +18,4 @@ EXTRA_DIST += tests/e2e/proc.py
 EXTRA_DIST += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_kubeapi.py
 EXTRA_DIST += tests/e2e/test_ledger_export.py
+EXTRA_DIST += tests/e2e/test_cli.py

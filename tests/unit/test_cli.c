@@ -125,6 +125,17 @@ static void what_is_wrong_is_said(void **state)
 		refused(cases[i].line, cases[i].reason, cases[i].says);
 }
 
+/* What follows a command of one word is an argument, however long it is. */
+static void arguments_may_be_long(void **state)
+{
+	struct cli c;
+	(void)state;
+	accepted(&c, "backup /var/backups/mica/a-rather-long-name-of-a-file-2026-11-24");
+	assert_string_equal(c.cmd->name, "backup");
+	assert_int_equal(c.n_args, 1);
+	refused("audit a-word-that-is-much-too-long-for-a-command", "unknown_command", "a-word");
+}
+
 static void times_are_given_or_counted_back(void **state)
 {
 	struct cli c;
@@ -364,7 +375,7 @@ static void nothing_from_outside_works_the_terminal(void **state)
 	(void)state;
 	assert_string_equal(written(OUT_TEXT, false, hostile),
 		"name:               a\\u001b[2Jb\\u000dc\"d\\e\xef\xbf\xbd\\u202e\n"
-		"lines:              \n"
+		"lines:\n"
 		"  one\n"
 		"  two: forged\n");
 	assert_string_equal(written(OUT_JSON, false, hostile),
@@ -418,6 +429,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_come_in_every_form),
 		cmocka_unit_test(what_is_wrong_is_said),
+		cmocka_unit_test(arguments_may_be_long),
 		cmocka_unit_test(times_are_given_or_counted_back),
 		cmocka_unit_test(lists_are_bounded),
 		cmocka_unit_test(a_command_may_stand_behind_two_dashes),
