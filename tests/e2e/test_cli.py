@@ -637,3 +637,15 @@ def test_pages_and_colours(tmp_path):
         shown = subprocess.run(["script", "-qec", "%s stauts" % MICA, "/dev/null"],
                                env={**cli.env, **env}, capture_output=True, text=True).stdout
         assert ("\x1b[31m" in shown) == coloured, (env, shown)
+
+
+def test_manual_pages(tmp_path):
+    """As mandoc reads them, where there is one."""
+    man = os.path.join(os.environ.get("MICA_SRCDIR") or os.path.join(
+        os.path.dirname(os.path.abspath(__file__)), "..", ".."), "docs", "man")
+    pages = [os.path.join(man, p) for p in sorted(os.listdir(man)) if p.startswith("mica")]
+    assert len(pages) >= 2
+    if shutil.which("mandoc"):
+        r = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", *pages], capture_output=True,
+                           text=True)
+        assert r.returncode == 0, r.stdout

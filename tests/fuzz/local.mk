@@ -83,3 +83,10 @@ tests_fuzz_fuzz_guard_SOURCES = tests/fuzz/fuzz_guard.c tests/unit/lenient.h $(F
 tests_fuzz_fuzz_guard_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)
 tests_fuzz_fuzz_guard_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_guard_LDADD = libmica-server.a $(BASE_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_cli
+FUZZ_TARGETS += tests/fuzz/fuzz_cli
+tests_fuzz_fuzz_cli_SOURCES = tests/fuzz/fuzz_cli.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_cli_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_cli_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_cli_LDADD = $(CLI_LIBS) $(JANSSON_LIBS)

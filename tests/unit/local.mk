@@ -250,3 +250,9 @@ TESTS += tests/unit/test_audit
 tests_unit_test_audit_SOURCES = tests/unit/test_audit.c tests/unit/pki.h
 tests_unit_test_audit_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
 tests_unit_test_audit_LDADD = $(CLI_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_cli_wire
+TESTS += tests/unit/test_cli_wire
+tests_unit_test_cli_wire_SOURCES = tests/unit/test_cli_wire.c tests/unit/pki.h
+tests_unit_test_cli_wire_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
+tests_unit_test_cli_wire_LDADD = $(CLI_TEST_LDADD)

@@ -8,6 +8,8 @@
 
 #include "cli/cli.h"
 
+#include "mica/file.h"
+
 #include <stdio.h>
 #include <unistd.h>
 
@@ -271,6 +273,40 @@ static void help_and_completions_have_everything(void **state)
 	}
 }
 
+/* The manual says everything that there is. */
+static void the_manual_has_everything(void **state)
+{
+	static const char *const pages[] = {"mica.1", "mica-audit.1"};
+	const char *top = mica_env("MICA_SRCDIR");
+	MICA_AUTO_BUF all;
+	(void)state;
+	mica_buf_init(&all, 1 << 20);
+	for (size_t i = 0; i < MICA_ARRAY_LEN(pages); i++) {
+		struct mica_err e = MICA_ERR_INIT;
+		MICA_AUTO_BUF page;
+		char path[4096];
+
+		mica_buf_init(&page, 1 << 19);
+		snprintf(path, sizeof(path), "%s/docs/man/%s", top ? top : ".", pages[i]);
+		if (mica_file_read(path, &page, &e) != MICA_OK)
+			fail_msg("%s", e.text);
+		mica_buf_put_slice(&all, mica_buf_slice(&page));
+	}
+	for (size_t i = 0; i < cli_n_commands; i++)
+		if (!strstr((char *)all.p, cli_commands[i].name))
+			fail_msg("the manual has no command %s", cli_commands[i].name);
+	for (int i = 0; i < OPT_COUNT; i++) {
+		char option[64];
+
+		snprintf(option, sizeof(option), "Fl -%s", cli_options[i].name);
+		if (!strstr((char *)all.p, option) &&
+			!strstr((char *)all.p, option + 3)) /* Fl -a | -b */
+			fail_msg("the manual has no option --%s", cli_options[i].name);
+		if (cli_options[i].env && !strstr((char *)all.p, cli_options[i].env))
+			fail_msg("the manual has no variable %s", cli_options[i].env);
+	}
+}
+
 /* ---- the writer ---------------------------------------------------------------------------- */
 
 static char *written(enum out_format format, bool stream, void (*put)(struct writer *w))
@@ -437,6 +473,7 @@ int main(void)
 		cmocka_unit_test(help_is_asked_for_in_many_ways),
 		cmocka_unit_test(the_tables_are_whole),
 		cmocka_unit_test(help_and_completions_have_everything),
+		cmocka_unit_test(the_manual_has_everything),
 		cmocka_unit_test(one_sequence_makes_both_forms),
 		cmocka_unit_test(nothing_from_outside_works_the_terminal),
 		cmocka_unit_test(streams_have_one_a_line),
