@@ -18,7 +18,8 @@ void audit_clear(struct audit *a)
 
 /* ---- state --------------------------------------------------------------------------------- */
 
-/* $XDG_STATE_HOME/mica/<origin>.audit; an origin is a name of a key, with '/' in it. */
+/* $XDG_STATE_HOME/mica/<origin>.audit; an origin is a name of a key, with '/' in it. Without a HOME
+ * nothing is remembered, and the commands say so. */
 static mica_rc default_state(const char *origin, char out[4096], struct mica_err *e)
 {
 	const char *state = mica_env("XDG_STATE_HOME"), *home = mica_env("HOME");
@@ -26,11 +27,10 @@ static mica_rc default_state(const char *origin, char out[4096], struct mica_err
 		: home                    ? snprintf(out, 4096, "%s/.local/state/mica/", home)
 					  : -1;
 
+	out[at < 0 ? 0 : 4095] = '\0';
 	if (at < 0)
-		return mica_fail(e, MICA_INVALID, "missing_argument",
-			"where shall the checkpoint be remembered? there is no HOME: give --state "
-			"FILE");
-	if (at + strlen(origin) + 16 >= 4096)
+		return MICA_OK;
+	if ((size_t)at + strlen(origin) + 16 >= 4096)
 		return mica_fail(e, MICA_INVALID, "path_too_long", "--state: too long a path");
 	for (const char *p = origin; *p; p++)
 		out[at++] = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
@@ -52,6 +52,8 @@ static mica_rc load_state(
 
 	*found = false;
 	mica_buf_init(&text, STATE_MAX);
+	if (!a->state[0])
+		return MICA_OK;
 	rc = mica_file_read(a->state, &text, &own);
 	if (rc == MICA_NOT_FOUND)
 		return MICA_OK;

@@ -105,6 +105,8 @@ static mica_rc read_path(
 				       : "",
 		    name) >= (int)sizeof(path))
 		return mica_fail(e, MICA_INVALID, "path_too_long", "%.80s: too long", s->where);
+	if (cli_stopped())
+		return mica_fail(e, MICA_UNAVAILABLE, "cancelled", "stopped");
 	if (s->dir)
 		return mica_file_read(path, out, e);
 	rc = client_do(s->k, &r, &answer, e);

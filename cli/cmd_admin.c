@@ -238,15 +238,20 @@ static mica_rc explain_by_micad(struct cli *c, struct mica_slice token,
 {
 	struct client_request r = {.method = "POST", .path = "/v1/tokens/explain"};
 	const char *front = cli_set(c, OPT_FRONT) ? cli_str(c, OPT_FRONT) : "rest";
+	struct mica_err own = MICA_ERR_INIT;
 	CLIENT_AUTO k = NULL;
 	MICA_AUTO_BUF body;
 	mica_rc rc;
 
 	mica_buf_init_secret(&body, 65536);
 	c->v[OPT_TOKEN_FILE].set = false;
-	rc = client_open(c, CLIENT_ADMIN | CLIENT_CREDENTIAL, &k, e);
+	rc = client_open(c, CLIENT_ADMIN | CLIENT_CREDENTIAL, &k, &own);
+	if (rc != MICA_OK && own.reason && strcmp(own.reason, "no_credential") == 0)
+		return mica_fail(e, rc, own.reason,
+			"who asks? --token-file is the token in question: give --svid DIR, or ask on "
+			"micad's machine with --socket PATH");
 	if (rc != MICA_OK)
-		return rc;
+		return mica_fail(e, rc, own.reason, "%s", own.text);
 	mica_buf_put_str(&body, "{\"token\":");
 	mica_buf_put_json_string(&body, token);
 	mica_buf_printf(&body, ",\"front\":\"%s\"}", front);

@@ -422,9 +422,11 @@ static mica_rc verify_all(struct cli *c, struct audit *a, struct mica_err *e)
 		cli_set(c, OPT_FULL)           ? "every entry"
 			: cli_set(c, OPT_DEEP) ? "every tile"
 					       : "what the proof needs");
-	wr_cstr(c->w, "state", a->state);
+	wr_cstr(c->w, "state", a->state[0] ? a->state : NULL);
 	rc = verify_targets(c, a, e);
 	wr_end(c->w);
+	if (!a->state[0])
+		wr_note(c->w, "Nothing is remembered: there is no HOME, and no --state FILE.");
 	if (a->first_use)
 		wr_note(c->w,
 			"The key was believed because micad named it. Compare it with the operator's.");

@@ -200,6 +200,8 @@ static mica_rc save_looked(const struct watch *x, struct mica_err *e)
 {
 	char text[24];
 
+	if (!x->a.state[0])
+		return MICA_OK;
 	snprintf(text, sizeof(text), "%llu\n", (unsigned long long)x->looked);
 	return mica_file_write_atomic(x->looked_path, mica_slice_str(text), 0600, e);
 }
@@ -214,7 +216,7 @@ static mica_rc load_looked(struct watch *x, struct mica_err *e)
 	mica_rc rc;
 
 	x->looked = cli_set(x->c, OPT_ALL) ? 0 : x->a.last.size;
-	if (cli_set(x->c, OPT_ALL))
+	if (cli_set(x->c, OPT_ALL) || !x->a.state[0])
 		return MICA_OK;
 	mica_buf_init(&b, 64);
 	rc = mica_file_read(x->looked_path, &b, &own);

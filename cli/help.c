@@ -122,7 +122,8 @@ static const struct {
 } hints[] = {
 	{"connect_failed",
 		"is micad running? `systemctl status micad`; the address comes from --url or "
-		"--socket (MICA_URL, MICA_ADMIN_SOCKET)"},
+		"--socket (MICA_URL, MICA_ADMIN_SOCKET); the socket is for root and the configured "
+		"groups"},
 	{"tls_failed",
 		"the roots that micad's certificate must lead to come from --ca (MICA_CA); "
 		"`mica bundle show --format pem` on micad's machine prints them"},
@@ -161,7 +162,7 @@ static const struct {
 	{"log_forked",
 		"whoever holds the log's key signed two histories: show both files to the other "
 		"auditors, and trust none of its certificates"},
-	{"permission_denied",
+	{"role_required",
 		"on the admin socket, root, micad's own user and the admin group may "
 		"act; group audit_group may read"},
 	{"unknown_command", "`mica --help` lists the commands"},

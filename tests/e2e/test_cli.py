@@ -226,6 +226,8 @@ def test_status_is_for_auditors_and_admins(admin, outsider, token, micad):
     assert {a["kind"] for a in s["authorities"]} == {"root", "issuing", "jwt"}
     assert "active" in admin("status").stdout
     outsider.refused("role_required", 4, "status", "-t", token)
+    e = outsider.refused("no_credential", 2, "token", "explain", "-t", token)
+    assert "the token in question" in e["error"]
 
 
 def test_deny_and_taint(start, issuer, tmp_path, token):
@@ -365,6 +367,14 @@ def test_an_outsider_verifies_the_log(outsider, token, tmp_path):
     # entries are not for everybody
     outsider.refused("role_required", 4, "audit", "verify", "--full", "-t", token)
     outsider.refused("no_credential", 2, "audit", "verify", "--full")
+
+
+def test_without_a_home_nothing_is_remembered(outsider):
+    del outsider.env["XDG_STATE_HOME"]
+    for _ in range(2):
+        r = outsider("audit", "verify")
+        assert "first time" in r.stdout and "no HOME" in r.stdout
+    assert outsider.json("audit", "verify")["state"] is None
 
 
 def test_a_receipt_is_checked_without_anybody(micad, outsider, token, tmp_path):
