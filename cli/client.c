@@ -86,7 +86,7 @@ static mica_rc class_of(int status)
 
 mica_rc client_problem(int status, int retry_after, struct mica_slice body, struct mica_err *e)
 {
-	struct mica_slice reason = {0}, detail = {0}, expected = {0};
+	struct mica_slice reason = {0}, detail = MICA_LIT(""), expected = {0};
 	int64_t line = 0, column = 0;
 	const struct mica_json_member members[] = {
 		{.name = "reason", .type = MICA_JSON_STRING, .required = true, .out = &reason},

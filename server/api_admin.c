@@ -373,7 +373,8 @@ void api_backup(struct api_call *c)
 		return;
 	}
 	api_keep(c);
-	/* The path lives with the call, in place of what else was kept: nobody asks for that again. */
+	/* The path lives with the call, in place of what else was kept: nobody asks for that again.
+	 */
 	c->kept.authorization = c->kept.body = c->kept.query = c->token = MICA_SLICE_NULL;
 	mica_buf_clear(&c->kept_mem);
 	mica_buf_init_secret(&c->kept_mem, path.len);
