@@ -82,7 +82,10 @@ mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, u
 	return rc == MICA_OK ? mica_ledger_receipt(c->ledger, index, out, e) : rc;
 }
 
-static void put_certificate(const struct mica_entry *en, uint64_t index, struct mica_buf *json)
+/* The entry's own octets, too: with them and the receipt its holder proves that it stands in the
+ * ledger. */
+static void put_certificate(
+	const struct mica_entry *en, struct mica_slice body, uint64_t index, struct mica_buf *json)
 {
 	MICA_AUTO_BUF pem;
 	struct mica_entry_keys keys;
@@ -105,7 +108,9 @@ static void put_certificate(const struct mica_entry *en, uint64_t index, struct 
 		mica_time_format(keys.not_after, time);
 		mica_buf_printf(json, ",\"not_after\":\"%s\"", time);
 	}
-	mica_buf_put_str(json, ",\"event\":");
+	mica_buf_put_str(json, ",\"entry\":\"");
+	mica_buf_put_b64(json, body.p, body.len);
+	mica_buf_put_str(json, "\",\"event\":");
 	mica_entry_json(en, index, 0, json);
 	mica_buf_put_u8(json, '}');
 }
@@ -130,7 +135,7 @@ mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *rea
 			"the ledger has no such certificate");
 	if (rc != MICA_OK)
 		return rc;
-	put_certificate(&en, index, json);
+	put_certificate(&en, mica_buf_slice(&body), index, json);
 	return mica_buf_rc(json, e);
 }
 

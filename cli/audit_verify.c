@@ -127,7 +127,7 @@ static mica_rc check_below(const struct mica_checkpoint *cp, const struct audit_
 		(unsigned long long)n);
 }
 
-mica_rc audit_deep(const struct mica_checkpoint *cp, const struct audit_tiles *tiles,
+mica_rc audit_deep(const struct mica_checkpoint *cp, uint64_t from, const struct audit_tiles *tiles,
 	audit_progress *progress, void *ctx, struct mica_err *e)
 {
 	MICA_AUTO_FREE struct mica_hash *above = mica_calloc(MICA_TILE_WIDTH, sizeof(*above));
@@ -135,7 +135,7 @@ mica_rc audit_deep(const struct mica_checkpoint *cp, const struct audit_tiles *t
 	for (unsigned level = 0; level < 7; level++) {
 		uint64_t full = cp->size >> ((level + 1) * MICA_TILE_HEIGHT), loaded = UINT64_MAX;
 
-		for (uint64_t n = 0; n < full; n++) {
+		for (uint64_t n = from >> ((level + 1) * MICA_TILE_HEIGHT); n < full; n++) {
 			mica_rc rc = check_below(cp, tiles, level, n, above, &loaded, e);
 
 			if (rc != MICA_OK)

@@ -31,10 +31,10 @@ mica_rc audit_advance(const struct mica_note_key *key, const struct mica_checkpo
 	struct mica_slice note, const struct audit_tiles *tiles, struct mica_checkpoint *out,
 	struct mica_err *e) MICA_MUST_CHECK;
 
-/* All tiles of all levels: each hash of a level is that of the tile below it, and the top leads to
- * the root. `progress` may be NULL. */
+/* All tiles of all levels that are full since a tree of `from` entries: each hash of a level is
+ * that of the tile below it, and the top leads to the root. `progress` may be NULL. */
 typedef void audit_progress(void *ctx, uint64_t done, uint64_t all);
-mica_rc audit_deep(const struct mica_checkpoint *cp, const struct audit_tiles *tiles,
+mica_rc audit_deep(const struct mica_checkpoint *cp, uint64_t from, const struct audit_tiles *tiles,
 	audit_progress *progress, void *ctx, struct mica_err *e) MICA_MUST_CHECK;
 
 /* An entry by its bytes, and a bundle of entries as it is served: number `n` of the tree of `cp`,

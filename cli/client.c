@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* memmem */
 #include "client.h"
 
+#include "mica/clock.h"
 #include "mica/file.h"
 #include "mica/token.h"
 
@@ -84,7 +86,7 @@ static mica_rc class_of(int status)
 
 mica_rc client_problem(int status, int retry_after, struct mica_slice body, struct mica_err *e)
 {
-	struct mica_slice reason = {0}, detail = {0}, expected = {0};
+	struct mica_slice reason = {0}, detail = MICA_LIT(""), expected = {0};
 	int64_t line = 0, column = 0;
 	const struct mica_json_member members[] = {
 		{.name = "reason", .type = MICA_JSON_STRING, .required = true, .out = &reason},
@@ -100,7 +102,7 @@ mica_rc client_problem(int status, int retry_after, struct mica_slice body, stru
 			MICA_OK)
 		return mica_fail(e, rc, "http_status",
 			"the answer has status %d and does not say why: is this micad?", status);
-	if (expected.len > 0)
+	if (expected.len > 0 && !memmem(detail.p, detail.len, expected.p, expected.len))
 		rc = mica_fail(e, rc, intern(reason), "%.*s; expected: %.*s", MICA_FMT(detail),
 			MICA_FMT(expected));
 	else
@@ -279,6 +281,19 @@ static bool stopped(void *ctx)
 	return cli_stopped();
 }
 
+/* Whether there is time to do as the answer says. Its memory is given back then. */
+static bool try_again(
+	const struct client_request *r, int64_t end_ms, struct mica_http_response *out)
+{
+	int64_t wait = out->retry_after > 0 ? out->retry_after * 1000 : 1000;
+
+	if (!r->patient || (out->status != 503 && out->status != 429) ||
+		mica_mono_ms() + wait >= end_ms)
+		return false;
+	mica_http_response_clear(out);
+	return cli_sleep(wait);
+}
+
 mica_rc client_do(struct client *k, const struct client_request *r, struct mica_http_response *out,
 	struct mica_err *e)
 {
@@ -292,19 +307,22 @@ mica_rc client_do(struct client *k, const struct client_request *r, struct mica_
 		.max_body = r->max_body ? r->max_body : ANSWER_MAX,
 		.cancelled = r->cancelled ? r->cancelled : stopped,
 		.ctx = r->ctx};
+	int64_t end_ms = mica_mono_ms() + q.timeout_ms;
 	mica_rc rc;
 
 	mica_buf_init(&url, 16384);
 	mica_buf_printf(&url, "%s%s", k->base, r->path);
 	rc = mica_buf_rc(&url, e);
-	if (rc != MICA_OK)
-		return rc;
 	q.url = (const char *)url.p;
-	rc = mica_http_do(k->http, &q, out, e);
-	if (rc != MICA_OK && k->local)
-		mica_err_context(e, "%s", k->where);
-	if (rc != MICA_OK)
+	do {
+		if (rc == MICA_OK)
+			rc = mica_http_do(k->http, &q, out, e);
+	} while (rc == MICA_OK && try_again(r, end_ms, out));
+	if (rc != MICA_OK) {
+		if (k->local)
+			mica_err_context(e, "%s", k->where);
 		return rc;
+	}
 	if ((out->status >= 200 && out->status < 300) || out->status == 304)
 		return MICA_OK;
 	return client_problem(out->status, out->retry_after, mica_buf_slice(&out->body), e);

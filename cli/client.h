@@ -43,6 +43,9 @@ struct client_request {
 	int64_t timeout_ms; /* 0 = as --timeout says */
 	size_t max_body; /* 0 = 1 MiB */
 	bool anonymous; /* the token is not sent */
+	/* When micad says "not now, try again in N seconds", that is done, as long as the timeout
+	 * lasts. */
+	bool patient;
 	bool (*cancelled)(void *ctx);
 	void *ctx;
 };

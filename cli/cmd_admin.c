@@ -26,6 +26,28 @@ static void auto_config(struct mica_config **c)
 
 /* ---- status -------------------------------------------------------------------------------- */
 
+/* Lists of things of one kind are tables for people; JSON has all that there is. */
+static void show_status(struct writer *w, const json_t *root)
+{
+	static const struct wr_column authorities[] = {{"id", 40}, {"kind", 7}, {"state", 9},
+		{"key", 9}, {"not_after", 20}, {"last_leaf_expiry", 0}};
+	static const struct wr_column issuers[] = {{"name", 16}, {"keys", 4}, {"skipped", 7},
+		{"stale", 5}, {"fetched", 20}, {"issuer", 0}};
+	const char *key;
+	json_t *v;
+
+	wr_object(w, NULL);
+	json_object_foreach ((json_t *)(uintptr_t)root, key, v) {
+		if (strcmp(key, "authorities") == 0 && json_is_array(v))
+			wr_json_table(w, key, v, authorities, MICA_ARRAY_LEN(authorities));
+		else if (strcmp(key, "issuers") == 0 && json_is_array(v))
+			wr_json_table(w, key, v, issuers, MICA_ARRAY_LEN(issuers));
+		else
+			wr_json(w, key, v);
+	}
+	wr_end(w);
+}
+
 mica_rc cmd_status(struct cli *c, struct mica_err *e)
 {
 	struct client_request r = {.path = "/v1/status"};
@@ -37,7 +59,7 @@ mica_rc cmd_status(struct cli *c, struct mica_err *e)
 	if (rc == MICA_OK)
 		rc = client_json(k, &r, &answer, &d, e);
 	if (rc == MICA_OK)
-		wr_json(c->w, NULL, d.root);
+		show_status(c->w, d.root);
 	return rc;
 }
 
@@ -216,15 +238,20 @@ static mica_rc explain_by_micad(struct cli *c, struct mica_slice token,
 {
 	struct client_request r = {.method = "POST", .path = "/v1/tokens/explain"};
 	const char *front = cli_set(c, OPT_FRONT) ? cli_str(c, OPT_FRONT) : "rest";
+	struct mica_err own = MICA_ERR_INIT;
 	CLIENT_AUTO k = NULL;
 	MICA_AUTO_BUF body;
 	mica_rc rc;
 
 	mica_buf_init_secret(&body, 65536);
 	c->v[OPT_TOKEN_FILE].set = false;
-	rc = client_open(c, CLIENT_ADMIN | CLIENT_CREDENTIAL, &k, e);
+	rc = client_open(c, CLIENT_ADMIN | CLIENT_CREDENTIAL, &k, &own);
+	if (rc != MICA_OK && own.reason && strcmp(own.reason, "no_credential") == 0)
+		return mica_fail(e, rc, own.reason,
+			"who asks? --token-file is the token in question: give --svid DIR, or ask on "
+			"micad's machine with --socket PATH");
 	if (rc != MICA_OK)
-		return rc;
+		return mica_fail(e, rc, own.reason, "%s", own.text);
 	mica_buf_put_str(&body, "{\"token\":");
 	mica_buf_put_json_string(&body, token);
 	mica_buf_printf(&body, ",\"front\":\"%s\"}", front);

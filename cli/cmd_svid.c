@@ -156,7 +156,7 @@ static mica_rc open_for_svid(struct cli *c, struct client **k, struct mica_err *
 mica_rc cmd_svid_fetch(struct cli *c, struct mica_err *e)
 {
 	enum mica_key_name type = key_names[cli_int(c, OPT_KEY_TYPE, 0)];
-	struct client_request r = {.method = "POST", .path = "/v1/x509-svids"};
+	struct client_request r = {.method = "POST", .path = "/v1/x509-svids", .patient = true};
 	RESPONSE_AUTO answer = {0};
 	MICA_AUTO_SIGNER key = NULL;
 	MICA_AUTO_JSON d = {0};
@@ -239,7 +239,7 @@ static mica_rc check_token(struct mica_slice token, struct mica_err *e)
 
 mica_rc cmd_jwt_fetch(struct cli *c, struct mica_err *e)
 {
-	struct client_request r = {.method = "POST", .path = "/v1/jwt-svids"};
+	struct client_request r = {.method = "POST", .path = "/v1/jwt-svids", .patient = true};
 	struct mica_slice token = {0};
 	const struct mica_json_member members[] = {{.name = "token",
 		.type = MICA_JSON_STRING,

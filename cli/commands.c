@@ -2,6 +2,10 @@
 /* The table of commands. What is said here is what help, completions and docs/man say. */
 #include "client.h"
 
+#define AUDIT_OPTIONS                                                                              \
+	(CLIENT_OPTIONS | CLI_BIT(OPT_VKEY) | CLI_BIT(OPT_STATE) | CLI_BIT(OPT_FROM) |             \
+		CLI_BIT(OPT_FIRST_USE))
+
 const struct cli_command cli_commands[] = {
 	{.name = "init",
 		.summary = "make a certificate authority",
@@ -174,6 +178,76 @@ const struct cli_command cli_commands[] = {
 		.example = "  mica deny remove pod_uid 7d0d4b0e-6a1a-4a0f-9b0a-000000000001\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_deny_remove},
+	{.name = "audit list",
+		.summary = "who got what, and why",
+		.about =
+			"Entries of the ledger as micad tells them, newest first. An auditor sees all, a "
+			"workload its own.\n",
+		.example =
+			"  mica audit list --spiffe-id spiffe://example.org/ns/payments/sa/checkout "
+			"--since 2h\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_SPIFFE_ID) | CLI_BIT(OPT_POD_UID) |
+			CLI_BIT(OPT_SERIAL) | CLI_BIT(OPT_TYPE) | CLI_BIT(OPT_SINCE) |
+			CLI_BIT(OPT_UNTIL) | CLI_BIT(OPT_ORDER) | CLI_BIT(OPT_LIMIT) |
+			CLI_BIT(OPT_CURSOR) | CLI_BIT(OPT_ALL),
+		.run = cmd_audit_list},
+	{.name = "audit show",
+		.summary = "one entry, and the proof that it is in the tree",
+		.args = "INDEX|SERIAL",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"Reads the entry's own bytes, hashes them here and follows them to the signed "
+			"checkpoint. For\nauditors, and for anybody who has a full export (--from).\n",
+		.example = "  mica audit show 17\n  mica audit show "
+			   "019aa0b1c2d3e4f5061728394a5b6c7d\n",
+		.options = AUDIT_OPTIONS,
+		.run = cmd_audit_show},
+	{.name = "audit verify",
+		.summary = "prove that nothing in the log was altered",
+		.args = "[CERT.pem|SERIAL|INDEX...]",
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"Fetches the checkpoint, checks its signature, computes the root again from hash "
+			"tiles, and proves\nthat the tree contains the one that was seen last time, which is "
+			"remembered in a state file. All\nof that needs no rights. --deep reads every tile; "
+			"with --full the entries, too (auditors).\nCertificates, serials and indices that are "
+			"given are proved to be in the tree. Status 8 means that\nthe log broke a promise: the "
+			"message says what to keep as evidence.\n",
+		.example = "  mica audit verify\n  mica audit verify --from /srv/log --vkey "
+			   "\"$MICA_LOG_VKEY\" --deep\n  mica audit verify /run/svid/cert.pem\n",
+		.options = AUDIT_OPTIONS | CLI_BIT(OPT_DEEP) | CLI_BIT(OPT_FULL) |
+			CLI_BIT(OPT_RECEIPT) | CLI_BIT(OPT_ENTRY),
+		.run = cmd_audit_verify},
+	{.name = "audit watch",
+		.summary = "keep verifying, and look for identities",
+		.rest = true,
+		.about =
+			"Looks at the log again and again, as `audit verify` does. With --match (auditors, "
+			"or a full export)\nevery new entry is read, proved to be in the tree and compared; a "
+			"hit is reported, and with --once\nthe status is 9. A command behind -- is run for "
+			"each hit and for a broken promise, without a\nshell, with the report as JSON on its "
+			"standard input. A broken promise ends the watch with\nstatus 8.\n",
+		.example = "  mica audit watch --match 'spiffe://example.org/ns/prod/*' -- "
+			   "/usr/local/bin/page-me\n"
+			   "  mica audit watch --once --metrics "
+			   "/var/lib/node_exporter/mica.prom\n",
+		.options = AUDIT_OPTIONS | CLI_BIT(OPT_MATCH) | CLI_BIT(OPT_INTERVAL) |
+			CLI_BIT(OPT_ONCE) | CLI_BIT(OPT_METRICS) | CLI_BIT(OPT_ALL),
+		.run = cmd_audit_watch},
+	{.name = "ledger export",
+		.summary = "copy the log as static files",
+		.args = "DIR",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"Fetches what is new since the last export and writes it below DIR: checkpoint, hash "
+			"tiles, and\nwith --full the entries (auditors). Any web server can serve them. What is "
+			"written was proved to\nlead to the signed checkpoint.\n",
+		.example = "  mica ledger export /srv/log --hashes\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_VKEY) | CLI_BIT(OPT_FIRST_USE) |
+			CLI_BIT(OPT_HASHES) | CLI_BIT(OPT_FULL),
+		.run = cmd_ledger_export},
 	{.name = "completion",
 		.summary = "print a completion script",
 		.args = "bash|zsh|fish",

@@ -122,7 +122,8 @@ static const struct {
 } hints[] = {
 	{"connect_failed",
 		"is micad running? `systemctl status micad`; the address comes from --url or "
-		"--socket (MICA_URL, MICA_ADMIN_SOCKET)"},
+		"--socket (MICA_URL, MICA_ADMIN_SOCKET); the socket is for root and the configured "
+		"groups"},
 	{"tls_failed",
 		"the roots that micad's certificate must lead to come from --ca (MICA_CA); "
 		"`mica bundle show --format pem` on micad's machine prints them"},
@@ -152,7 +153,16 @@ static const struct {
 		"get the key from the operator (`mica status`, or `mica init` printed "
 		"it) and give it as --vkey or MICA_LOG_VKEY; --first-use believes the "
 		"one that micad names now"},
-	{"permission_denied",
+	{"note_unsigned",
+		"a log that was restored from a backup goes on under another name: ask the operator "
+		"for the new key and for what was lost"},
+	{"log_shrunk",
+		"a copy that lags behind looks the same: give each copy a --state of its own, and ask "
+		"micad itself"},
+	{"log_forked",
+		"whoever holds the log's key signed two histories: show both files to the other "
+		"auditors, and trust none of its certificates"},
+	{"role_required",
 		"on the admin socket, root, micad's own user and the admin group may "
 		"act; group audit_group may read"},
 	{"unknown_command", "`mica --help` lists the commands"},

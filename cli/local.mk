@@ -24,8 +24,26 @@ libmica_cli_a_SOURCES += cli/cmd_bundle.c
 libmica_cli_a_SOURCES += cli/cmd_admin.c
 libmica_cli_a_SOURCES += cli/audit_verify.h
 libmica_cli_a_SOURCES += cli/audit_verify.c
+libmica_cli_a_SOURCES += cli/audit.h
+libmica_cli_a_SOURCES += cli/audit.c
+libmica_cli_a_SOURCES += cli/audit_source.c
+libmica_cli_a_SOURCES += cli/cmd_audit.c
+libmica_cli_a_SOURCES += cli/cmd_watch.c
+libmica_cli_a_SOURCES += cli/cmd_ledger.c
+
 CLI_LIBS = libmica-cli.a $(RPC_LIBS) $(CA_LIBS)
 
 bin_PROGRAMS += mica
 mica_SOURCES = cli/main.c
 mica_LDADD = $(CLI_LIBS)
+
+# Completions come from the program's own tables.
+bashcompletiondir = $(datadir)/bash-completion/completions
+zshcompletiondir = $(datadir)/zsh/site-functions
+fishcompletiondir = $(datadir)/fish/vendor_completions.d
+nodist_bashcompletion_DATA = cli/completion/bash/mica
+nodist_zshcompletion_DATA = cli/completion/zsh/_mica
+nodist_fishcompletion_DATA = cli/completion/fish/mica.fish
+CLEANFILES += $(nodist_bashcompletion_DATA) $(nodist_zshcompletion_DATA) $(nodist_fishcompletion_DATA)
+cli/completion/bash/mica cli/completion/zsh/_mica cli/completion/fish/mica.fish: mica$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && ./mica$(EXEEXT) completion $$(basename $(@D)) > $@.tmp && mv $@.tmp $@

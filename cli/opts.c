@@ -69,7 +69,8 @@ const struct cli_option cli_options[OPT_COUNT] = {
 	[OPT_LIMIT] = {"limit", 'n', CLI_INT, "N", "at most so many (100)", NULL, NULL, 1, 1000},
 	[OPT_CURSOR] = {"cursor", 0, CLI_STRING, "CURSOR", "go on where another list ended", NULL,
 		NULL, 0, 0},
-	[OPT_ALL] = {"all", 0, CLI_FLAG, NULL, "page on until the end", NULL, NULL, 0, 0},
+	[OPT_ALL] = {"all", 0, CLI_FLAG, NULL,
+		"all of them: page on until the end, or begin with entry 0", NULL, NULL, 0, 0},
 	[OPT_VKEY] = {"vkey", 0, CLI_STRING, "VKEY", "verifier key of the log: NAME+ID+KEY",
 		"MICA_LOG_VKEY", NULL, 0, 0},
 	[OPT_STATE] = {"state", 0, CLI_FILE, "FILE",
@@ -195,12 +196,12 @@ static mica_rc unknown_command(const char *words, struct mica_err *e)
 static mica_rc find_command(
 	struct cli *c, const char *one, const char *two, unsigned *words, struct mica_err *e)
 {
-	char name[64];
+	char name[64] = "";
 
 	*words = 1;
-	if (strlen(one) > 30 || (two && strlen(two) > 30))
+	if (strlen(one) > 30)
 		return usage(e, "unknown_command", "unknown command", one, NULL);
-	if (two && snprintf(name, sizeof(name), "%s %s", one, two) > 0 &&
+	if (two && strlen(two) <= 30 && snprintf(name, sizeof(name), "%s %s", one, two) > 0 &&
 		(c->cmd = cli_command_find(name))) {
 		*words = 2;
 		return MICA_OK;
@@ -215,7 +216,8 @@ static mica_rc find_command(
 		c->help = true;
 		return MICA_OK;
 	}
-	return unknown_command(name, e);
+	return strlen(two) > 30 ? usage(e, "unknown_command", "unknown command", two, NULL)
+				: unknown_command(name, e);
 }
 
 /* ---- values -------------------------------------------------------------------------------- */

@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define DEPTH_MAX 24
-#define OUT_MAX   ((size_t)64 << 20) /* what one command may say */
-#define KEY_WIDTH 20
-#define CELLS_MAX 16
+#define DEPTH_MAX   24
+#define OUT_MAX     ((size_t)64 << 20) /* what one command may say */
+#define KEY_WIDTH   20
+#define COLUMNS_MAX 6
+#define CELLS_MAX   16
 
 enum frame_kind { FRAME_OBJECT, FRAME_LIST, FRAME_TABLE };
 
@@ -172,6 +173,13 @@ static void text_label(struct writer *w, const char *key, bool pad)
 		mica_buf_put_u8(&w->buf, ' ');
 }
 
+/* Cells that are empty at the end of a line, and labels without a value behind them. */
+static void trim_blanks(struct writer *w)
+{
+	while (w->buf.len > 0 && w->buf.p[w->buf.len - 1] == ' ')
+		w->buf.p[--w->buf.len] = '\0';
+}
+
 /* A text of several lines stands below its label, indented. */
 static void text_value(struct writer *w, struct mica_slice v)
 {
@@ -183,6 +191,7 @@ static void text_value(struct writer *w, struct mica_slice v)
 		mica_buf_put_u8(&w->buf, '\n');
 		return;
 	}
+	trim_blanks(w);
 	mica_buf_put_u8(&w->buf, '\n');
 	while (v.len > 0) {
 		mica_slice_cut(&v, '\n', &line);
@@ -265,6 +274,7 @@ static void text_row(struct writer *w)
 			mica_buf_put_u8(&w->buf, ' ');
 		mica_buf_put_str(&w->buf, "  ");
 	}
+	trim_blanks(w);
 	mica_buf_put_u8(&w->buf, '\n');
 }
 
@@ -445,6 +455,50 @@ static void json_members(struct writer *w, const json_t *v)
 	}
 }
 
+/* Objects with the same few scalars each: text shows them as a table. The columns, 0 when it is no
+ * such list. */
+static size_t find_columns(const json_t *list, struct wr_column columns[COLUMNS_MAX])
+{
+	json_t *one, *v;
+	const char *key;
+	size_t i, n = 0, k;
+
+	json_object_foreach (json_array_get(list, 0), key, v) {
+		if (n == COLUMNS_MAX)
+			return 0;
+		columns[n++] = (struct wr_column){key, 0};
+	}
+	json_array_foreach (list, i, one) {
+		if (!json_is_object(one) || json_object_size(one) != n)
+			return 0;
+		for (k = 0; k < n; k++) {
+			int len = (int)strlen(columns[k].key);
+
+			v = json_object_get(one, columns[k].key);
+			if (!v || json_is_object(v) || json_is_array(v))
+				return 0;
+			if (json_is_string(v) && json_string_length(v) < 80)
+				len = (int)json_string_length(v) > len ? (int)json_string_length(v)
+								       : len;
+			columns[k].width = len > columns[k].width ? len : columns[k].width;
+		}
+	}
+	return n;
+}
+
+static void put_array(struct writer *w, const char *key, const json_t *v)
+{
+	struct wr_column columns[COLUMNS_MAX];
+	size_t n = w->format == OUT_TEXT && json_array_size(v) > 0 ? find_columns(v, columns) : 0;
+
+	if (n > 0)
+		wr_table(w, key, columns, n);
+	else
+		wr_list(w, key);
+	json_members(w, v);
+	wr_end(w);
+}
+
 void wr_json(struct writer *w, const char *key, const json_t *v)
 {
 	switch (json_typeof(v)) {
@@ -453,11 +507,7 @@ void wr_json(struct writer *w, const char *key, const json_t *v)
 		json_members(w, v);
 		wr_end(w);
 		break;
-	case JSON_ARRAY:
-		wr_list(w, key);
-		json_members(w, v);
-		wr_end(w);
-		break;
+	case JSON_ARRAY: put_array(w, key, v); break;
 	case JSON_STRING:
 		wr_str(w, key, mica_slice(json_string_value(v), json_string_length(v)));
 		break;
@@ -474,6 +524,14 @@ void wr_json(struct writer *w, const char *key, const json_t *v)
 	case JSON_FALSE: wr_bool(w, key, false); break;
 	case JSON_NULL: wr_null(w, key); break;
 	}
+}
+
+void wr_json_table(struct writer *w, const char *key, const json_t *list,
+	const struct wr_column *columns, size_t n)
+{
+	wr_table(w, key, columns, n);
+	json_members(w, list);
+	wr_end(w);
 }
 
 void wr_note(struct writer *w, const char *fmt, ...)

@@ -52,6 +52,9 @@ void wr_null(struct writer *w, const char *key);
 void wr_verdict(struct writer *w, const char *key, bool good, const char *text);
 /* A whole JSON value. */
 void wr_json(struct writer *w, const char *key, const json_t *v);
+/* A list of objects as wr_table. */
+void wr_json_table(struct writer *w, const char *key, const json_t *list,
+	const struct wr_column *columns, size_t n);
 /* For people alone: JSON does not have it. A line. */
 void wr_note(struct writer *w, const char *fmt, ...) MICA_PRINTF(2, 3);
 /* The product itself (a PEM, a token, a script), as it is. Only outside of objects; JSON form has

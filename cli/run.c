@@ -65,7 +65,9 @@ static void tell_error(const struct mica_err *err, enum out_format format)
 
 	wr_object(w, NULL);
 	wr_verdict(w, "error", false, err->text[0] ? err->text : "something failed");
-	wr_cstr(w, "reason", mica_err_fine(err));
+	wr_cstr(w, "reason", reason);
+	if (err->fine && strcmp(err->fine, reason) != 0)
+		wr_cstr(w, "cause", err->fine);
 	if (err->line > 0)
 		wr_int(w, "line", err->line);
 	if (err->column > 0)

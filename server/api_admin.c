@@ -356,9 +356,11 @@ void api_backup(struct api_call *c)
 		return;
 	}
 	api_keep(c);
-	/* the path lives with the call */
+	/* The path lives with the call, in place of what else was kept: nobody asks for that again.
+	 */
+	c->kept.authorization = c->kept.body = c->kept.query = c->token = MICA_SLICE_NULL;
 	mica_buf_clear(&c->kept_mem);
-	mica_buf_init(&c->kept_mem, path.len);
+	mica_buf_init_secret(&c->kept_mem, path.len);
 	mica_buf_put_slice(&c->kept_mem, path);
 	c->param = mica_buf_slice(&c->kept_mem);
 	mica_buf_init(&c->out, DOC_MAX);

@@ -278,8 +278,8 @@ mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* {"certificate": PEM, "ledger_index", "spiffe_id", "serial", "authority", "not_before",
- * "not_after", "event": {...}}: same rule, NOT_FOUND "no_such_certificate". Serial in hex, else
- * INVALID "bad_serial". */
+ * "not_after", "entry": its octets in base64, "event": {...}}: same rule, NOT_FOUND
+ * "no_such_certificate". Serial in hex, else INVALID "bad_serial". */
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 

@@ -351,3 +351,23 @@ TESTS += tests/unit/test_kube
 tests_unit_test_kube_SOURCES = tests/unit/test_kube.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_kube_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_kube_LDADD = $(FETCH_TEST_LDADD)
+
+CLI_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+CLI_TEST_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS) $(JANSSON_LIBS) $(CRYPTO_LIBS)
+check_PROGRAMS += tests/unit/test_cli
+TESTS += tests/unit/test_cli
+tests_unit_test_cli_SOURCES = tests/unit/test_cli.c
+tests_unit_test_cli_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
+tests_unit_test_cli_LDADD = $(CLI_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_audit
+TESTS += tests/unit/test_audit
+tests_unit_test_audit_SOURCES = tests/unit/test_audit.c tests/unit/pki.h
+tests_unit_test_audit_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
+tests_unit_test_audit_LDADD = $(CLI_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_cli_wire
+TESTS += tests/unit/test_cli_wire
+tests_unit_test_cli_wire_SOURCES = tests/unit/test_cli_wire.c tests/unit/pki.h
+tests_unit_test_cli_wire_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
+tests_unit_test_cli_wire_LDADD = $(CLI_TEST_LDADD)
