@@ -117,6 +117,7 @@ export MICA_LOG_VKEY='$vkey'
 export MICA_PID=$pid
 export MICA_TRUST_DOMAIN=$trust_domain
 export MICA_AUDIENCE=mica
+export MICA_AUDIT_STATE=$dir/audit-state
 ENV
 cat >"$dir/mint-token" <<SCRIPT
 #!/bin/sh
