@@ -100,6 +100,17 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 	return rc;
 }
 
+/* What follows from an administrator's change, at once: a taint must not wait for the timer. What
+ * does not work now is tried again by maintain. */
+void mica_core_go_on(struct mica_core *c, int64_t now_ms)
+{
+	bool hurry = false;
+
+	if (!c->stale && mica_core_rotate(c, now_ms, &hurry, NULL) == MICA_OK &&
+		mica_core_publish(c, now_ms, NULL, NULL) == MICA_OK)
+		atomic_fetch_add(&c->hurries, hurry);
+}
+
 mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
@@ -107,6 +118,8 @@ mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
 
 	pthread_mutex_lock(&c->admin);
 	rc = taint(c, authority_id, actor, now_ms, e);
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
 	pthread_mutex_unlock(&c->admin);
 	return rc;
 }
@@ -277,6 +290,7 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		c->stale = false;
 	if (rc == MICA_OK)
 		rc = mica_core_rotate(c, now_ms, &hurry, e);
+	atomic_fetch_add(&c->hurries, hurry);
 	/* What holds by now is published whether or not the next step works. */
 	last = c->stale ? MICA_OK : mica_core_publish(c, now_ms, changed, e);
 	return rc == MICA_OK ? last : rc;

@@ -271,7 +271,7 @@ struct mica_core {
 	struct core_rotation rotation; /* under admin */
 	_Atomic int64_t now_ms; /* greatest seen by maintain and commit */
 	atomic_uint_fast64_t generation, x509_issued, jwt_issued, conflicts, commits,
-		rotation_steps;
+		rotation_steps, hurries;
 	atomic_uint_fast64_t store_bytes, disk_free;
 	int64_t space_looked; /* maintain's, and open's */
 };
@@ -423,6 +423,9 @@ mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, 
 /* Does what is due, step by step, each of them one transaction. Under admin. */
 mica_rc mica_core_rotate(
 	struct mica_core *c, int64_t now_ms, bool *hurry, struct mica_err *e) MICA_MUST_CHECK;
+/* Rotates and publishes behind a change by hand; failures are maintain's to try again. Under admin.
+ */
+void mica_core_go_on(struct mica_core *c, int64_t now_ms);
 /* Greatest end of what an authority signed, as it is stored; 0 = nothing. */
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
