@@ -386,6 +386,9 @@ void api_ready(struct api_call *c)
 			&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
 	if (rc == MICA_OK)
 		rc = mica_core_ready(c->a->o.core, mica_now_ms(), &c->err);
+	if (rc == MICA_OK && !atomic_load(&c->a->door[API_PUBLIC].server))
+		rc = mica_fail(&c->err, MICA_UNAVAILABLE, "not_serving",
+			"there is no certificate to serve HTTPS with yet");
 	if (rc != MICA_OK) {
 		/* whatever it is: not ready */
 		api_fail_status(c, 503);
