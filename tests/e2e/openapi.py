@@ -8,7 +8,7 @@ import re
 
 KNOWN = {"type", "properties", "required", "additionalProperties", "items", "enum", "const",
          "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "oneOf",
-         "$ref", "format", "contentEncoding", "description", "examples", "title", "default"}
+         "$ref", "format", "description", "examples", "title", "default", "contentEncoding"}
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 DATE_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
@@ -99,7 +99,7 @@ class Spec:
             try:
                 base64.b64decode(v, validate=True)
             except ValueError:
-                raise Undocumented("%s: %r is not base64" % (where, v))
+                raise Undocumented("%s: %r is no base64" % (where, v)) from None
 
     def members(self, v, schema, where):
         missing = set(schema.get("required", ())) - set(v)
