@@ -279,7 +279,7 @@ void mica_core_look_at_space(struct mica_core *c, int64_t now_ms)
 static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
-	mica_rc rc = MICA_OK;
+	mica_rc rules = mica_core_record_rules(c, now_ms, e), rc = MICA_OK;
 
 	if (now_ms / 1000 >= v->auths->until || c->stale)
 		rc = reload_authorities(c, v, now_ms / 1000, e);
@@ -287,7 +287,9 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		rc = reload_deny(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
-	return rc == MICA_OK ? mica_core_publish(c, now_ms, changed, e) : rc;
+	if (rc == MICA_OK)
+		rc = mica_core_publish(c, now_ms, changed, e);
+	return rc == MICA_OK ? rules : rc;
 }
 
 mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e)

@@ -61,3 +61,4 @@ libmica_ca_a_SOURCES += ca/core_read.c
 libmica_ca_a_SOURCES += ca/core_status.c
 libmica_ca_a_SOURCES += ca/core_admin.c
 libmica_ca_a_SOURCES += ca/core_restore.c
+libmica_ca_a_SOURCES += ca/core_serving.c

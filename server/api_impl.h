@@ -247,6 +247,7 @@ void api_jwks(struct api_call *c);
 void api_status_doc(struct api_call *c);
 void api_explain(struct api_call *c);
 void api_taint(struct api_call *c);
+void api_deny_list(struct api_call *c);
 void api_deny_add(struct api_call *c);
 void api_deny_remove(struct api_call *c);
 void api_backup(struct api_call *c);
@@ -257,6 +258,8 @@ void api_metrics(struct api_call *c);
 extern const char *const api_listener_names[API_LISTENER_COUNT];
 /* How fetching keys goes, by issuer; the caller frees it. */
 struct mica_keys_status *api_keys_status(struct api *a, unsigned *n);
+/* The same of asking clusters about tokens. */
+struct mica_kube_status *api_review_status(struct api *a, unsigned *n);
 void api_issue_free(struct api_issue *i);
 void api_watch_answer(void *call, const struct mica_snapshot *s, enum watch_end end);
 

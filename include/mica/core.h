@@ -332,6 +332,14 @@ mica_rc mica_core_deny(struct mica_core *c, const char *kind, struct mica_slice 
 /* {"denied": [{"kind", "value", "source": "store" | "configuration"}, ...]}: the whole list. */
 mica_rc mica_core_denied(
 	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+/* The server's own TLS key and chain, sealed in the store, so that a start can serve reads while
+ * nothing can be issued (a full disk, no active authority): keep replaces what is kept. Errors of
+ * keep are those of a change and of mica_signer_from_pkcs8; of kept: NOT_FOUND "no_serving_key",
+ * CORRUPT "snapshot_malformed" | "key_envelope_*". `chain_pem` is appended to. Any thread. */
+mica_rc mica_core_keep_serving(struct mica_core *c, const struct mica_secret *pkcs8,
+	struct mica_slice chain_pem, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_kept_serving(struct mica_core *c, struct mica_secret **pkcs8,
+	struct mica_buf *chain_pem, struct mica_err *e) MICA_MUST_CHECK;
 /* Hot, consistent copy. `progress` may be NULL. */
 mica_rc mica_core_backup(struct mica_core *c, const char *path,
 	void (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,

@@ -30,3 +30,4 @@ EXTRA_DIST += tests/e2e/test_ledger_export.py
 # The main job in `make check`; all of them are a stage of `make check-full`.
 TESTS += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_cli.py
+EXTRA_DIST += tests/e2e/test_starved.py

@@ -384,6 +384,83 @@ static void a_store_without_authorities_is_refused(void **state)
 	assert_refused(MICA_CORRUPT, "store_damaged", try_open(t, e));
 }
 
+/* ---- starts that cannot issue ------------------------------------------------------------------
+ */
+
+static void a_serving_key_is_kept(void **state)
+{
+	struct ct *t = *state;
+	MICA_AUTO_SIGNER key = NULL;
+	MICA_AUTO_SIGNER other = NULL;
+	MICA_AUTO_SECRET in = NULL;
+	MICA_AUTO_SECRET next = NULL;
+	MICA_AUTO_SECRET out = NULL;
+	MICA_AUTO_BUF chain, file;
+	char path[128];
+
+	mica_buf_init(&chain, 65536);
+	mica_buf_init(&file, (size_t)64 << 20);
+	assert_refused(
+		MICA_NOT_FOUND, "no_serving_key", mica_core_kept_serving(t->core, &out, &chain, e));
+	assert_ok(mica_signer_generate(MICA_KN_P256, &key, e));
+	assert_ok(mica_signer_generate(MICA_KN_P256, &other, e));
+	assert_ok(mica_signer_pkcs8(other, &in, e));
+	assert_ok(mica_signer_pkcs8(key, &next, e));
+	assert_ok(mica_core_keep_serving(t->core, in, MICA_LIT("old chain"), NOW_MS, e));
+	assert_ok(mica_core_keep_serving(t->core, next, MICA_LIT("new chain"), NOW_MS, e));
+	ct_reopen(t, NOW_MS);
+	assert_ok(mica_core_kept_serving(t->core, &out, &chain, e));
+	assert_true(mica_slice_eq_str(mica_buf_slice(&chain), "new chain"));
+	assert_true(mica_slice_eq(mica_secret_view(out), mica_secret_view(next)));
+	/* sealed: its octets are nowhere in the file */
+	snprintf(path, sizeof(path), "%s/store.lmdb", t->dir);
+	assert_ok(mica_file_read(path, &file, e));
+	assert_null(memmem(file.p, file.len, mica_secret_view(out).p + 36, 32));
+}
+
+static void nothing_is_issued_by_rules_that_are_not_recorded(void **state)
+{
+	struct ct *t = *state;
+	struct mica_candidate *k = NULL;
+	struct mica_x509_request r;
+	struct mica_caller who;
+	CORE_AUTO_VIEW v = NULL;
+
+	ct_caller(t, NOW_MS, &who);
+	r = ct_request(t, &who);
+	atomic_store(&t->core->rules_unrecorded, true);
+	mica_store_set_fault(t->core->store, MICA_FAULT_FULL, 0);
+	v = mica_core_view_get(t->core);
+	v->policy->hash[0] ^= 1; /* as if the configuration were another one */
+	assert_refused(MICA_UNAVAILABLE, "disk_full", mica_core_maintain(t->core, NOW_MS, NULL, e));
+	assert_refused(
+		MICA_UNAVAILABLE, "store_full", mica_core_prepare_x509(t->core, &r, NOW_MS, &k, e));
+	assert_ok(mica_core_maintain(t->core, NOW_MS, NULL, e));
+	mica_candidate_free(ct_issue(t, 0, NOW_MS));
+}
+
+/* Design 8.4: without a usable root micad serves reads. */
+static void a_store_whose_authorities_are_over_is_read(void **state)
+{
+	struct ct *t = *state;
+	int64_t then = NOW_MS + (int64_t)50 * 365 * DAY * 1000;
+	const struct mica_snapshot *snap = NULL;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct mica_event_query q = {.limit = 10};
+	MICA_AUTO_BUF json;
+
+	mica_candidate_free(ct_issue(t, 0, NOW_MS));
+	mica_buf_init(&json, (size_t)4 << 20);
+	ct_reopen(t, then);
+	assert_ok(mica_core_maintain(t->core, then, NULL, e));
+	assert_ok(mica_core_snapshot(
+		t->core, NULL, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON, &snap, e));
+	mica_snapshot_unref(snap);
+	assert_ok(mica_core_events(t->core, &admin, &q, &json, e));
+	assert_ok(mica_core_status(t->core, then, &json, e));
+	assert_refused(MICA_UNAVAILABLE, "no_active_authority", mica_core_ready(t->core, then, e));
+}
+
 /* ---- backup and restore ---------------------------------------------------------------------- */
 
 static void a_restored_store_goes_on(void **state)
@@ -451,6 +528,9 @@ int main(void)
 		TEST(rules_are_recorded_when_they_change),
 		TEST(a_bad_configuration_changes_nothing),
 		EMPTY(a_store_without_authorities_is_refused),
+		TEST(a_serving_key_is_kept),
+		TEST(nothing_is_issued_by_rules_that_are_not_recorded),
+		TEST(a_store_whose_authorities_are_over_is_read),
 		TEST(a_restored_store_goes_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
