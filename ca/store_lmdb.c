@@ -720,6 +720,19 @@ static mica_rc sync_dir_of(const char *path, struct mica_err *e)
 	return MICA_OK;
 }
 
+/* The map cannot grow while a copy reads it, so that commits would wait for its end: there is room
+ * for as much again before it begins. */
+static mica_rc make_headroom(struct lmdb *l, struct mica_err *e)
+{
+	mica_rc rc = MICA_OK;
+
+	pthread_mutex_lock(&l->writing);
+	while (rc == MICA_OK && pages_used(l) * l->page > l->map_size / 2)
+		rc = grow_map(l, e);
+	pthread_mutex_unlock(&l->writing);
+	return rc;
+}
+
 /* Under a temporary name, synced, then renamed: a copy that can be seen is whole. */
 static mica_rc lmdb_copy(
 	struct mica_store *s, const char *path, const struct mica_progress *p, struct mica_err *e)
@@ -733,6 +746,8 @@ static mica_rc lmdb_copy(
 		return mica_fail_errno(e, ENAMETOOLONG, "%s", path);
 	if (access(path, F_OK) == 0)
 		return mica_fail_errno(e, EEXIST, "%s", path);
+	if (make_headroom(l, e) != MICA_OK)
+		return MICA_UNAVAILABLE;
 	fd = open(tmp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return mica_fail_errno(e, errno, "%s", tmp);

@@ -182,7 +182,7 @@ struct mica_progress {
 };
 
 /* A consistent copy into the new file `path` while others write (mode 0600, durable, seen whole or
- * not at all). CONFLICT "exists_already". */
+ * not at all: it grows as `path`.part). CONFLICT "exists_already". */
 mica_rc mica_store_copy(struct mica_store *s, const char *path, const struct mica_progress *p,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Makes a store in `dir` (as create: absent or empty) from such a copy, not complete yet. */
