@@ -10,6 +10,7 @@
 #include "mica/log.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define DOC_MAX   (4u << 20)
 #define LIST_MAX  (64u << 20)
@@ -131,16 +132,25 @@ static void put_listeners(struct api *a, struct mica_buf *b)
 	mica_buf_put_u8(b, ']');
 }
 
+/* The copy tells nothing while it is made; its file does. Behind it the file is read again for its
+ * manifest, which tells. */
 static void put_backup(struct api *a, struct mica_buf *b)
 {
+	uint64_t all = atomic_load(&a->backup_all), done = atomic_load(&a->backup_done);
+	struct stat st;
+
 	mica_buf_put_str(b, ",\"backup\":");
 	if (!atomic_load(&a->backup_running)) {
 		mica_buf_put_str(b, "null");
 		return;
 	}
+	pthread_mutex_lock(&a->backup_lock);
+	if (stat(a->backup_part, &st) == 0 && (uint64_t)st.st_size < all)
+		done = (uint64_t)st.st_size;
+	pthread_mutex_unlock(&a->backup_lock);
 	mica_buf_put_u8(b, '{');
-	api_put_u64(b, "done", atomic_load(&a->backup_done));
-	api_put_u64(b, "all", atomic_load(&a->backup_all));
+	api_put_u64(b, "done", done);
+	api_put_u64(b, "all", all);
 	mica_buf_put_u8(b, '}');
 }
 
@@ -312,6 +322,7 @@ void api_deny_remove(struct api_call *c)
 static void progress(void *ctx, uint64_t done, uint64_t all)
 {
 	struct api *a = ctx;
+
 	atomic_store(&a->backup_done, done);
 	atomic_store(&a->backup_all, all);
 }
@@ -369,6 +380,7 @@ static mica_rc start_backup(struct api_call *c)
 		if (a->backup_thread_valid)
 			pthread_join(a->backup_thread, NULL);
 		progress(a, 0, 0);
+		snprintf(a->backup_part, sizeof(a->backup_part), "%.*s.part", MICA_FMT(c->param));
 		atomic_store(&a->backup_running, true);
 		err = pthread_create(&a->backup_thread, NULL, run_backup, c);
 		a->backup_thread_valid = err == 0;
@@ -392,6 +404,7 @@ void api_backup(struct api_call *c)
 		api_fail(c);
 		return;
 	}
+	c->long_work = true;
 	api_keep(c);
 	/* The path lives with the call, in place of what else was kept: nobody asks for that again.
 	 */

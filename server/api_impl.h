@@ -115,7 +115,8 @@ struct api {
 	pthread_t backup_thread;
 	bool backup_thread_valid;
 	atomic_bool backup_running;
-	atomic_uint_least64_t backup_done, backup_all;
+	atomic_uint_least64_t backup_done, backup_all; /* octets */
+	char backup_part[4096]; /* the file that grows; under backup_lock */
 	/* refused requests that were not logged one by one (a flood) */
 	atomic_int_least64_t quiet_since; /* second of the last line */
 	atomic_uint_least64_t quiet;
@@ -151,6 +152,7 @@ struct api_call {
 	struct mica_caller *caller; /* NULL: nobody is known */
 	struct mica_slice token; /* of the caller; part of d->authorization */
 	bool deferred, refreshed, parked, counted;
+	bool long_work; /* takes as long as it takes: its answer has no deadline */
 	bool entered; /* committer_enter was called for it */
 	char address[64]; /* of the caller, when it is to be logged */
 	atomic_uint refs; /* the flow's, and http.h's until the request is over */

@@ -75,6 +75,8 @@ struct http_reply {
 };
 void http_reply(struct http_req *r, const struct http_reply *a); /* in the handler, once */
 void http_defer(struct http_req *r); /* in the handler: finish comes later */
+/* The same for what takes as long as it takes: there is no deadline until the server stops. */
+void http_defer_long(struct http_req *r);
 /* Any thread, once for each deferred request, even when its time was over before (then nothing is
  * sent) or the server is gone; must come at last. */
 void http_finish(struct http_req *r, const struct http_reply *a);

@@ -193,6 +193,12 @@ void http_defer(struct http_req *r)
 	r->word = atomic_load_explicit(&c->word, memory_order_relaxed);
 }
 
+void http_defer_long(struct http_req *r)
+{
+	r->data.deadline_ms = INT64_MAX;
+	http_defer(r);
+}
+
 /* The connection is suspended until its worker handles it, and the worker is there as long as
  * anything is suspended or `finishing` says that somebody is in here. */
 static void wake(struct http_req *r)

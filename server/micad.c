@@ -286,11 +286,10 @@ static mica_rc open_doors(struct micad *m, struct mica_err *e)
 		.threads = 1,
 		.max_connections = METRICS_CONNECTIONS,
 		.deferred_timeout_ms = 10000};
-	/* A backup of a large ledger answers when it is done. */
 	struct http_options admin = {.unix_path = c->admin.socket,
 		.threads = 1,
 		.max_connections = ADMIN_CONNECTIONS,
-		.deferred_timeout_ms = 3600 * 1000};
+		.deferred_timeout_ms = 90 * 1000};
 	mica_rc rc = MICA_OK;
 
 	if (c->metrics.text && c->metrics.text[0])

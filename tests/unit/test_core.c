@@ -8,6 +8,8 @@
 #include "mica/clock.h"
 
 #include <lmdb.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 static mica_rc try_open(struct ct *t, struct mica_err *e)
 {
@@ -194,6 +196,25 @@ static void a_bad_trust_domain_makes_no_store(void **state)
 	t->config.trust_domain = ct_str("Example.org");
 	assert_refused(MICA_INVALID, "trust_domain_invalid", try_init(t, e));
 	assert_refused(MICA_NOT_FOUND, "store_missing", try_open(t, e));
+}
+
+/* A full disk: the next `mica init` finds nothing in its way. */
+static void a_failed_init_leaves_nothing(void **state)
+{
+	struct ct *t = *state;
+	struct rlimit unlimited, little;
+	struct mica_err why = MICA_ERR_INIT;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+	little = unlimited;
+	little.rlim_cur = 40000;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	assert_int_not_equal(try_init(t, &why), MICA_OK);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+	assert_int_equal(rmdir(t->dir), 0);
+	assert_ok(try_init(t, e));
+	assert_ok(try_open(t, e));
 }
 
 static void a_store_half_made_is_refused(void **state)
@@ -463,6 +484,30 @@ static void a_store_whose_authorities_are_over_is_read(void **state)
 
 /* ---- backup and restore ---------------------------------------------------------------------- */
 
+static void refused_restore(struct ct *t, const char *backup, const struct mica_secret *pass,
+	mica_rc rc, const char *reason)
+{
+	struct mica_caller who = ct_role(MICA_ROLE_ADMIN);
+	struct mica_restore_result r;
+
+	assert_refused(rc, reason,
+		mica_core_restore(&t->config, pass, backup, MICA_SLICE_NULL, &who, NOW_MS + 2000,
+			NULL, &r, e));
+	assert_refused(MICA_NOT_FOUND, "store_missing", try_open(t, e));
+	assert_int_equal(rmdir(t->dir), 0); /* it is empty */
+}
+
+/* A wrong passphrase is no reason to look for what must be removed before the next try. */
+static void refused_restores_leave_nothing(struct ct *t, const char *backup)
+{
+	MICA_AUTO_SECRET wrong = mica_secret_new("wrong", 5);
+
+	refused_restore(t, backup, wrong, MICA_UNAUTHENTICATED, "wrong_passphrase");
+	t->config.trust_domain = ct_str("other.example");
+	refused_restore(t, backup, t->pass, MICA_INVALID, "trust_domain_mismatch");
+	t->config.trust_domain = ct_str(TD);
+}
+
 static void a_restored_store_goes_on(void **state)
 {
 	struct ct *t = *state;
@@ -486,6 +531,7 @@ static void a_restored_store_goes_on(void **state)
 	ct_close(t);
 	memcpy(old_dir, t->dir, sizeof(old_dir));
 	ct_make_dir(t);
+	refused_restores_leave_nothing(t, backup);
 	assert_ok(mica_core_restore(
 		&t->config, t->pass, backup, MICA_SLICE_NULL, &who, NOW_MS + 2000, NULL, &r, e));
 	assert_string_equal(r.old_origin, t->born.origin);
@@ -519,6 +565,7 @@ int main(void)
 		EMPTY(init_touches_no_store_that_is_there),
 		EMPTY(a_trust_domain_is_for_ever),
 		EMPTY(a_bad_trust_domain_makes_no_store),
+		EMPTY(a_failed_init_leaves_nothing),
 		EMPTY(a_store_half_made_is_refused),
 		EMPTY(a_newer_store_is_refused),
 		EMPTY(only_one_opens_it),
