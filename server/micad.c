@@ -236,6 +236,7 @@ static mica_rc open_door(
 
 	o->name = names[which];
 	o->unix_gid = which == API_ADMIN ? m->admin_gid : -1;
+	o->unix_gid2 = which == API_ADMIN ? m->audit_gid : -1;
 	o->max_body = (size_t)m->config->https.max_request_body;
 	o->idle_timeout_ms = m->config->https.idle_timeout * 1000;
 	o->request_timeout_ms = m->config->https.request_timeout * 1000;
