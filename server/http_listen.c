@@ -75,6 +75,8 @@ static mica_rc open_tcp(
 	union any a;
 	socklen_t len = parse(l, &a);
 	const int on = 1;
+	/* "::" stands for all addresses, IPv4 too, whatever the machine's default is */
+	const int six_only = !IN6_IS_ADDR_UNSPECIFIED(&a.six.sin6_addr);
 	if (len == 0)
 		return mica_fail(e, MICA_INVALID, "listen_address",
 			"%s: expected a numeric IPv4 or IPv6 address", l->host);
@@ -84,7 +86,8 @@ static mica_rc open_tcp(
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
 		(a.sa.sa_family == AF_INET6 &&
-			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) != 0) ||
+			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &six_only, sizeof(six_only)) !=
+				0) ||
 		bind(fd, &a.sa, len) != 0 || listen(fd, BACKLOG) != 0)
 		return cannot(e, errno, "listen on", address);
 	len = sizeof(a);

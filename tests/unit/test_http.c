@@ -463,6 +463,32 @@ static void ipv6_is_counted_by_64(void **state)
 	app_stop(&a);
 }
 
+/* ":8443", the default of https.listen, is "::" here. */
+static void all_addresses_are_ipv4_too(void **state)
+{
+	static char all[] = "::";
+	const struct mica_listen listen = {.host = all};
+	struct app a;
+	struct http_options o = options(&a);
+	char four[32], six[32];
+	const char *port;
+	int fds[6];
+	(void)state;
+	o.listen = &listen;
+	o.max_per_address = 4;
+	app_start(&a, &o);
+	port = strrchr(http_server_address(a.server), ':');
+	snprintf(four, sizeof(four), "127.0.0.1%s", port);
+	snprintf(six, sizeof(six), "[::1]%s", port);
+	assert_int_equal(served(NULL, six, fds, 1), 1);
+	hang_up(fds, 1);
+	/* each IPv4 address counts by itself */
+	assert_int_equal(served("127.0.0.2", four, fds, 6), 4);
+	assert_int_equal(served("127.0.0.3", four, fds + 4, 1), 1);
+	hang_up(fds, 5);
+	app_stop(&a);
+}
+
 static void addresses_that_cannot_be(void **state)
 {
 	static char no[] = "localhost", other[] = "192.0.2.1";
@@ -633,6 +659,7 @@ int main(void)
 		cmocka_unit_test(a_peer_that_left_leaks_nothing),
 		cmocka_unit_test(connections_are_counted),
 		cmocka_unit_test(ipv6_is_counted_by_64),
+		cmocka_unit_test(all_addresses_are_ipv4_too),
 		cmocka_unit_test(addresses_that_cannot_be),
 		cmocka_unit_test(a_unix_socket_tells_who_calls),
 		cmocka_unit_test(both_groups_reach_the_socket),
