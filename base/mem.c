@@ -70,7 +70,7 @@ char *mica_strndup(const char *s, size_t n)
 
 char *mica_strdup(const char *s)
 {
-	return mica_strndup(s, SIZE_MAX - 1);
+	return s == NULL ? NULL : mica_memdup(s, strlen(s) + 1);
 }
 
 void mica_free(void *p)

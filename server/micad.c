@@ -235,8 +235,8 @@ static mica_rc open_door(
 	mica_rc rc;
 
 	o->name = names[which];
-	/* who is in one of the groups must reach the socket; it can belong to one of them only */
-	o->unix_gid = which != API_ADMIN ? -1 : m->admin_gid >= 0 ? m->admin_gid : m->audit_gid;
+	o->unix_gid = which == API_ADMIN ? m->admin_gid : -1;
+	o->unix_gid2 = which == API_ADMIN ? m->audit_gid : -1;
 	o->max_body = (size_t)m->config->https.max_request_body;
 	o->idle_timeout_ms = m->config->https.idle_timeout * 1000;
 	o->request_timeout_ms = m->config->https.request_timeout * 1000;

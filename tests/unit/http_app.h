@@ -143,6 +143,7 @@ static inline struct http_options options(struct app *a)
 	struct http_options o = {.name = "test",
 		.listen = &loopback,
 		.unix_gid = -1,
+		.unix_gid2 = -1,
 		.threads = 2,
 		.max_connections = 3000,
 		.max_body = 4096,

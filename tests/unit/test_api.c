@@ -101,6 +101,7 @@ static void serve(struct fx *f, enum api_listener l, const char *unix_path)
 		.listen = unix_path ? NULL : &any,
 		.unix_path = unix_path,
 		.unix_gid = -1,
+		.unix_gid2 = -1,
 		.threads = 1,
 		.max_connections = 64,
 		.max_body = 65536,
