@@ -26,6 +26,7 @@ libmica_ca_a_SOURCES += ca/issuer.h
 libmica_ca_a_SOURCES += ca/issuer.c
 libmica_ca_a_SOURCES += ca/token.h
 libmica_ca_a_SOURCES += ca/token.c
+libmica_ca_a_SOURCES += ca/token_plain.c
 libmica_ca_a_SOURCES += ca/claims.c
 libmica_ca_a_SOURCES += ca/tokenreview.c
 libmica_ca_a_SOURCES += ca/merkle.c

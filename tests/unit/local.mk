@@ -371,3 +371,9 @@ TESTS += tests/unit/test_cli_wire
 tests_unit_test_cli_wire_SOURCES = tests/unit/test_cli_wire.c tests/unit/pki.h
 tests_unit_test_cli_wire_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
 tests_unit_test_cli_wire_LDADD = $(CLI_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_token_plain
+TESTS += tests/unit/test_token_plain
+tests_unit_test_token_plain_SOURCES = tests/unit/test_token_plain.c tests/unit/tokens.h
+tests_unit_test_token_plain_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) -I$(srcdir)/ca
+tests_unit_test_token_plain_LDADD = $(TOKEN_TEST_LDADD)
