@@ -33,3 +33,4 @@ EXTRA_DIST += tests/e2e/test_cli.py
 EXTRA_DIST += tests/e2e/test_starved.py
 EXTRA_DIST += tests/e2e/test_service.py
 EXTRA_DIST += tests/e2e/test_fair.py
+EXTRA_DIST += tests/e2e/test_issuers.py
