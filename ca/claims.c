@@ -393,13 +393,48 @@ static mica_rc check_subject(struct token_check *c)
 	return MICA_OK;
 }
 
-#define INTEGER_SIZE 24
+#define INTEGER_SIZE     24
+#define POINTER_STEP_MAX 255
+
+/* One step of a JSON pointer: "~1" is '/', "~0" is '~'. NULL when it is too long. */
+static const char *unescape(struct mica_slice step, char out[POINTER_STEP_MAX + 1])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < step.len; i++) {
+		bool escaped = step.p[i] == '~' && i + 1 < step.len &&
+			(step.p[i + 1] == '0' || step.p[i + 1] == '1');
+
+		if (n == POINTER_STEP_MAX)
+			return NULL;
+		out[n++] = !escaped ? (char)step.p[i] : step.p[++i] == '1' ? '/' : '~';
+	}
+	out[n] = '\0';
+	return out;
+}
+
+const json_t *mica_claim_at(const json_t *claims, const char *name)
+{
+	struct mica_slice rest = mica_slice_str(name), step;
+	char text[POINTER_STEP_MAX + 1];
+	const json_t *v = claims;
+
+	if (name[0] != '/')
+		return json_object_get(claims, name);
+	mica_slice_cut(&rest, '/', &step);
+	for (bool more = true; more && v;) {
+		more = mica_slice_cut(&rest, '/', &step);
+		/* of what is no object there are no members */
+		v = unescape(step, text) ? json_object_get(v, text) : NULL;
+	}
+	return v;
+}
 
 /* Strings, integers and booleans have one text each. */
 static mica_rc read_claim(
 	struct token_check *c, const char *name, char room[INTEGER_SIZE], struct mica_slice *out)
 {
-	const json_t *v = json_object_get(c->claims, name);
+	const json_t *v = mica_claim_at(c->claims, name);
 
 	if (v == NULL)
 		return refuse(c, "claim_missing", "the claim %.64s is missing", name);

@@ -491,7 +491,7 @@ static int put_dumped(const char *p, size_t len, void *buf)
 
 static void put_claim(struct explainer *x, const char *name, unsigned *n)
 {
-	const json_t *v = json_object_get(x->r->claims.root, name);
+	const json_t *v = mica_claim_at(x->r->claims.root, name);
 
 	if (v == NULL)
 		return;

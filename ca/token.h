@@ -84,6 +84,9 @@ struct token_step {
 };
 /* In the order in which they count; the last one makes the name. */
 const struct token_step *mica_token_steps(enum mica_issuer_kind kind, size_t *n);
+/* The claim of a configured name: a member, or behind a '/' a JSON pointer (RFC 6901) through
+ * objects. NULL when it is not there. */
+const json_t *mica_claim_at(const json_t *claims, const char *name);
 /* All of them at once, for claims of the ordinary shape and an issuer of the kind KUBERNETES.
  * False: some step may refuse, and only the steps say why; c->out is spoilt. */
 bool mica_token_plain_accept(struct token_check *c, const struct token_plain *p);

@@ -32,3 +32,5 @@ TESTS += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_cli.py
 EXTRA_DIST += tests/e2e/test_starved.py
 EXTRA_DIST += tests/e2e/test_service.py
+EXTRA_DIST += tests/e2e/test_fair.py
+EXTRA_DIST += tests/e2e/test_issuers.py

@@ -113,17 +113,31 @@ static void a_refusal_before_the_body(void **state)
 	app_start(&a, &o);
 	a.refuse_status = 429;
 	client_open(&c, http_server_address(a.server));
-	/* without a body the connection goes on; with one it ends, and nothing of it was read */
+	/* without a body the connection goes on, and behind one that is here; else it ends */
 	assert_int_equal(client_ask(&c, GET("/a"), &r), 429);
+	assert_int_equal(client_ask(&c, GET("/b"), &r), 429);
+	assert_int_equal(
+		client_ask(&c, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nGET ", &r),
+		429);
+	assert_null(strcasestr(r.head, "\r\nConnection: close\r\n"));
 	assert_int_equal(client_ask(&c, GET("/b"), &r), 429);
 	assert_int_equal(client_ask(&c,
 				 "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4096\r\n"
 				 "Expect: 100-continue\r\n\r\n",
 				 &r),
 		429);
+	assert_non_null(strcasestr(r.head, "\r\nConnection: close\r\n"));
 	assert_true(client_ended(&c));
 	client_close(&c);
-	assert_int_equal(atomic_load(&a.admitted), 3);
+	client_open(&c, http_server_address(a.server));
+	assert_int_equal(client_ask(&c,
+				 "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+				 "4\r\nGET \r\n0\r\n\r\n",
+				 &r),
+		429);
+	assert_true(client_ended(&c));
+	client_close(&c);
+	assert_int_equal(atomic_load(&a.admitted), 6);
 	app_stop(&a);
 	assert_int_equal(atomic_load(&a.states_done), 0);
 }
