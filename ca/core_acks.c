@@ -10,7 +10,8 @@
 #define PRUNE_MAX   512 /* records looked at */
 #define PRUNE_EVERY 60000 /* ms */
 #define KEY_LEN     18
-#define VALUE_LEN   25
+#define VALUE_LEN   25 /* then the SPIFFE ID */
+#define MISSING_MAX 100 /* that are told by name */
 #define VERSION     1
 
 struct ack {
@@ -18,6 +19,7 @@ struct ack {
 	struct ack *chain, *next; /* of its bucket; of all */
 	uint64_t sequence;
 	int64_t time_ms, expires;
+	char *id; /* SPIFFE ID */
 };
 
 struct core_acks {
@@ -46,6 +48,7 @@ void mica_core_acks_free(struct core_acks *a)
 {
 	for (struct ack *k = a->first, *next; k; k = next) {
 		next = k->next;
+		mica_free(k->id);
 		mica_free(k);
 	}
 	pthread_mutex_destroy(&a->lock);
@@ -129,6 +132,8 @@ mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enu
 		k->sequence = sequence;
 	if (k) {
 		k->time_ms = now_ms;
+		if (!k->id)
+			k->id = mica_strdup(caller->principal.spiffe_id);
 		k->expires = caller->evidence.credential_expiry;
 	}
 	pthread_mutex_unlock(&c->acks->lock);
@@ -164,11 +169,12 @@ static void write_one(struct core_change *ch, const struct ack *k)
 {
 	MICA_AUTO_BUF b;
 
-	mica_buf_init(&b, VALUE_LEN);
+	mica_buf_init(&b, VALUE_LEN + MICA_SPIFFE_ID_MAX);
 	mica_buf_put_u8(&b, VERSION);
 	mica_buf_put_be64(&b, k->sequence);
 	mica_buf_put_be64(&b, (uint64_t)k->time_ms);
 	mica_buf_put_be64(&b, (uint64_t)k->expires);
+	mica_buf_put_str(&b, k->id ? k->id : "");
 	mica_core_change_write(
 		ch, MICA_PUT, MICA_T_HOLDER, mica_slice(k->key, KEY_LEN), mica_buf_slice(&b));
 }
@@ -226,6 +232,7 @@ mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_er
 	for (struct ack *k = some, *next; k; k = next) {
 		next = k->next;
 		write_one(&ch, k);
+		mica_free(k->id);
 		mica_free(k);
 	}
 	if (ch.n_writes > 0)
@@ -239,13 +246,26 @@ mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_er
 struct acked {
 	uint64_t sequence;
 	int64_t now;
-	uint64_t missing;
+	uint64_t missing, holders;
+	struct mica_buf *names; /* NULL = they are counted only */
 };
 
-static bool count_missing(void *ctx, struct mica_slice key, struct mica_slice value, uint64_t rev)
+static void name_missing(struct acked *a, struct mica_slice id, uint64_t has, int64_t expires)
+{
+	if (!a->names || a->missing > MISSING_MAX)
+		return;
+	mica_buf_put_str(a->names, a->missing > 1 ? ",{\"spiffe_id\":" : "{\"spiffe_id\":");
+	mica_buf_put_json_string(a->names, id);
+	mica_buf_printf(a->names, ",\"sequence\":%llu", (unsigned long long)has);
+	mica_core_put_time(a->names, ",", "expires", expires);
+	mica_buf_put_u8(a->names, '}');
+}
+
+static bool look_at_holder(void *ctx, struct mica_slice key, struct mica_slice value, uint64_t rev)
 {
 	struct acked *a = ctx;
 	struct mica_cursor cur = {value, false};
+	int64_t expires;
 	uint64_t has;
 
 	(void)rev;
@@ -254,8 +274,14 @@ static bool count_missing(void *ctx, struct mica_slice key, struct mica_slice va
 	mica_cur_u8(&cur);
 	has = mica_cur_be64(&cur);
 	mica_cur_be64(&cur);
-	if (!cur.bad && (int64_t)mica_cur_be64(&cur) >= a->now && has < a->sequence)
-		a->missing++;
+	expires = (int64_t)mica_cur_be64(&cur);
+	if (cur.bad || expires < a->now)
+		return true;
+	a->holders++;
+	if (has >= a->sequence)
+		return true;
+	a->missing++;
+	name_missing(a, cur.s, has, expires);
 	return true;
 }
 
@@ -263,9 +289,23 @@ mica_rc mica_core_acked(
 	struct mica_core *c, uint64_t sequence, int64_t now, bool *acked, struct mica_err *e)
 {
 	struct mica_scan scan = {.table = MICA_T_HOLDER};
-	struct acked a = {sequence, now, 0};
-	mica_rc rc = mica_store_list(c->store, &scan, count_missing, &a, e);
+	struct acked a = {.sequence = sequence, .now = now};
+	mica_rc rc = mica_store_list(c->store, &scan, look_at_holder, &a, e);
 
 	*acked = rc == MICA_OK && a.missing == 0;
+	return rc;
+}
+
+mica_rc mica_core_put_missing(struct mica_core *c, uint64_t sequence, int64_t now,
+	struct mica_buf *json, struct mica_err *e)
+{
+	struct mica_scan scan = {.table = MICA_T_HOLDER};
+	struct acked a = {.sequence = sequence, .now = now, .names = json};
+	mica_rc rc;
+
+	mica_buf_put_str(json, ",\"missing\":[");
+	rc = mica_store_list(c->store, &scan, look_at_holder, &a, e);
+	mica_buf_printf(json, "],\"missing_count\":%llu,\"holders\":%llu",
+		(unsigned long long)a.missing, (unsigned long long)a.holders);
 	return rc;
 }

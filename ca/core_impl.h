@@ -28,7 +28,7 @@
  *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
  *	           publisher          1 | authority id 40 | certificate
  *	           serving            1 | chain in PEM
- *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8
+ *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | ID
  *	COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a minute more
  */
 #ifndef MICA_CA_CORE_IMPL_H
@@ -238,7 +238,6 @@ struct core_rotation {
 	int64_t overruled_ms; /* a greatest time of the ledger that was wrong, as somebody has said
 			       */
 	int64_t look_again; /* seconds: nothing is removed before */
-	int64_t opened; /* seconds */
 };
 
 struct mica_core {
@@ -417,7 +416,9 @@ mica_rc mica_core_reload_authorities(
 	struct mica_core *c, int64_t now, struct mica_err *e) MICA_MUST_CHECK;
 /* The greatest time ever used, or `now_ms`: what is decided on. Under admin. */
 int64_t mica_core_decision_ms(const struct mica_core *c, int64_t now_ms);
-/* At the start, when ledger and view are there. */
+/* Nothing is removed for one propagation time from now. */
+void mica_core_look_again(struct mica_core *c, int64_t now_ms);
+/* At the start, when the ledger is there: what is known of the clock. */
 mica_rc mica_core_rotation_open(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* One step, committed, and the view that follows; the bundle is published by who asked for it.
@@ -425,6 +426,11 @@ mica_rc mica_core_rotation_open(
 mica_rc mica_core_step(struct mica_core *c, const struct mica_rotation_step *s,
 	const struct mica_caller *actor, struct mica_slice more, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* What the decision needs besides the records. Under admin. */
+mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t now,
+	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX], struct mica_err *e) MICA_MUST_CHECK;
+/* Key of the record that an outlet was confirmed for an authority. */
+struct mica_slice mica_core_confirmed_key(const char *id, const char *outlet, char out[160]);
 /* The decision on what is in the store. Under admin. */
 mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, int64_t now_ms,
 	struct mica_rotation_step *out, struct mica_err *e) MICA_MUST_CHECK;
@@ -434,9 +440,19 @@ mica_rc mica_core_rotate(
 /* Rotates and publishes behind a change by hand; failures are maintain's to try again. Under admin.
  */
 void mica_core_go_on(struct mica_core *c, int64_t now_ms);
+/* The clock of now is right, whatever was seen before. Under admin. */
+mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Greatest end of what an authority signed, as it is stored; 0 = nothing. */
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
+
+/* One authority as JSON, as `mica status` has it. */
+void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
+	const struct core_authorities *a, unsigned i, int64_t now);
+/* ,"name": behind something, or with another beginning. Times: 0 and never become null. */
+void mica_core_put_string(struct mica_buf *b, const char *before, const char *name, const char *v);
+void mica_core_put_time(struct mica_buf *b, const char *before, const char *name, int64_t t);
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 
@@ -445,6 +461,9 @@ void mica_core_acks_free(struct core_acks *a);
 /* Whether every live holder of class `ack` has said that it has a bundle of `sequence` or later. */
 mica_rc mica_core_acked(struct mica_core *c, uint64_t sequence, int64_t now, bool *acked,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* ,"missing": [...], "missing_count", "holders": who has not, by SPIFFE ID. */
+mica_rc mica_core_put_missing(struct mica_core *c, uint64_t sequence, int64_t now,
+	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes what waits, a bounded part of it. */
 mica_rc mica_core_acks_flush(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;

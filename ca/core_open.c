@@ -296,12 +296,12 @@ static mica_rc load_view(
 	CORE_AUTO_PART struct core_deny *deny = NULL;
 	CORE_AUTO_PART struct core_keys *keys = NULL;
 	/* Design 8.4: a clock that went back undoes nothing that has happened. */
-	int64_t seen_ms = mica_ledger_now_ms(c->ledger);
+	int64_t at_ms = mica_core_decision_ms(c, now_ms);
 	mica_rc rc = mica_core_policy_new(c, config, &policy, e);
 
 	if (rc == MICA_OK)
-		rc = mica_core_authorities_load(c, policy->trust_domain, NULL,
-			(now_ms > seen_ms ? now_ms : seen_ms) / 1000, &auths, e);
+		rc = mica_core_authorities_load(
+			c, policy->trust_domain, NULL, at_ms / 1000, &auths, e);
 	if (rc == MICA_OK)
 		rc = store_rules_or_later(c, policy, now_ms, e);
 	if (rc == MICA_OK)
@@ -344,9 +344,11 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 	if (rc == MICA_OK)
 		rc = mica_ledger_open(c->store, c->log_key, NULL, &c->ledger, e);
 	if (rc == MICA_OK)
+		rc = mica_core_rotation_open(c, now_ms, e);
+	if (rc == MICA_OK)
 		rc = load_view(c, config, now_ms, e);
 	if (rc == MICA_OK)
-		rc = mica_core_rotation_open(c, now_ms, e);
+		mica_core_look_again(c, now_ms);
 	mica_core_look_at_space(c, now_ms);
 	return rc == MICA_OK ? publish_or_later(c, now_ms, e) : rc;
 }

@@ -40,7 +40,7 @@ int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
 	return (int64_t)mica_cur_be64(&cur);
 }
 
-static struct mica_slice confirmed_key(const char *id, const char *outlet, char out[160])
+struct mica_slice mica_core_confirmed_key(const char *id, const char *outlet, char out[160])
 {
 	snprintf(out, 160, "confirmed/%s/%s", id, outlet);
 	return mica_slice_str(out);
@@ -56,8 +56,8 @@ static mica_rc look_at_confirmations(struct mica_core *c, const struct core_poli
 	for (unsigned i = 0; i < p->unsure_outlets.n && rc == MICA_OK; i++) {
 		uint64_t rev;
 
-		rc = mica_core_rev(
-			c, MICA_T_META, confirmed_key(id, p->unsure_outlets.v[i], key), &rev, e);
+		rc = mica_core_rev(c, MICA_T_META,
+			mica_core_confirmed_key(id, p->unsure_outlets.v[i], key), &rev, e);
 		*confirmed = *confirmed && rev != 0;
 	}
 	return rc;
@@ -79,7 +79,7 @@ static mica_rc look_at_acks(struct mica_core *c, const struct core_view *v, unsi
 	return mica_core_acked(c, a->sequence, now, acked, e);
 }
 
-static mica_rc gather(struct mica_core *c, const struct core_view *v, int64_t now,
+mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t now,
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX], struct mica_err *e)
 {
 	mica_rc rc = MICA_OK;
@@ -340,7 +340,7 @@ static mica_rc prepare_destroy(struct stepping *x, struct mica_err *e)
 		&x->ch, MICA_DELETE, MICA_T_COUNTER, mica_slice_str(key), MICA_SLICE_NULL);
 	for (unsigned i = 0; i < outlets->n; i++)
 		mica_core_change_write(&x->ch, MICA_DELETE, MICA_T_META,
-			confirmed_key(a->id, outlets->v[i], key), MICA_SLICE_NULL);
+			mica_core_confirmed_key(a->id, outlets->v[i], key), MICA_SLICE_NULL);
 	return note(x, "destroyed", a, e);
 }
 
@@ -394,7 +394,7 @@ mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, 
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
 		.look_again = c->rotation.look_again};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
-	mica_rc rc = gather(c, v, now, facts, e);
+	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 
 	if (rc == MICA_OK)
 		*out = mica_rotation_next(&v->policy->rotation, &f, v->auths->v, v->auths->n, now);
@@ -464,7 +464,6 @@ static mica_rc load_overruled(struct mica_core *c, struct mica_err *e)
 
 mica_rc mica_core_rotation_open(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 {
-	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct mica_clock_memory *m = &c->rotation.clock;
 	mica_rc rc = load_overruled(c, e);
 
@@ -473,9 +472,15 @@ mica_rc mica_core_rotation_open(struct mica_core *c, int64_t now_ms, struct mica
 	if (greatest_ms(c) > m->seen_ms)
 		m->seen_ms = greatest_ms(c);
 	c->rotation.word = mica_clock_judge(m, now_ms, 0);
+	return MICA_OK;
+}
+
+void mica_core_look_again(struct mica_core *c, int64_t now_ms)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+
 	c->rotation.look_again = mica_core_decision_ms(c, now_ms) / 1000 +
 		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_ROOT);
-	return MICA_OK;
 }
 
 static mica_rc note_word(struct mica_core *c, int64_t now_ms, struct mica_err *e)
@@ -507,6 +512,79 @@ static mica_rc tick(struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct
 	c->rotation.mono_ms = mono_ms;
 	c->rotation.word = mica_clock_judge(m, now_ms, mono_ms);
 	return c->rotation.word == before ? MICA_OK : note_word(c, now_ms, e);
+}
+
+/* What has happened has happened, at `now` at the latest. */
+static mica_rc redate(
+	const struct core_view *v, struct core_change *ch, int64_t now, struct mica_err *e)
+{
+	for (unsigned i = 0; i < v->auths->n; i++) {
+		MICA_AUTO_AUTHORITY a;
+		MICA_AUTO_BUF record;
+		mica_rc rc;
+
+		mica_authority_init(&a);
+		mica_buf_init(&record, MICA_AUTHORITY_RECORD_MAX);
+		rc = mica_authority_copy(&v->auths->v[i], &a, e);
+		if (rc == MICA_OK && !mica_rotation_redate(&a, now))
+			continue;
+		if (rc == MICA_OK)
+			rc = mica_authority_encode(&a, &record, e);
+		if (rc != MICA_OK)
+			return rc;
+		mica_core_change_write(ch, MICA_PUT, MICA_T_AUTHORITY, mica_slice_str(a.id),
+			mica_buf_slice(&record));
+	}
+	return MICA_OK;
+}
+
+static void put_overruled(struct core_change *ch, int64_t seen_ms, int64_t now_ms)
+{
+	MICA_AUTO_BUF b;
+
+	mica_buf_init(&b, 32);
+	mica_buf_put_u8(&b, 1);
+	mica_buf_put_be64(&b, (uint64_t)seen_ms);
+	mica_buf_put_be64(&b, (uint64_t)now_ms);
+	mica_core_change_write(ch, MICA_PUT, MICA_T_META, MICA_LIT("clock"), mica_buf_slice(&b));
+}
+
+/* The view begins anew at the accepted time. */
+static mica_rc view_at(
+	struct mica_core *c, const struct core_view *v, int64_t now, struct mica_err *e)
+{
+	struct core_authorities *a = NULL;
+	mica_rc rc = mica_core_authorities_load(c, v->policy->trust_domain, v->auths, now, &a, e);
+
+	if (rc == MICA_OK)
+		mica_core_view_take_set(c, &(struct core_parts){.auths = a});
+	return rc;
+}
+
+mica_rc mica_core_accept_clock(
+	struct mica_core *c, const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	struct core_note n = {.type = MICA_ENTRY_ADMIN, .action = "clock_accepted"};
+	struct core_rotation *r = &c->rotation;
+	int64_t seen = mica_ledger_now_ms(c->ledger);
+	CORE_AUTO_CHANGE ch = {.n_reads = 0};
+	mica_rc rc = redate(v, &ch, now_ms / 1000, e);
+
+	seen = seen > now_ms ? seen : now_ms;
+	put_overruled(&ch, seen, now_ms);
+	if (rc == MICA_OK)
+		rc = mica_core_change_note(&ch, &n, actor, now_ms, e);
+	if (rc == MICA_OK)
+		rc = mica_core_change_commit(c, &ch, now_ms, e);
+	if (rc != MICA_OK)
+		return rc;
+	r->overruled_ms = seen;
+	r->clock.seen_ms = now_ms;
+	mica_clock_anchor(&r->clock, now_ms, r->mono_ms);
+	r->word = MICA_CLOCK_AGREES;
+	mica_core_look_again(c, now_ms);
+	return view_at(c, v, now_ms / 1000, e);
 }
 
 mica_rc mica_core_tick(struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e)

@@ -7,14 +7,14 @@
 
 static const char *const fronts[MICA_FRONT_COUNT] = {"rest", "istio", "linkerd", "consul"};
 
-static void put_string(struct mica_buf *b, const char *before, const char *name, const char *v)
+void mica_core_put_string(struct mica_buf *b, const char *before, const char *name, const char *v)
 {
 	mica_buf_printf(b, "%s\"%s\":", before, name);
 	mica_buf_put_json_string(b, mica_slice_str(v));
 }
 
 /* 0 and never become null. */
-static void put_time(struct mica_buf *b, const char *before, const char *name, int64_t t)
+void mica_core_put_time(struct mica_buf *b, const char *before, const char *name, int64_t t)
 {
 	char text[MICA_TIME_SIZE];
 
@@ -43,7 +43,7 @@ static void put_log(struct mica_buf *b, struct mica_core *c)
 
 	mica_buf_init(&vkey, MICA_VKEY_MAX);
 	mica_vkey_format(key, &vkey);
-	put_string(b, ",\"log\":{", "origin", key->name);
+	mica_core_put_string(b, ",\"log\":{", "origin", key->name);
 	mica_buf_put_str(b, ",\"vkey\":");
 	mica_buf_put_json_string(b, mica_buf_slice(&vkey));
 }
@@ -54,9 +54,9 @@ static void put_issuer(struct mica_buf *b, const struct mica_issuer *i)
 {
 	bool any = false;
 
-	put_string(b, "{", "name", mica_issuer_name(i));
-	put_string(b, ",", "issuer", mica_issuer_url(i));
-	put_string(b, ",", "kind",
+	mica_core_put_string(b, "{", "name", mica_issuer_name(i));
+	mica_core_put_string(b, ",", "issuer", mica_issuer_url(i));
+	mica_core_put_string(b, ",", "kind",
 		mica_issuer_kind(i) == MICA_ISSUER_KUBERNETES ? "kubernetes" : "oidc");
 	mica_buf_put_str(b, ",\"audiences\":{");
 	for (int f = 0; f < MICA_FRONT_COUNT; f++) {
@@ -90,7 +90,7 @@ mica_rc mica_core_configuration(struct mica_core *c, struct mica_buf *json, stru
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	const struct core_policy *p = v->policy;
 
-	put_string(json, "{", "trust_domain", p->trust_domain);
+	mica_core_put_string(json, "{", "trust_domain", p->trust_domain);
 	mica_buf_put_str(json, ",\"issuers\":[");
 	for (unsigned i = 0; i < mica_issuers_count(p->issuers); i++) {
 		if (i)
@@ -107,7 +107,7 @@ mica_rc mica_core_configuration(struct mica_core *c, struct mica_buf *json, stru
 		p->jwt_max_ttl);
 	put_strings(json, &p->jwt_audiences);
 	if (p->jwt_issuer)
-		put_string(json, ",", "issuer", p->jwt_issuer);
+		mica_core_put_string(json, ",", "issuer", p->jwt_issuer);
 	mica_buf_printf(json, "},\"bundle\":{\"refresh_hint\":%" PRId64 "}", p->refresh_hint);
 	put_log(json, c);
 	mica_buf_put_str(json, "}}");
@@ -116,19 +116,20 @@ mica_rc mica_core_configuration(struct mica_core *c, struct mica_buf *json, stru
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
-static void put_authority(struct mica_buf *b, const struct core_authorities *a, unsigned i,
-	int64_t now, int64_t last_leaf)
+void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
+	const struct core_authorities *a, unsigned i, int64_t now)
 {
 	const struct mica_authority *v = &a->v[i];
 
-	put_string(b, i ? ",{" : "{", "id", v->id);
-	put_string(b, ",", "kind", mica_authority_kind_name(v->kind));
+	mica_core_put_string(b, "{", "id", v->id);
+	mica_core_put_string(b, ",", "kind", mica_authority_kind_name(v->kind));
 	if (v->parent[0])
-		put_string(b, ",", "parent", v->parent);
-	put_string(b, ",", "state", mica_authority_state_name(mica_authority_state_at(v, now)));
-	put_time(b, ",", "not_before", v->not_before);
-	put_time(b, ",", "not_after", v->not_after);
-	put_time(b, ",", "last_leaf_expiry", last_leaf);
+		mica_core_put_string(b, ",", "parent", v->parent);
+	mica_core_put_string(
+		b, ",", "state", mica_authority_state_name(mica_authority_state_at(v, now)));
+	mica_core_put_time(b, ",", "not_before", v->not_before);
+	mica_core_put_time(b, ",", "not_after", v->not_after);
+	mica_core_put_time(b, ",", "last_leaf_expiry", mica_core_last_leaf(c, v->id));
 	mica_buf_printf(b, ",\"published\":%s,\"standby\":%s,\"key\":\"%s\",\"times\":[",
 		mica_authority_is_published(v, now) ? "true" : "false",
 		v->standby ? "true" : "false",
@@ -136,9 +137,9 @@ static void put_authority(struct mica_buf *b, const struct core_authorities *a, 
 			: a->more[i].key ? "unlocked"
 					 : "locked");
 	for (unsigned k = 0; k < v->n_times; k++) {
-		put_string(
+		mica_core_put_string(
 			b, k ? ",{" : "{", "event", mica_authority_event_name(v->times[k].event));
-		put_time(b, ",", "at", v->times[k].at);
+		mica_core_put_time(b, ",", "at", v->times[k].at);
 		mica_buf_put_u8(b, '}');
 	}
 	mica_buf_put_str(b, "]}");
@@ -150,12 +151,12 @@ static void put_issuer_keys(struct mica_buf *b, const struct core_view *v, unsig
 	const struct core_issuer_keys *k = &v->keys->v[i];
 	bool stale = k->jwks && now - k->fetched > mica_issuer_max_stale(is);
 
-	put_string(b, i ? ",{" : "{", "name", mica_issuer_name(is));
-	put_string(b, ",", "issuer", mica_issuer_url(is));
+	mica_core_put_string(b, i ? ",{" : "{", "name", mica_issuer_name(is));
+	mica_core_put_string(b, ",", "issuer", mica_issuer_url(is));
 	mica_buf_printf(b, ",\"keys\":%zu,\"skipped\":%zu,\"stale\":%s",
 		k->jwks ? mica_jwks_count(k->jwks) : 0,
 		k->jwks ? mica_jwks_skipped_count(k->jwks) : 0, stale ? "true" : "false");
-	put_time(b, ",", "fetched", k->fetched);
+	mica_core_put_time(b, ",", "fetched", k->fetched);
 	mica_buf_put_u8(b, '}');
 }
 
@@ -183,18 +184,21 @@ mica_rc mica_core_status(
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	int64_t now = now_ms / 1000;
 
-	put_string(json, "{", "trust_domain", v->policy->trust_domain);
-	put_time(json, ",", "time", now);
+	mica_core_put_string(json, "{", "trust_domain", v->policy->trust_domain);
+	mica_core_put_time(json, ",", "time", now);
 	mica_buf_put_str(json, ",\"authorities\":[");
-	for (unsigned i = 0; i < v->auths->n; i++)
-		put_authority(json, v->auths, i, now, mica_core_last_leaf(c, v->auths->v[i].id));
+	for (unsigned i = 0; i < v->auths->n; i++) {
+		if (i)
+			mica_buf_put_u8(json, ',');
+		mica_core_put_authority(json, c, v->auths, i, now);
+	}
 	mica_buf_put_str(json, "],\"issuers\":[");
 	for (unsigned i = 0; i < v->keys->n; i++)
 		put_issuer_keys(json, v, i, now);
 	mica_buf_printf(json, "],\"bundle\":{\"live\":%" PRIu64 ",\"canary\":%" PRIu64,
 		v->pub->sequence[MICA_CHANNEL_LIVE], v->pub->sequence[MICA_CHANNEL_CANARY]);
-	put_time(json, ",", "signed_at", v->pub->signed_at);
-	put_time(json, ",", "publisher_not_after", v->pub->publisher_end);
+	mica_core_put_time(json, ",", "signed_at", v->pub->signed_at);
+	mica_core_put_time(json, ",", "publisher_not_after", v->pub->publisher_end);
 	mica_buf_printf(json, "},\"deny\":{\"spiffe_ids\":%zu,\"pod_uids\":%zu,\"keys\":%zu}",
 		v->deny->d.n_ids + v->policy->deny.n_ids,
 		v->deny->d.n_pods + v->policy->deny.n_pods, v->deny->d.n_keys);
@@ -208,9 +212,9 @@ mica_rc mica_core_status(
 static void put_denied(
 	struct mica_buf *b, bool *any, const char *kind, const char *value, const char *source)
 {
-	put_string(b, *any ? ",{" : "{", "kind", kind);
-	put_string(b, ",", "value", value);
-	put_string(b, ",", "source", source);
+	mica_core_put_string(b, *any ? ",{" : "{", "kind", kind);
+	mica_core_put_string(b, ",", "value", value);
+	mica_core_put_string(b, ",", "source", source);
 	mica_buf_put_u8(b, '}');
 	*any = true;
 }

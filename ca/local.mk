@@ -65,3 +65,5 @@ libmica_ca_a_SOURCES += ca/core_restore.c
 libmica_ca_a_SOURCES += ca/rotation.c
 libmica_ca_a_SOURCES += ca/core_rotate.c
 libmica_ca_a_SOURCES += ca/core_serving.c
+libmica_ca_a_SOURCES += ca/core_hand.c
+libmica_ca_a_SOURCES += ca/core_plan.c

@@ -35,6 +35,7 @@ static const struct {
 		"the clock disagrees with what was seen before; see `mica rotation clock`"},
 	[MICA_RW_NO_ROOT] = {"no_root", "there is no usable root"},
 	[MICA_RW_NO_REPLACEMENT] = {"no_replacement", "no other one is published"},
+	[MICA_RW_BY_HAND] = {"by_hand", "an administrator asked for it"},
 };
 _Static_assert(MICA_ARRAY_LEN(actions) == MICA_ROT_ACTION_COUNT, "a name for each action");
 _Static_assert(MICA_ARRAY_LEN(whys) == MICA_RW_COUNT, "a text for each reason");
@@ -258,6 +259,30 @@ int mica_rotation_successor(
 	return -1;
 }
 
+int mica_rotation_way_back(
+	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now)
+{
+	int root =
+		n == 0 ? -1 : mica_authority_active(list, n, list[0].set, MICA_AUTHORITY_ROOT, now);
+	int found = -1;
+	int64_t latest = -1;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct mica_authority *a = &list[i];
+		int64_t at = mica_authority_last(a, MICA_AE_RETIRED, now);
+
+		if (a->kind != kind || !has_key(a) || at < latest ||
+			mica_authority_state_at(a, now) != MICA_AS_RETIRED ||
+			(kind == MICA_AUTHORITY_ROOT && mica_rotation_doomed(list, n, i, now)) ||
+			(kind == MICA_AUTHORITY_ISSUING &&
+				(root < 0 || strcmp(a->parent, list[root].id) != 0)))
+			continue;
+		found = (int)i;
+		latest = at;
+	}
+	return found;
+}
+
 int64_t mica_rotation_last_leaf(
 	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at)
 {
@@ -387,6 +412,10 @@ static bool everybody_has(struct deciding *d, size_t i)
 
 	if (d->now < spread) {
 		wait_for(d, kind, (int)i, MICA_RW_PROPAGATION, spread);
+		return false;
+	}
+	if (d->now < d->f->look_again) {
+		wait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, d->f->look_again);
 		return false;
 	}
 	if (kind == MICA_AUTHORITY_JWT || hurries(d))
@@ -594,9 +623,26 @@ static bool clear_away(
 
 /* ---- kinds ------------------------------------------------------------------------------- */
 
+/* What a clock that was ahead has made, and was overruled, is of no use to anybody for a long time.
+ */
+static bool is_early(const struct deciding *d, size_t i)
+{
+	return d->now + d->p->skew < d->v[i].not_before;
+}
+
+static bool drop_early(struct deciding *d, struct mica_rotation_step *out)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (is_kind(d, i, MICA_AUTHORITY_ROOT) && is_coming(state(d, i)) && is_early(d, i))
+			return take(
+				out, MICA_ROT_REMOVE, MICA_AUTHORITY_ROOT, (int)i, MICA_RW_CLOCK);
+	return false;
+}
+
 static bool next_root(struct deciding *d, struct mica_rotation_step *out)
 {
-	return root_emergency(d, out) || make_ready(d, MICA_AUTHORITY_ROOT, out) ||
+	return drop_early(d, out) || root_emergency(d, out) ||
+		make_ready(d, MICA_AUTHORITY_ROOT, out) ||
 		use_successor(d, MICA_AUTHORITY_ROOT, d->root, out) ||
 		begin(d, MICA_AUTHORITY_ROOT, d->root, out) || keep_standby(d, out) ||
 		clear_away(d, MICA_AUTHORITY_ROOT, out);
@@ -618,8 +664,9 @@ static bool next_issuing(struct deciding *d, struct mica_rotation_step *out)
 {
 	const enum mica_authority_kind kind = MICA_AUTHORITY_ISSUING;
 	int active = mica_authority_active(d->v, d->n, d->v[0].set, kind, d->now);
-	bool other =
-		active >= 0 && d->root >= 0 && strcmp(d->v[active].parent, d->v[d->root].id) != 0;
+	bool other = active >= 0 &&
+		(is_early(d, (size_t)active) ||
+			(d->root >= 0 && strcmp(d->v[active].parent, d->v[d->root].id) != 0));
 	enum mica_rotation_why why = active < 0 ? MICA_RW_NONE_ACTIVE
 		: other                         ? MICA_RW_OTHER_ROOT
 						: MICA_RW_DUE;

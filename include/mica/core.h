@@ -18,6 +18,7 @@
 #ifndef MICA_CORE_H
 #define MICA_CORE_H
 
+#include "mica/authority.h"
 #include "mica/buf.h"
 #include "mica/config.h"
 #include "mica/principal.h"
@@ -329,6 +330,55 @@ mica_rc mica_core_record(struct mica_core *c, const char *type, const struct mic
  * thread. */
 mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* ---- rotation by hand ------------------------------------------------------------------------
+ *
+ * What micad does by itself (rotation.h), asked for by an administrator. `kind` is an enum
+ * mica_authority_kind. A step that would break certificates is CONFLICT with the reason, what it
+ * breaks and until when; with `force` it is taken, and that is recorded. All are durable and in the
+ * ledger after OK; any thread. Errors besides as a commit.
+ */
+
+/* A successor is made and published; it takes over when everybody has it. `id` is its own. CONFLICT
+ * "rotation_running", "none_active", "no_usable_root". */
+mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind kind,
+	const struct mica_caller *actor, int64_t now_ms, char id[41],
+	struct mica_err *e) MICA_MUST_CHECK;
+/* An authority is made and published, and waits: it is never activated by plan. With `recover` a
+ * root, active at once, when no other one is usable: CONFLICT "root_usable"; INVALID
+ * "recover_is_for_roots". */
+mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
+	bool recover, const struct mica_caller *actor, int64_t now_ms, char id[41],
+	struct mica_err *e) MICA_MUST_CHECK;
+/* CONFLICT "not_everywhere" (force), "active_already", "retired", "not_usable"; NOT_FOUND
+ * "no_such_authority". */
+mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force). */
+mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, bool force,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* A root, or JWT key, leaves the bundle now. CONFLICT "in_use" (force), "active",
+ * "no_replacement", "removed_already", "root_vouches_for_it"; NOT_FOUND "no_such_authority". */
+mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Whoever is reached by this outlet has the newest bundle. NOT_FOUND "no_such_outlet"; CONFLICT
+ * "nothing_to_confirm". */
+mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* The clock is right, and what was seen before was not. */
+mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"authorities": [...]} as in `status`; of one id: {...} with its certificate, NOT_FOUND
+ * "no_such_authority". */
+mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int64_t now_ms,
+	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+/* What each rotation waits for, until when, and who is missing. */
+mica_rc mica_core_rotation_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"steps": [...]}: what will happen by `until` (seconds), by the same machine with a moved clock.
+ */
+mica_rc mica_core_rotation_plan(struct mica_core *c, int64_t now_ms, int64_t until,
+	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
 /* The deny list of the store (the configuration has one of its own): adds or takes away one entry.
  * kind "spiffe_id" | "pod_uid" | "key" (hex SHA-256 of a SubjectPublicKeyInfo). After OK no entry
  * of a higher index is for what is denied. INVALID "bad_deny_entry"; NOT_FOUND "not_denied" when

@@ -89,7 +89,9 @@ struct mica_rotation_fact {
 struct mica_rotation_facts {
 	const struct mica_rotation_fact *of; /* of list[i] */
 	bool frozen; /* the clock cannot be trusted: nothing happens by time */
-	int64_t look_again; /* nothing is removed or destroyed before: a second look after a stop */
+	/* A second look after a stop: before, nothing is removed or destroyed, and nobody is said
+	 * to have something because enough time has passed. */
+	int64_t look_again;
 };
 
 /* ---- the decision ------------------------------------------------------------------------ */
@@ -125,6 +127,7 @@ enum mica_rotation_why {
 	MICA_RW_CLOCK, /* frozen */
 	MICA_RW_NO_ROOT, /* no usable root: `mica authority prepare root --recover` */
 	MICA_RW_NO_REPLACEMENT, /* it is the last one that is published */
+	MICA_RW_BY_HAND, /* an administrator */
 	MICA_RW_COUNT
 };
 const char *mica_rotation_why_name(enum mica_rotation_why w); /* "propagation" ... */
@@ -159,6 +162,10 @@ struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
 bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t root, int64_t now);
 /* The successor of a kind that a rotation is bringing up, -1 = none is under way. */
 int mica_rotation_successor(
+	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now);
+/* The one to go back to: of those that retired last, it is still published, not tainted, not
+ * expired, and its key is here; an issuing one is below the active root. -1 = there is none. */
+int mica_rotation_way_back(
 	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now);
 /* When the last thing that list[at] vouches for has ended: of a root, of all that is below it. */
 int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,

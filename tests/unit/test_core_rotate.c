@@ -306,6 +306,223 @@ static void removal_waits_for_a_second_look(void **state)
 	assert_true(count(t, MICA_AUTHORITY_ISSUING, MICA_AS_REMOVED, now, NULL) > 0);
 }
 
+/* ---- by hand -----------------------------------------------------------------------------------
+ */
+
+static json_t *doc(struct mica_buf *b)
+{
+	json_t *j = ct_json(b);
+
+	mica_buf_clear(b);
+	return j;
+}
+
+static json_t *status(struct ct *t, int64_t now)
+{
+	struct mica_buf b;
+
+	mica_buf_init(&b, 1 << 20);
+	assert_ok(mica_core_rotation_status(t->core, now * 1000, &b, e));
+	return doc(&b);
+}
+
+static const char *text(const json_t *j, const char *name)
+{
+	return json_string_value(json_object_get(j, name));
+}
+
+static void everything_by_hand(void **state)
+{
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct id old = active(t, MICA_AUTHORITY_ROOT, NOW);
+	int64_t now = NOW + 10;
+	char id[41], other[41];
+	json_t *j;
+
+	/* a successor that not everybody has cannot be used yet */
+	assert_ok(
+		mica_core_rotation_start(t->core, MICA_AUTHORITY_ROOT, &admin, now * 1000, id, e));
+	assert_refused(MICA_CONFLICT, "rotation_running",
+		mica_core_rotation_start(
+			t->core, MICA_AUTHORITY_ROOT, &admin, now * 1000, other, e));
+	assert_refused(MICA_CONFLICT, "not_everywhere",
+		mica_core_activate(t->core, id, false, &admin, now * 1000, e));
+	j = status(t, now);
+	assert_string_equal(text(json_array_get(json_object_get(j, "rotations"), 0), "waits_for"),
+		"propagation");
+	assert_string_equal(
+		text(json_array_get(json_object_get(j, "rotations"), 0), "successor"), id);
+	json_decref(j);
+	/* whoever insists is obeyed */
+	assert_ok(mica_core_activate(t->core, id, true, &admin, now * 1000, e));
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, id);
+	assert_refused(MICA_CONFLICT, "active_already",
+		mica_core_activate(t->core, id, false, &admin, now * 1000, e));
+	mica_candidate_free(ct_issue(t, 60, now * 1000));
+	/* back */
+	assert_refused(MICA_CONFLICT, "active",
+		mica_core_revoke(t->core, id, false, &admin, now * 1000, e));
+	assert_ok(mica_core_roll_back(t->core, MICA_AUTHORITY_ROOT, false, &admin, now * 1000, e));
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, old.s);
+	/* the newer one is in use: it is not thrown away without a word */
+	assert_refused(MICA_CONFLICT, "in_use",
+		mica_core_revoke(t->core, id, false, &admin, now * 1000, e));
+	assert_ok(mica_core_revoke(t->core, id, true, &admin, now * 1000, e));
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_REMOVED, now, NULL), 1);
+	assert_refused(MICA_CONFLICT, "root_usable",
+		mica_core_prepare_authority(
+			t->core, MICA_AUTHORITY_ROOT, true, &admin, now * 1000, id, e));
+	assert_refused(MICA_CONFLICT, "no_way_back",
+		mica_core_roll_back(t->core, MICA_AUTHORITY_JWT, false, &admin, now * 1000, e));
+	assert_refused(MICA_NOT_FOUND, "no_such_authority",
+		mica_core_activate(t->core, "00", false, &admin, now * 1000, e));
+}
+
+/* When all is lost, and only then. */
+static void a_new_root_when_there_is_none(void **state)
+{
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	int64_t now = NOW + 8000;
+	char id[41];
+
+	ct_reopen(t, now * 1000);
+	(void)maintain(t, now);
+	assert_refused(
+		MICA_UNAVAILABLE, "no_active_authority", mica_core_ready(t->core, now * 1000, e));
+	assert_ok(mica_core_prepare_authority(
+		t->core, MICA_AUTHORITY_ROOT, true, &admin, now * 1000, id, e));
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, id);
+	ct_set_jwks(t, now * 1000);
+	assert_ok(mica_core_ready(t->core, now * 1000, e));
+	mica_candidate_free(ct_issue(t, 60, now * 1000));
+}
+
+/* An outlet whose propagation nobody knows stops a rotation of roots, and says so. */
+static void an_unknown_outlet_is_waited_for(void **state)
+{
+	static struct mica_outlet_config outlets[] = {{(char *)(uintptr_t) "linkerd", 0}};
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct id old = active(t, MICA_AUTHORITY_ROOT, NOW);
+	int64_t now;
+	char id[41];
+	json_t *j;
+
+	t->config.rotation.outlets = outlets;
+	t->config.rotation.n_outlets = 1;
+	assert_ok(mica_core_configure(t->core, &t->config, NOW_MS, e));
+	assert_refused(MICA_CONFLICT, "nothing_to_confirm",
+		mica_core_confirm(t->core, MICA_LIT("linkerd"), &admin, NOW_MS, e));
+	assert_ok(mica_core_rotation_start(t->core, MICA_AUTHORITY_ROOT, &admin, NOW_MS, id, e));
+	for (now = NOW; now < NOW + 600; now += 20)
+		(void)maintain(t, now);
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, old.s);
+	j = status(t, now);
+	assert_string_equal(text(json_array_get(json_object_get(j, "rotations"), 0), "waits_for"),
+		"confirmation");
+	assert_string_equal(
+		json_string_value(json_array_get(json_object_get(j, "unconfirmed"), 0)), "linkerd");
+	json_decref(j);
+	assert_refused(MICA_NOT_FOUND, "no_such_outlet",
+		mica_core_confirm(t->core, MICA_LIT("istio"), &admin, now * 1000, e));
+	assert_ok(mica_core_confirm(t->core, MICA_LIT("linkerd"), &admin, now * 1000, e));
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, id);
+}
+
+/* A holder that said what it has, and has not the newest, is waited for and named. */
+static void who_is_missing_is_named(void **state)
+{
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN), who;
+	struct id old = active(t, MICA_AUTHORITY_ROOT, NOW);
+	int64_t now = NOW + 1;
+	char id[41];
+	json_t *j, *m;
+
+	ct_caller(t, NOW_MS, &who);
+	assert_ok(mica_core_ack(t->core, &who, MICA_CHANNEL_LIVE,
+		mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE), NOW_MS, e));
+	(void)maintain(t, now);
+	assert_ok(
+		mica_core_rotation_start(t->core, MICA_AUTHORITY_ROOT, &admin, now * 1000, id, e));
+	(void)maintain(t, now += 40);
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, old.s);
+	j = status(t, now);
+	assert_string_equal(
+		text(json_array_get(json_object_get(j, "rotations"), 0), "waits_for"), "acks");
+	m = json_object_get(j, "missing");
+	assert_int_equal(json_array_size(m), 1);
+	assert_string_equal(text(json_array_get(m, 0), "spiffe_id"), who.principal.spiffe_id);
+	json_decref(j);
+	assert_ok(mica_core_ack(t->core, &who, MICA_CHANNEL_LIVE,
+		mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE), now * 1000, e));
+	(void)maintain(t, now + 1); /* it is written behind */
+	(void)maintain(t, now + 2);
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now + 2).s, id);
+}
+
+/* The plan is what then happens. */
+static void the_plan_comes_true(void **state)
+{
+	struct ct *t = *state;
+	struct mica_buf b;
+	json_t *j, *s;
+	size_t i;
+
+	(void)maintain(t, NOW);
+	mica_buf_init(&b, 1 << 20);
+	assert_ok(mica_core_rotation_plan(t->core, NOW_MS, NOW + 1200, &b, e));
+	j = doc(&b);
+	assert_true(json_array_size(json_object_get(j, "steps")) > 5);
+	json_array_foreach (json_object_get(j, "steps"), i, s) {
+		uint64_t before = atomic_load(&t->core->rotation_steps);
+		int64_t at;
+
+		assert_int_equal(mica_time_parse(mica_slice_str(text(s, "at")), &at), MICA_OK);
+		if (strcmp(text(s, "action"), "remove") == 0)
+			break; /* it depends on what is issued meanwhile */
+		(void)maintain(t, at - 1);
+		assert_int_equal(atomic_load(&t->core->rotation_steps), before);
+		while (i + 1 < json_array_size(json_object_get(j, "steps")) &&
+			strcmp(text(json_array_get(json_object_get(j, "steps"), i + 1), "at"),
+				text(s, "at")) == 0)
+			i++;
+		(void)maintain(t, at);
+		assert_true(atomic_load(&t->core->rotation_steps) > before);
+	}
+	assert_true(i > 2);
+	json_decref(j);
+}
+
+static void an_accepted_clock_is_the_measure(void **state)
+{
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct mica_candidate *k;
+	int64_t wrong = NOW + 5000, now = NOW + 10;
+
+	/* it began with a wrong clock, and made what it thought was due */
+	ct_reopen(t, wrong * 1000);
+	assert_ok(mica_core_maintain(t->core, wrong * 1000, NULL, e));
+	assert_ok(mica_core_tick(t->core, now * 1000, now * 1000, e));
+	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
+	assert_int_equal(t->core->rotation.word, MICA_CLOCK_BEHIND);
+	assert_ok(mica_core_clock_accept(t->core, &admin, now * 1000, e));
+	assert_int_equal(t->core->rotation.word, MICA_CLOCK_AGREES);
+	(void)active(t, MICA_AUTHORITY_ISSUING, now);
+	k = ct_issue(t, 60, now * 1000);
+	verifies(t, k, now);
+	mica_candidate_free(k);
+	ct_reopen(t, now * 1000);
+	(void)maintain(t, now + 1);
+	assert_int_equal(t->core->rotation.word, MICA_CLOCK_AGREES);
+	k = ct_issue(t, 60, now * 1000);
+	verifies(t, k, now);
+	mica_candidate_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +533,12 @@ int main(void)
 		TEST(a_clock_that_jumps_rotates_nothing),
 		TEST(after_a_long_stop_the_standby_or_a_new_one_serves),
 		TEST(removal_waits_for_a_second_look),
+		TEST(everything_by_hand),
+		TEST(a_new_root_when_there_is_none),
+		TEST(an_unknown_outlet_is_waited_for),
+		TEST(who_is_missing_is_named),
+		TEST(the_plan_comes_true),
+		TEST(an_accepted_clock_is_the_measure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rotation by hand: the same steps as by itself, asked for by an administrator. What would break
+ * certificates is refused with the reason; who insists is recorded with what it breaks.
+ */
+#include "core_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define EXAMPLES_SCAN 1000 /* entries that are looked at for what would break */
+
+/* One command on its way. */
+struct hand {
+	struct mica_core *c;
+	struct core_view *v;
+	const struct mica_caller *actor;
+	bool force;
+	int64_t now_ms, now; /* what is decided on, ms and seconds */
+	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
+	struct mica_rotation_facts f;
+	struct mica_buf more; /* members for the entry's detail */
+};
+
+static mica_rc begin(struct hand *h, struct mica_core *c, const struct mica_caller *actor,
+	bool force, int64_t now_ms, struct mica_err *e)
+{
+	*h = (struct hand){.c = c,
+		.v = mica_core_view_get(c),
+		.actor = actor,
+		.force = force,
+		.now_ms = now_ms,
+		.now = mica_core_decision_ms(c, now_ms) / 1000};
+	mica_buf_init(&h->more, 4096);
+	h->f.of = h->facts;
+	if (force)
+		mica_buf_put_str(&h->more, ",\"force\":true");
+	return mica_core_gather(c, h->v, h->now, h->facts, e);
+}
+
+static void hand_clear(struct hand *h)
+{
+	mica_core_view_unref(h->v);
+	mica_buf_clear(&h->more);
+}
+#define HAND_AUTO __attribute__((cleanup(hand_clear))) struct hand
+
+static mica_rc find(const struct hand *h, const char *id, int *at, struct mica_err *e)
+{
+	for (unsigned i = 0; i < h->v->auths->n; i++) {
+		if (strcmp(h->v->auths->v[i].id, id) != 0)
+			continue;
+		*at = (int)i;
+		return MICA_OK;
+	}
+	return mica_fail(e, MICA_NOT_FOUND, "no_such_authority",
+		"there is no authority with this id; expected 40 hex digits of `mica authority list`");
+}
+
+static const struct mica_authority *authority(const struct hand *h, int at)
+{
+	return &h->v->auths->v[at];
+}
+
+static int active(const struct hand *h, enum mica_authority_kind kind)
+{
+	return mica_authority_active(
+		h->v->auths->v, h->v->auths->n, MICA_SET_DEFAULT, kind, h->now);
+}
+
+static mica_rc step(struct hand *h, const struct mica_rotation_step *s, struct mica_err *e)
+{
+	mica_rc rc = mica_core_can_issue(h->c, e);
+
+	if (rc == MICA_OK)
+		rc = mica_core_step(h->c, s, h->actor, mica_buf_slice(&h->more), h->now_ms, e);
+	return rc;
+}
+
+static struct mica_rotation_step by_hand(
+	enum mica_rotation_action action, enum mica_authority_kind kind, int at)
+{
+	return (struct mica_rotation_step){.action = action,
+		.kind = kind,
+		.at = at,
+		.instead = -1,
+		.parent = -1,
+		.why = MICA_RW_BY_HAND};
+}
+
+/* ---- what would break --------------------------------------------------------------------------
+ */
+
+struct examples {
+	const struct hand *h;
+	int at;
+	uint64_t n;
+	char first[MICA_SPIFFE_ID_MAX + 1];
+};
+
+/* Whether an entry's certificate, or token, needs the authority. */
+static bool needs(
+	const struct examples *x, const struct mica_entry *en, const struct mica_entry_keys *keys)
+{
+	const struct mica_authority *a = authority(x->h, x->at);
+	char id[MICA_KEY_ID_SIZE] = "";
+
+	if (keys->not_after < x->h->now)
+		return false;
+	if (a->kind == MICA_AUTHORITY_JWT)
+		return mica_slice_eq_str(en->kid, a->id);
+	if (keys->authority.len != MICA_KEY_ID_LEN)
+		return false;
+	mica_hex_encode(keys->authority.p, MICA_KEY_ID_LEN, id);
+	if (a->kind == MICA_AUTHORITY_ISSUING)
+		return strcmp(id, a->id) == 0;
+	for (unsigned i = 0; i < x->h->v->auths->n; i++)
+		if (strcmp(x->h->v->auths->v[i].id, id) == 0)
+			return strcmp(x->h->v->auths->v[i].parent, a->id) == 0;
+	return false;
+}
+
+static bool count_one(
+	void *ctx, uint64_t index, const struct mica_entry *en, struct mica_slice bytes)
+{
+	struct examples *x = ctx;
+	struct mica_entry_keys keys;
+
+	(void)index;
+	(void)bytes;
+	if (mica_entry_keys(en, &keys, NULL) != MICA_OK || !needs(x, en, &keys))
+		return true;
+	if (x->n++ == 0)
+		snprintf(x->first, sizeof(x->first), "%.*s", MICA_FMT(keys.spiffe_id));
+	return true;
+}
+
+/* The newest certificates, or tokens, that need an authority and have not ended. */
+static void find_examples(const struct hand *h, int at, struct examples *x)
+{
+	const struct mica_rotation_policy *p = &h->v->policy->rotation;
+	bool jwt = authority(h, at)->kind == MICA_AUTHORITY_JWT;
+	struct mica_ledger_query q = {.type = jwt ? MICA_ENTRY_JWT_ISSUED : MICA_ENTRY_X509_ISSUED,
+		.since_ms = (h->now - (jwt ? p->max_jwt_ttl : p->max_leaf_ttl)) * 1000,
+		.limit = EXAMPLES_SCAN};
+	char next[MICA_CURSOR_SIZE];
+
+	*x = (struct examples){.h = h, .at = at};
+	if (mica_ledger_query(h->c->ledger, &q, count_one, x, next, NULL) != MICA_OK)
+		x->n = 0;
+}
+
+/* Refuses, or notes in the entry what is broken. */
+static mica_rc breaks(
+	struct hand *h, int at, const char *reason, const char *what, struct mica_err *e)
+{
+	int64_t last = mica_rotation_last_leaf(&h->f, h->v->auths->v, h->v->auths->n, (size_t)at);
+	char until[MICA_TIME_SIZE];
+	struct examples x;
+
+	if (last < h->now)
+		last = h->now;
+	mica_time_format(last, until);
+	find_examples(h, at, &x);
+	if (!h->force)
+		return mica_fail(e, MICA_CONFLICT, reason,
+			"%s; %s%" PRIu64
+			" of the newest certificates need it%s%.200s, the last one "
+			"until %s; --force does it all the same",
+			what, x.n ? "" : "", x.n, x.n ? ", as that of " : "", x.first, until);
+	mica_buf_printf(&h->more,
+		",\"breaks\":{\"reason\":\"%s\",\"certificates\":%" PRIu64 ",\"until\":\"%s\"}",
+		reason, x.n, until);
+	return MICA_OK;
+}
+
+/* ---- prepare and start
+ * --------------------------------------------------------------------------- */
+
+static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standby,
+	char id[MICA_KEY_ID_SIZE], struct mica_err *e)
+{
+	struct mica_rotation_step s = by_hand(MICA_ROT_CREATE, kind, -1);
+	CORE_AUTO_VIEW after = NULL;
+	mica_rc rc;
+
+	s.standby = standby;
+	if (kind == MICA_AUTHORITY_ISSUING) {
+		s.parent = active(h, MICA_AUTHORITY_ROOT);
+		if (s.parent < 0 || authority(h, s.parent)->envelope.len == 0)
+			return mica_fail(e, MICA_CONFLICT, "no_usable_root",
+				"there is no active root whose key is here, so nothing can be signed");
+	}
+	rc = step(h, &s, e);
+	if (rc != MICA_OK)
+		return rc;
+	/* the one that was not there before */
+	after = mica_core_view_get(h->c);
+	for (unsigned i = 0; i < after->auths->n; i++) {
+		int was;
+
+		if (find(h, after->auths->v[i].id, &was, NULL) != MICA_OK)
+			memcpy(id, after->auths->v[i].id, MICA_KEY_ID_SIZE);
+	}
+	return MICA_OK;
+}
+
+static mica_rc start(struct hand *h, enum mica_authority_kind kind, char id[MICA_KEY_ID_SIZE],
+	struct mica_err *e)
+{
+	int next = mica_rotation_successor(h->v->auths->v, h->v->auths->n, kind, h->now);
+
+	if (next >= 0)
+		return mica_fail(e, MICA_CONFLICT, "rotation_running",
+			"a rotation of this kind is under way, with %s; `mica rotation status` says "
+			"what it waits for",
+			authority(h, next)->id);
+	if (active(h, kind) < 0)
+		return mica_fail(e, MICA_CONFLICT, "none_active",
+			"nothing of this kind is active that could be replaced; see `mica authority "
+			"prepare`");
+	return create(h, kind, false, id, e);
+}
+
+mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind kind,
+	const struct mica_caller *actor, int64_t now_ms, char id[41], struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	{
+		HAND_AUTO h;
+
+		rc = begin(&h, c, actor, false, now_ms, e);
+		if (rc == MICA_OK)
+			rc = start(&h, kind, id, e);
+	}
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
+
+/* A new root, when there is nothing to go on with: relying parties have to be told anew. */
+static mica_rc recover(struct hand *h, char id[MICA_KEY_ID_SIZE], struct mica_err *e)
+{
+	struct mica_rotation_step s = by_hand(MICA_ROT_ACTIVATE, MICA_AUTHORITY_ROOT, -1);
+	mica_rc rc;
+
+	for (unsigned i = 0; i < h->v->auths->n; i++) {
+		const struct mica_authority *a = authority(h, (int)i);
+		enum mica_authority_state st = mica_authority_state_at(a, h->now);
+
+		if (a->kind == MICA_AUTHORITY_ROOT && a->envelope.len > 0 &&
+			(st == MICA_AS_ACTIVE || st == MICA_AS_READY || st == MICA_AS_PUBLISHED ||
+				st == MICA_AS_RETIRED))
+			return mica_fail(e, MICA_CONFLICT, "root_usable",
+				"root %s is %s: there is no need to begin anew", a->id,
+				mica_authority_state_name(st));
+	}
+	rc = create(h, MICA_AUTHORITY_ROOT, false, id, e);
+	if (rc != MICA_OK)
+		return rc;
+	mica_core_view_unref(h->v);
+	h->v = mica_core_view_get(h->c);
+	s.emergency = true;
+	rc = find(h, id, &s.at, e);
+	return rc == MICA_OK ? step(h, &s, e) : rc;
+}
+
+mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
+	bool begin_anew, const struct mica_caller *actor, int64_t now_ms, char id[41],
+	struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	{
+		HAND_AUTO h;
+
+		rc = begin(&h, c, actor, false, now_ms, e);
+		if (rc == MICA_OK && begin_anew && kind != MICA_AUTHORITY_ROOT)
+			rc = mica_fail(e, MICA_INVALID, "recover_is_for_roots",
+				"recovery is for roots; the others follow from an active one");
+		if (rc == MICA_OK)
+			rc = begin_anew ? recover(&h, id, e) : create(&h, kind, true, id, e);
+	}
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
+
+/* ---- activate and go back
+ * ------------------------------------------------------------------------ */
+
+static mica_rc may_activate(struct hand *h, int at, struct mica_err *e)
+{
+	const struct mica_authority *a = authority(h, at);
+	enum mica_authority_state s = mica_authority_state_at(a, h->now);
+	struct mica_rotation_step next;
+
+	if (s == MICA_AS_ACTIVE)
+		return mica_fail(
+			e, MICA_CONFLICT, "active_already", "this authority is active already");
+	if (s == MICA_AS_RETIRED)
+		return mica_fail(e, MICA_CONFLICT, "retired",
+			"this authority has retired; `mica rotation rollback` goes back to the last one");
+	if ((s != MICA_AS_READY && s != MICA_AS_PUBLISHED) || a->envelope.len == 0)
+		return mica_fail(e, MICA_CONFLICT, "not_usable",
+			"this authority is %s%s and cannot sign", mica_authority_state_name(s),
+			a->envelope.len == 0 ? ", its key is not here," : "");
+	if (s == MICA_AS_READY)
+		return MICA_OK;
+	next = mica_rotation_next_of(
+		a->kind, &h->v->policy->rotation, &h->f, h->v->auths->v, h->v->auths->n, h->now);
+	if (h->force) {
+		mica_buf_printf(&h->more,
+			",\"breaks\":{\"reason\":\"not_everywhere\",\"waits\":"
+			"\"%s\"}",
+			mica_rotation_why_name(next.why));
+		return MICA_OK;
+	}
+	return mica_fail(e, MICA_CONFLICT, "not_everywhere",
+		"not everybody has this authority: %s; what it signs would be refused there; --force "
+		"does it all the same",
+		mica_rotation_why_text(next.why));
+}
+
+static mica_rc activate(struct hand *h, const char *id, struct mica_err *e)
+{
+	struct mica_rotation_step s;
+	int at = -1;
+	mica_rc rc = find(h, id, &at, e);
+
+	if (rc == MICA_OK)
+		rc = may_activate(h, at, e);
+	if (rc != MICA_OK)
+		return rc;
+	s = by_hand(MICA_ROT_ACTIVATE, authority(h, at)->kind, at);
+	s.instead = active(h, s.kind);
+	return step(h, &s, e);
+}
+
+/* How long an authority must have left for a way back to be one. */
+static mica_rc go_back(struct hand *h, enum mica_authority_kind kind, struct mica_err *e)
+{
+	const struct mica_rotation_policy *p = &h->v->policy->rotation;
+	int64_t least = (kind == MICA_AUTHORITY_JWT ? p->max_jwt_ttl : p->max_leaf_ttl) + p->hold;
+	struct mica_rotation_step s = by_hand(MICA_ROT_ACTIVATE, kind,
+		mica_rotation_way_back(h->v->auths->v, h->v->auths->n, kind, h->now));
+	mica_rc rc = MICA_OK;
+
+	if (s.at < 0)
+		return mica_fail(e, MICA_CONFLICT, "no_way_back",
+			"no %s authority has retired that is still published, unharmed and whose key "
+			"is here",
+			mica_authority_kind_name(kind));
+	s.instead = active(h, kind);
+	if (authority(h, s.at)->not_after < h->now + least)
+		rc = breaks(h, s.at, "too_little_left",
+			"the authority to go back to ends too soon: it should have the longest "
+			"certificate and rotation.hold left",
+			e);
+	return rc == MICA_OK ? step(h, &s, e) : rc;
+}
+
+mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	{
+		HAND_AUTO h;
+
+		rc = begin(&h, c, actor, force, now_ms, e);
+		if (rc == MICA_OK)
+			rc = activate(&h, authority_id, e);
+	}
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
+
+mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, bool force,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	{
+		HAND_AUTO h;
+
+		rc = begin(&h, c, actor, force, now_ms, e);
+		if (rc == MICA_OK)
+			rc = go_back(&h, kind, e);
+	}
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
+
+/* ---- revoke
+ * -------------------------------------------------------------------------------------- */
+
+/* Out of the bundle, now. */
+static mica_rc take_out(struct hand *h, const char *id, struct mica_err *e)
+{
+	struct mica_rotation_step s;
+	int at = -1;
+	mica_rc rc = find(h, id, &at, e);
+	enum mica_authority_state st;
+
+	if (rc != MICA_OK)
+		return rc;
+	s = by_hand(MICA_ROT_REMOVE, authority(h, at)->kind, at);
+	st = mica_authority_state_at(authority(h, at), h->now);
+	if (st == MICA_AS_REMOVED)
+		return mica_fail(e, MICA_CONFLICT, "removed_already",
+			"this authority is in no bundle any more");
+	if (s.kind == MICA_AUTHORITY_ISSUING)
+		return mica_fail(e, MICA_CONFLICT, "root_vouches_for_it",
+			"an issuing authority stands in no bundle: taint it, then revoke its root %s",
+			authority(h, at)->parent);
+	if (st == MICA_AS_ACTIVE)
+		return mica_fail(e, MICA_CONFLICT, "active",
+			"this authority signs: taint it first, so that another one does");
+	if (active(h, s.kind) < 0)
+		return mica_fail(e, MICA_CONFLICT, "no_replacement",
+			"no other authority of this kind is active: nobody could be verified");
+	if (mica_rotation_last_leaf(&h->f, h->v->auths->v, h->v->auths->n, (size_t)at) >= h->now)
+		rc = breaks(h, at, "in_use",
+			"something that this authority vouches for has not ended", e);
+	return rc == MICA_OK ? step(h, &s, e) : rc;
+}
+
+mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	{
+		HAND_AUTO h;
+
+		rc = begin(&h, c, actor, force, now_ms, e);
+		if (rc == MICA_OK)
+			rc = take_out(&h, authority_id, e);
+	}
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
+
+/* ---- confirmations and the clock
+ * ------------------------------------------------------------------- */
+
+static mica_rc note_confirmed(struct hand *h, const char *outlet, struct core_change *ch,
+	const char *id, struct mica_err *e)
+{
+	struct core_note n = {.type = MICA_ENTRY_AUTHORITY, .action = "confirmed", .authority = id};
+	MICA_AUTO_BUF detail, value;
+	char key[160];
+
+	mica_buf_init(&detail, 256);
+	mica_buf_init(&value, 16);
+	mica_buf_put_u8(&value, 1);
+	mica_buf_put_be64(&value, (uint64_t)h->now_ms);
+	mica_core_change_write(ch, MICA_PUT, MICA_T_META, mica_core_confirmed_key(id, outlet, key),
+		mica_buf_slice(&value));
+	mica_buf_printf(&detail, "{\"outlet\":\"%s\"}", outlet); /* [a-z0-9-] */
+	n.detail = mica_buf_slice(&detail);
+	return mica_core_change_note(ch, &n, h->actor, h->now_ms, e);
+}
+
+/* Every root that is published and not in use yet: whoever gets the bundle gets all of them. */
+static mica_rc confirm(struct hand *h, struct mica_slice outlet, struct mica_err *e)
+{
+	const struct mica_string_list *l = &h->v->policy->unsure_outlets;
+	CORE_AUTO_CHANGE ch = {.n_reads = 0};
+	unsigned at = 0;
+	mica_rc rc = MICA_OK;
+
+	while (at < l->n && !mica_slice_eq_str(outlet, l->v[at]))
+		at++;
+	if (at == l->n)
+		return mica_fail(e, MICA_NOT_FOUND, "no_such_outlet",
+			"no outlet of this name waits for confirmation; rotation.outlets lists them, "
+			"those with a propagation of their own need none");
+	for (unsigned i = 0; i < h->v->auths->n && rc == MICA_OK; i++)
+		if (authority(h, (int)i)->kind == MICA_AUTHORITY_ROOT &&
+			mica_authority_state_at(authority(h, (int)i), h->now) == MICA_AS_PUBLISHED)
+			rc = note_confirmed(h, l->v[at], &ch, authority(h, (int)i)->id, e);
+	if (rc == MICA_OK && ch.n_entries == 0)
+		return mica_fail(e, MICA_CONFLICT, "nothing_to_confirm",
+			"no root is waiting to be known everywhere");
+	return rc == MICA_OK ? mica_core_change_commit(h->c, &ch, h->now_ms, e) : rc;
+}
+
+mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	{
+		HAND_AUTO h;
+
+		rc = begin(&h, c, actor, false, now_ms, e);
+		if (rc == MICA_OK)
+			rc = confirm(&h, outlet, e);
+	}
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
+
+mica_rc mica_core_clock_accept(
+	struct mica_core *c, const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	rc = mica_core_accept_clock(c, actor, now_ms, e);
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
