@@ -268,7 +268,7 @@ struct mica_core {
 	char **names; /* issuers' names, kept; under admin */
 	unsigned n_names;
 
-	atomic_bool space_low, failed;
+	atomic_bool space_low, failed, clock_frozen;
 	atomic_bool rules_unrecorded; /* the view's rules: nothing is issued by them */
 	bool stale; /* under admin: the store has changed and the view could not follow yet */
 	bool renumbered; /* under admin: so have the bundle's numbers */

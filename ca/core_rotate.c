@@ -511,6 +511,7 @@ static mica_rc tick(struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct
 		mica_clock_anchor(m, now_ms, mono_ms);
 	c->rotation.mono_ms = mono_ms;
 	c->rotation.word = mica_clock_judge(m, now_ms, mono_ms);
+	atomic_store(&c->clock_frozen, c->rotation.word != MICA_CLOCK_AGREES);
 	return c->rotation.word == before ? MICA_OK : note_word(c, now_ms, e);
 }
 
@@ -583,6 +584,7 @@ mica_rc mica_core_accept_clock(
 	r->clock.seen_ms = now_ms;
 	mica_clock_anchor(&r->clock, now_ms, r->mono_ms);
 	r->word = MICA_CLOCK_AGREES;
+	atomic_store(&c->clock_frozen, false);
 	mica_core_look_again(c, now_ms);
 	return view_at(c, v, now_ms / 1000, e);
 }

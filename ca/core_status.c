@@ -310,5 +310,8 @@ void mica_core_stats(struct mica_core *c, struct mica_core_stats *out)
 		.issuing_not_after = end_of(v, MICA_AUTHORITY_ISSUING),
 		.jwt_key_not_after = end_of(v, MICA_AUTHORITY_JWT),
 		.bundle_sequence = v->pub->sequence[MICA_CHANNEL_LIVE],
+		.rotation_steps = atomic_load(&c->rotation_steps),
+		.compromises = atomic_load(&c->hurries),
+		.clock_frozen = atomic_load(&c->clock_frozen),
 		.space_low = atomic_load(&c->space_low)};
 }

@@ -630,18 +630,18 @@ static bool is_early(const struct deciding *d, size_t i)
 	return d->now + d->p->skew < d->v[i].not_before;
 }
 
-static bool drop_early(struct deciding *d, struct mica_rotation_step *out)
+static bool drop_early(
+	struct deciding *d, enum mica_authority_kind kind, struct mica_rotation_step *out)
 {
 	for (size_t i = 0; i < d->n; i++)
-		if (is_kind(d, i, MICA_AUTHORITY_ROOT) && is_coming(state(d, i)) && is_early(d, i))
-			return take(
-				out, MICA_ROT_REMOVE, MICA_AUTHORITY_ROOT, (int)i, MICA_RW_CLOCK);
+		if (is_kind(d, i, kind) && is_coming(state(d, i)) && is_early(d, i))
+			return take(out, MICA_ROT_REMOVE, kind, (int)i, MICA_RW_CLOCK);
 	return false;
 }
 
 static bool next_root(struct deciding *d, struct mica_rotation_step *out)
 {
-	return drop_early(d, out) || root_emergency(d, out) ||
+	return drop_early(d, MICA_AUTHORITY_ROOT, out) || root_emergency(d, out) ||
 		make_ready(d, MICA_AUTHORITY_ROOT, out) ||
 		use_successor(d, MICA_AUTHORITY_ROOT, d->root, out) ||
 		begin(d, MICA_AUTHORITY_ROOT, d->root, out) || keep_standby(d, out) ||
@@ -722,8 +722,9 @@ static bool next_jwt(struct deciding *d, struct mica_rotation_step *out)
 		out->emergency = true;
 		return true;
 	}
-	return make_ready(d, kind, out) || use_successor(d, kind, active, out) ||
-		begin(d, kind, active, out) || clear_away(d, kind, out);
+	return drop_early(d, kind, out) || make_ready(d, kind, out) ||
+		use_successor(d, kind, active, out) || begin(d, kind, active, out) ||
+		clear_away(d, kind, out);
 }
 
 /* Of the kinds that nothing signs for, whether a taint is why. */

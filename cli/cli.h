@@ -59,6 +59,10 @@ enum cli_opt {
 	OPT_HASHES,
 	OPT_FULL,
 	OPT_CHECKPOINT,
+	OPT_FORCE,
+	OPT_RECOVER,
+	OPT_ACCEPT,
+	OPT_AHEAD,
 	OPT_COUNT
 };
 
@@ -176,6 +180,9 @@ cli_run cmd_init, cmd_config_check, cmd_store_check, cmd_backup, cmd_restore;
 cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_certificate_show;
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
+cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
+cli_run cmd_authority_revoke, cmd_rotation_status, cmd_rotation_plan, cmd_rotation_start;
+cli_run cmd_rotation_rollback, cmd_rotation_confirm, cmd_rotation_clock;
 cli_run cmd_audit_list, cmd_audit_show, cmd_audit_verify, cmd_audit_watch, cmd_ledger_export;
 
 #endif

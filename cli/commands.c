@@ -144,17 +144,127 @@ const struct cli_command cli_commands[] = {
 		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FRONT) | CLI_BIT(OPT_CONFIG) |
 			CLI_BIT(OPT_JWKS_FILE),
 		.run = cmd_token_explain},
+	{.name = "authority list",
+		.summary = "the authorities and their states",
+		.about = "Roots, issuing authorities and JWT keys. For auditors and admins.\n",
+		.example = "  mica authority list\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_authority_list},
+	{.name = "authority show",
+		.summary = "one authority, with its times and its certificate",
+		.args = "ID",
+		.min_args = 1,
+		.max_args = 1,
+		.about = "Everything that is kept of it but its key. For auditors and admins.\n",
+		.example = "  mica authority show 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_authority_show},
+	{.name = "authority prepare",
+		.summary = "make an authority that waits",
+		.args = "root|issuing|jwt",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"It is made and published, and never used by plan: `authority activate` does. With "
+			"--recover a root\nis made and active at once, which is allowed only when no other one "
+			"is usable: relying parties have\nto be given the new bundle by hand.\n",
+		.example =
+			"  mica authority prepare root\n  mica authority prepare root --recover\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_RECOVER),
+		.run = cmd_authority_prepare},
+	{.name = "authority activate",
+		.summary = "let an authority sign from now on",
+		.args = "ID",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"The one that was active retires. Refused while somebody may not have the new one; "
+			"--force does it\nall the same, and that is recorded.\n",
+		.example = "  mica authority activate 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE),
+		.run = cmd_authority_activate},
+	{.name = "authority revoke",
+		.summary = "take a root or JWT key out of the bundle now",
+		.args = "ID",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"Refused while certificates or tokens need it, with their number and the last end; "
+			"--force does it\nall the same, and what it breaks is recorded. One that signs has to be "
+			"tainted first.\n",
+		.example = "  mica authority revoke 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE),
+		.run = cmd_authority_revoke},
 	{.name = "authority taint",
 		.summary = "trust an authority no longer",
 		.args = "ID",
 		.min_args = 1,
 		.max_args = 1,
 		.about =
-			"The authority signs nothing more: no later entry of the ledger names it. What it "
-			"signed stays\ntrusted until it is replaced. `mica status` shows the ids.\n",
+			"The authority signs nothing more: no later entry of the ledger names it. The "
+			"standby root takes over,\nand what was signed stays trusted until rotation.deadline. "
+			"`mica authority list` shows the ids.\n",
 		.example = "  mica authority taint 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_authority_taint},
+	{.name = "rotation status",
+		.summary = "what each rotation waits for, and who is missing",
+		.about =
+			"Of each kind the next step, what it waits for and until when; holders that have not "
+			"acknowledged\na new root, by SPIFFE ID; outlets that wait for confirmation; the clock. "
+			"For auditors and admins.\n",
+		.example = "  mica rotation status\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_rotation_status},
+	{.name = "rotation plan",
+		.summary = "every coming step, with its time",
+		.about =
+			"The machine that rotates, with a moved clock: nothing is changed. It supposes that "
+			"holders\nacknowledge in time. For auditors and admins.\n",
+		.example = "  mica rotation plan --ahead 30d\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_AHEAD),
+		.run = cmd_rotation_plan},
+	{.name = "rotation start",
+		.summary = "begin a rotation now",
+		.args = "root|issuing|jwt",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"A successor is made and published; it takes over by itself when everybody has it. "
+			"One at a time of\neach kind.\n",
+		.example = "  mica rotation start root\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_rotation_start},
+	{.name = "rotation rollback",
+		.summary = "go back to the authority that retired last",
+		.args = "root|issuing|jwt",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"Possible while that one is published, unharmed, and its key is here. Refused when it "
+			"ends too soon\nfor what it would sign; --force does it all the same.\n",
+		.example = "  mica rotation rollback root\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE),
+		.run = cmd_rotation_rollback},
+	{.name = "rotation confirm",
+		.summary = "say that an outlet has the new bundle",
+		.args = "OUTLET",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"For an entry of rotation.outlets without a propagation, once whoever it reaches has "
+			"the bundle that\nis published now.\n",
+		.example = "  mica rotation confirm linkerd\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_rotation_confirm},
+	{.name = "rotation clock",
+		.summary = "whether the clock is believed",
+		.about =
+			"While it disagrees with what was seen before, nothing rotates by time. --accept says "
+			"that it is\nright as it is now, and what was seen before was not.\n",
+		.example = "  mica rotation clock --accept\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_ACCEPT),
+		.run = cmd_rotation_clock},
 	{.name = "deny add",
 		.summary = "issue nothing more to an identity, a pod or a key",
 		.args = "spiffe_id|pod_uid|key VALUE",

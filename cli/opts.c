@@ -99,6 +99,14 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		0},
 	[OPT_CHECKPOINT] = {"checkpoint", 0, CLI_FILE, "FILE",
 		"the last checkpoint that is known of the lost log", NULL, NULL, 0, 0},
+	[OPT_FORCE] = {"force", 0, CLI_FLAG, NULL,
+		"do it although it breaks certificates; that is recorded", NULL, NULL, 0, 0},
+	[OPT_RECOVER] = {"recover", 0, CLI_FLAG, NULL,
+		"a new root, active at once, when none is usable", NULL, NULL, 0, 0},
+	[OPT_ACCEPT] = {"accept", 0, CLI_FLAG, NULL, "the clock is right as it is now", NULL, NULL,
+		0, 0},
+	[OPT_AHEAD] = {"ahead", 0, CLI_DURATION, "TIME", "how far to look (366d)", NULL, NULL, 1,
+		(int64_t)10 * 366 * 86400},
 };
 
 /* "<problem>: <what> (did you mean <near>?)" */

@@ -8,6 +8,8 @@ static const struct mica_json_limits body_limits = {.bytes = 64 * 1024, .depth =
 static const char *const channels[MICA_CHANNEL_COUNT + 1] = {"live", "canary"};
 static const char *const fronts[MICA_FRONT_COUNT + 1] = {"rest", "istio", "linkerd", "consul"};
 static const char *const orders[] = {"newest", "oldest", NULL};
+static const char *const authority_kinds[] = {"root", "issuing", "jwt", NULL}; /* kind - 1 */
+static const char *const rotation_actions[] = {"start", "rollback", "confirm", "clock", NULL};
 static const char *const deny_kinds[] = {"spiffe_id", "pod_uid", "key", NULL};
 
 /* The place of `s` in a list that ends with NULL; -1 when it is not there. */
@@ -584,6 +586,99 @@ mica_rc api_decode_deny(const struct mica_json *doc, struct api_deny_body *out, 
 		return mica_json_fail(doc, json_object_get(doc->root, "kind"), e, "bad_deny_entry",
 			"kind: expected one of \"spiffe_id\", \"pod_uid\", \"key\"");
 	out->kind = deny_kinds[i];
+	return MICA_OK;
+}
+
+mica_rc api_decode_authority(
+	const struct mica_json *doc, struct api_authority_body *out, struct mica_err *e)
+{
+	struct mica_slice kind;
+	const struct mica_json_member members[] = {
+		{.name = "kind", .type = MICA_JSON_STRING, .required = true, .out = &kind},
+		{.name = "recover", .type = MICA_JSON_BOOL, .out = &out->recover},
+	};
+	mica_rc rc;
+	int i = 0;
+
+	*out = (struct api_authority_body){.recover = false};
+	rc = mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+	if (rc == MICA_OK)
+		rc = body_word(doc, "kind", authority_kinds, &i, e);
+	out->kind = (enum mica_authority_kind)(i + 1);
+	return rc;
+}
+
+mica_rc api_decode_force(const struct mica_json *doc, bool *force, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "force", .type = MICA_JSON_BOOL, .out = force},
+	};
+
+	*force = false;
+	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+}
+
+/* What an action is about, and nothing else. */
+static mica_rc check_rotation(const struct api_rotation_body *b, bool has_force, struct mica_err *e)
+{
+	bool about_kind = b->action == API_ROTATION_START || b->action == API_ROTATION_ROLLBACK;
+
+	if (about_kind != (b->kind != 0))
+		return mica_fail(e, MICA_INVALID, "bad_rotation",
+			about_kind ? "expected kind: which one, \"root\", \"issuing\" or \"jwt\""
+				   : "kind: this action is about no kind");
+	if ((b->action == API_ROTATION_CONFIRM) != (b->outlet.len > 0))
+		return mica_fail(e, MICA_INVALID, "bad_rotation",
+			b->action == API_ROTATION_CONFIRM
+				? "expected outlet: the name of one of rotation.outlets"
+				: "outlet: this action is about no outlet");
+	if (has_force && b->action != API_ROTATION_ROLLBACK)
+		return mica_fail(
+			e, MICA_INVALID, "bad_rotation", "force: only a rollback can be forced");
+	return MICA_OK;
+}
+
+mica_rc api_decode_rotation(
+	const struct mica_json *doc, struct api_rotation_body *out, struct mica_err *e)
+{
+	bool has_kind = false, has_force = false;
+	struct mica_slice action, kind;
+	const struct mica_json_member members[] = {
+		{.name = "action", .type = MICA_JSON_STRING, .required = true, .out = &action},
+		{.name = "kind", .type = MICA_JSON_STRING, .out = &kind, .present = &has_kind},
+		{.name = "outlet",
+			.type = MICA_JSON_STRING,
+			.min = 1,
+			.max = MICA_NAME_MAX,
+			.out = &out->outlet},
+		{.name = "force",
+			.type = MICA_JSON_BOOL,
+			.out = &out->force,
+			.present = &has_force},
+	};
+	mica_rc rc;
+	int i = 0;
+
+	*out = (struct api_rotation_body){.force = false};
+	rc = mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+	if (rc == MICA_OK)
+		rc = body_word(doc, "action", rotation_actions, &i, e);
+	out->action = (enum api_rotation_action)i;
+	if (rc == MICA_OK && has_kind)
+		rc = body_word(doc, "kind", authority_kinds, &i, e);
+	if (rc == MICA_OK && has_kind)
+		out->kind = (enum mica_authority_kind)(i + 1);
+	return rc == MICA_OK ? check_rotation(out, has_force, e) : rc;
+}
+
+const char *const api_plan_params[] = {"ahead", NULL};
+
+mica_rc api_decode_plan_query(const struct api_params *p, int64_t *ahead, struct mica_err *e)
+{
+	*ahead = (int64_t)366 * 86400;
+	if (p->has[0] && mica_parse_duration(p->v[0], API_TTL_MAX, ahead) != MICA_OK)
+		return mica_fail(e, MICA_INVALID, "bad_parameter",
+			"ahead: expected a duration like 90d, or seconds");
 	return MICA_OK;
 }
 

@@ -36,7 +36,7 @@ struct api_bundle_query {
 	enum mica_channel channel;
 	int64_t wait; /* seconds; 0 = answer at once */
 };
-extern const char *const api_bundle_params[], *const api_event_params[];
+extern const char *const api_bundle_params[], *const api_event_params[], *const api_plan_params[];
 /* INVALID "bad_parameter". */
 mica_rc api_decode_bundle_query(const struct api_params *p, struct api_bundle_query *out,
 	struct mica_err *e) MICA_MUST_CHECK;
@@ -99,6 +99,33 @@ struct api_deny_body {
 };
 mica_rc api_decode_deny(
 	const struct mica_json *doc, struct api_deny_body *out, struct mica_err *e) MICA_MUST_CHECK;
+struct api_authority_body {
+	enum mica_authority_kind kind;
+	bool recover;
+};
+mica_rc api_decode_authority(const struct mica_json *doc, struct api_authority_body *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"force": true}, or nothing. */
+mica_rc api_decode_force(
+	const struct mica_json *doc, bool *force, struct mica_err *e) MICA_MUST_CHECK;
+enum api_rotation_action {
+	API_ROTATION_START,
+	API_ROTATION_ROLLBACK,
+	API_ROTATION_CONFIRM,
+	API_ROTATION_CLOCK
+};
+/* INVALID "bad_rotation" when what an action needs is missing. */
+struct api_rotation_body {
+	enum api_rotation_action action;
+	enum mica_authority_kind kind; /* 0 = unsaid */
+	struct mica_slice outlet;
+	bool force;
+};
+mica_rc api_decode_rotation(const struct mica_json *doc, struct api_rotation_body *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* Seconds from now; a year when unsaid. INVALID "bad_parameter". */
+mica_rc api_decode_plan_query(
+	const struct api_params *p, int64_t *ahead, struct mica_err *e) MICA_MUST_CHECK;
 /* An absolute path without NUL. INVALID "bad_path". */
 mica_rc api_decode_backup(
 	const struct mica_json *doc, struct mica_slice *path, struct mica_err *e) MICA_MUST_CHECK;

@@ -45,6 +45,7 @@ libmica_server_a_SOURCES += server/kube.c
 libmica_server_a_SOURCES += server/kube_pool.c
 libmica_server_a_SOURCES += server/api_auth.c
 libmica_server_a_SOURCES += server/api_admin.c
+libmica_server_a_SOURCES += server/api_rotation.c
 libmica_server_a_SOURCES += server/embed.h
 EXTRA_DIST += server/openapi.json server/embed.py
 BUILT_SOURCES += server/openapi_data.c

@@ -57,6 +57,7 @@ struct micad {
 	bool timer_runs;
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
+	uint64_t compromises; /* the timer's: as they were at its last look */
 };
 
 /* The store's outcome is unknown: whatever this process believes may be wrong. Nobody is answered;
@@ -346,6 +347,23 @@ static void tell(const char *event, const char *ended, mica_rc rc, const struct 
 	*last = reason;
 }
 
+/* Another authority has taken over for a tainted one: who waits is told at once, and our own
+ * certificate must not be the one that is not believed. */
+static void look_for_compromise(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.compromises == m->compromises)
+		return;
+	m->compromises = s.compromises;
+	MICA_LOG(MICA_WARN, "authority_replaced", MICA_S("why", "tainted"),
+		MICA_I("root_not_after", s.root_not_after),
+		MICA_I("issuing_not_after", s.issuing_not_after));
+	serving_hurry(m->serving);
+	api_wake(m->api, true);
+}
+
 static void maintain(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
@@ -360,6 +378,7 @@ static void maintain(struct micad *m, const char **last)
 	tell("maintenance_failed", "maintenance_works_again", rc, &e, last);
 	if (changed)
 		api_wake(m->api, false);
+	look_for_compromise(m);
 }
 
 static void renew_serving(struct micad *m, const char **last)

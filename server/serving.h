@@ -26,6 +26,8 @@ mica_rc serving_renew(struct serving *s, int64_t now_ms, struct http_tls_key **o
  * are those of mica_core_kept_serving and of http_tls_key_new. */
 mica_rc serving_last(
 	struct serving *s, struct http_tls_key **out, struct mica_err *e) MICA_MUST_CHECK;
+/* A new one is due at once: what vouches for this one is compromised. */
+void serving_hurry(struct serving *s);
 /* The end of the certificate that is in use; 0 = none. */
 int64_t serving_not_after(const struct serving *s);
 

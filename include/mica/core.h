@@ -409,7 +409,10 @@ struct mica_core_stats {
 	uint64_t store_bytes, disk_free_bytes;
 	int64_t root_not_after, issuing_not_after, jwt_key_not_after;
 	uint64_t bundle_sequence;
+	uint64_t rotation_steps; /* that micad took by itself */
+	uint64_t compromises; /* that made another authority take over */
 	bool space_low;
+	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
 };
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);
 

@@ -158,3 +158,76 @@ def test_everything_rotates_and_nobody_notices(start, issuer):
     assert not m.events("maintenance_failed") and not m.events("request_refused")
     log = m.log()
     ledger_check.verify_consistency(log.checkpoint(), log.verify(), log.leaves)
+
+
+def test_a_compromise(start, issuer):
+    """From the command on another root serves; what the stolen key could sign is refused after the
+    deadline, and until then nobody who renews is refused."""
+    m = start([issuer.config("file")],
+              dict(LIVES, authorities={"root_life": 3600, "issuing_life": 900, "jwt_life": 900},
+                   rotation={"deadline": "10s", "skew": "1s"}))
+    root, issuing = active(m, "root"), active(m, "issuing")
+    crowd = parties(m, issuer)
+    wait_until("load", lambda: all(p.issued > 6 for p in crowd))
+    watcher = m.watcher()
+    etag = watcher.get("/v1/bundle").ok().headers["ETag"]
+    begin = time.monotonic()
+    told = []
+    waits = threading.Thread(target=lambda: told.append(
+        (watcher.get("/v1/bundle?wait=30", If_None_Match=etag), time.monotonic())))
+    waits.start()
+    time.sleep(0.3)
+    m.mica("authority", "taint", issuing)
+    assert active(m, "root") != root and active(m, "issuing") != issuing
+    waits.join(30)
+    assert told[0][0].status == 200 and told[0][1] - begin < 5 * SLOW
+    wait_until("the root of what was stolen has left the bundle",
+               lambda: not any(a["id"] == root and a["published"] for a in authorities(m)),
+               timeout=40, step=0.5)
+    assert time.monotonic() - begin > 9
+    time.sleep(3)
+    for p in crowd:
+        p.end()
+    assert m.events("authority_replaced")
+    assert len(authorities(m, "root", "active")) == 1
+
+
+def test_by_hand(start, issuer):
+    m = start([issuer.config("file")], {"rotation": {"outlets": [{"name": "linkerd"}]}})
+    first = active(m, "root")
+    assert first in m.mica("authority", "list").stdout
+    assert "BEGIN CERTIFICATE" in m.mica("authority", "show", first).stdout
+    plan = m.mica("rotation", "plan", "--ahead", "30d", "--output", "json")
+    assert '"create"' in plan.stdout and '"issuing"' in plan.stdout
+    m.mica("rotation", "start", "root")
+    status = m.mica("rotation", "status").stdout
+    assert "propagation" in status and "linkerd" in status
+    new = [a["id"] for a in authorities(m, "root", "published")]
+    assert len(new) == 1
+    refused = m.mica("authority", "activate", new[0], check=False)
+    assert refused.returncode == 6 and "not_everywhere" in refused.stderr
+    m.mica("rotation", "confirm", "linkerd")
+    assert m.mica("rotation", "confirm", "istio", check=False).returncode == 5
+    m.mica("authority", "activate", new[0], "--force")
+    assert active(m, "root") == new[0]
+    m.fetch(issuer.token()).ok(201)
+    m.mica("rotation", "rollback", "root")
+    assert active(m, "root") == first
+    again = m.fetch(issuer.token()).ok(201).json()
+    good, said = openssl_verify(again["certificate_chain"], m.roots().decode())
+    assert good, said
+    in_use = m.mica("authority", "revoke", new[0], check=False)
+    assert in_use.returncode == 6 and "in_use" in in_use.stderr
+    m.mica("authority", "revoke", new[0], "--force")
+    assert new[0] not in [a["id"] for a in authorities(m) if a["published"]]
+    m.mica("authority", "prepare", "jwt")
+    m.mica("rotation", "start", "jwt")
+    m.mica("rotation", "start", "issuing")
+    assert "agrees" in m.mica("rotation", "clock").stdout
+    m.mica("rotation", "clock", "--accept")
+    bad = m.mica("authority", "prepare", "root", "--recover", check=False)
+    assert bad.returncode == 6 and "root_usable" in bad.stderr
+    events = m.admin().get("/v1/events?type=authority&limit=1000").ok().json()["events"]
+    forced = [e for e in events if e.get("detail", {}).get("force")]
+    assert {e["action"] for e in forced} >= {"activated", "removed"}
+    assert any(e["detail"]["breaks"]["reason"] == "in_use" for e in forced)

@@ -384,7 +384,9 @@ static void look_at_states(struct world *w)
 		int parent = a->parent[0] ? find(w, a->parent) : -1;
 
 		n_active[a->kind] += s == MICA_AS_ACTIVE;
-		coming[a->kind] += !a->standby && (s == MICA_AS_PUBLISHED || s == MICA_AS_READY);
+		/* what a clock that was overruled has made is thrown away */
+		coming[a->kind] += !a->standby && a->not_before <= decision_time(w) + w->p.skew &&
+			(s == MICA_AS_PUBLISHED || s == MICA_AS_READY);
 		if (parent >= 0 && a->not_after > w->v[parent].not_after)
 			breaks(w, "%s outlives its root", a->id);
 	}
