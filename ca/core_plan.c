@@ -209,8 +209,6 @@ static mica_rc plan_create(
 	int64_t end = s->parent >= 0 ? p->v[s->parent].not_after : MICA_TIME_NEVER;
 	mica_rc rc;
 
-	if (p->n == PLAN_ROOM)
-		return mica_fail(e, MICA_LIMIT, "plan_too_long", "the plan has too many steps");
 	mica_authority_init(a);
 	p->facts[p->n++] = (struct mica_rotation_fact){.acked = true, .confirmed = true};
 	snprintf(a->set, sizeof(a->set), "%s", MICA_SET_DEFAULT);
@@ -283,7 +281,7 @@ static mica_rc look_ahead(struct plan *p, int64_t look_again, int64_t now, int64
 
 	for (size_t i = 0; i < p->n; i++)
 		p->facts[i].acked = true;
-	while (rc == MICA_OK && p->steps < PLAN_STEPS) {
+	while (rc == MICA_OK && p->steps < PLAN_STEPS && p->n < PLAN_ROOM) {
 		struct mica_rotation_facts f = {.of = p->facts, .look_again = look_again};
 
 		*end = mica_rotation_next(p->p, &f, p->v, p->n, now);

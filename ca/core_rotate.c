@@ -282,7 +282,7 @@ static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 	mica_rc rc;
 
 	if (x->v->auths->n == CORE_AUTHORITY_MAX)
-		return mica_fail(e, MICA_LIMIT, "too_many_authorities",
+		return mica_fail(e, MICA_CONFLICT, "too_many_authorities",
 			"there are %d authorities, the most that a store holds; a shorter "
 			"rotation.trash lets old ones go",
 			CORE_AUTHORITY_MAX);

@@ -290,7 +290,7 @@ static uint64_t held(struct ct *t, const struct mica_caller *who)
 	struct mica_cursor cur;
 	MICA_AUTO_BUF b;
 
-	mica_buf_init(&b, 64);
+	mica_buf_init(&b, 4096);
 	memcpy(key + 2, who->has_serial ? who->serial : who->principal.pod_uid.b, 16);
 	if (mica_store_get(t->core->store, MICA_T_HOLDER, mica_slice(key, sizeof(key)), &b, NULL,
 		    NULL) != MICA_OK)
