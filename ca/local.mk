@@ -1,8 +1,8 @@
 # The CA itself: no socket, no clock, no thread, no log of its own.
 noinst_LIBRARIES += libmica-ca.a
-libmica_ca_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS) $(JOSE_CFLAGS) $(CYAML_CFLAGS)
+libmica_ca_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS) $(CYAML_CFLAGS)
 libmica_ca_a_SOURCES =
-CA_LIBS = libmica-ca.a $(BASE_LIBS) $(JOSE_LIBS) $(LMDB_LIBS) $(CRYPTO_LIBS)
+CA_LIBS = libmica-ca.a $(BASE_LIBS) $(LMDB_LIBS) $(CRYPTO_LIBS)
 libmica_ca_a_SOURCES += ca/der.c
 libmica_ca_a_SOURCES += ca/pem.c
 libmica_ca_a_SOURCES += ca/ossl.h

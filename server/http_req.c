@@ -164,6 +164,8 @@ static enum MHD_Result send_reply(struct http_req *r, int64_t now_ms)
 			(int64_t)(r->reply_len / SLOWEST_BPS) * 1000);
 	conn_phase(c, P_WRITING);
 	count(&w->bytes_out, r->reply_len);
+	if (r->data.method == HTTP_POST) /* HEAD has no body, whatever its length */
+		tls_conn_answer(c, r->reply_len);
 	ok = MHD_queue_response(c->mhd, (unsigned)r->status, m);
 	MHD_destroy_response(m);
 	return ok;

@@ -183,14 +183,27 @@ static mica_rc first_certificate(struct micad *m, struct mica_err *e)
 	return MICA_OK;
 }
 
+/* The answers of one commit, and what is logged of them, leave together. */
+static void batch_begin(void)
+{
+	http_finish_begin();
+	mica_log_hold();
+}
+
+static void batch_end(void)
+{
+	http_finish_end();
+	mica_log_release();
+}
+
 static mica_rc start_parts(struct micad *m, struct mica_err *e)
 {
 	const struct committer_options committer = {
 		.core = m->core,
 		.max_queue = (unsigned)m->config->limits.queue,
 		.fill_us = COMMIT_FILL_US,
-		.before = http_finish_begin,
-		.after = http_finish_end,
+		.before = batch_begin,
+		.after = batch_end,
 		.fatal = fatal,
 		.ctx = m,
 	};
@@ -571,6 +584,7 @@ int micad_run(const char *config_path)
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	mica_mem_tune();
 	prepare_process();
 	rc = start(&m, &e);
 	if (rc == MICA_OK) {
