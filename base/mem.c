@@ -30,6 +30,9 @@ void mica_mem_tune(void)
 	 * again */
 	mallopt(M_TOP_PAD, 1 << 20);
 	mallopt(M_TRIM_THRESHOLD, 16 << 20);
+	/* the thread's own cache holds what is small; these lists are only merged again and again
+	 */
+	mallopt(M_MXFAST, 0);
 }
 
 void *mica_calloc(size_t n, size_t size)
