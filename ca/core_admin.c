@@ -280,7 +280,7 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	bool hurry = false;
-	mica_rc rc = MICA_OK, last;
+	mica_rc rules = mica_core_record_rules(c, now_ms, e), rc = MICA_OK, last;
 
 	if (now >= v->auths->until || c->stale)
 		rc = mica_core_reload_authorities(c, now, e);
@@ -293,7 +293,8 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 	atomic_fetch_add(&c->hurries, hurry);
 	/* What holds by now is published whether or not the next step works. */
 	last = c->stale ? MICA_OK : mica_core_publish(c, now_ms, changed, e);
-	return rc == MICA_OK ? last : rc;
+	rc = rc == MICA_OK ? last : rc;
+	return rc == MICA_OK ? rules : rc;
 }
 
 mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e)

@@ -14,18 +14,22 @@
  *
  * Records in the store:
  *
- *	META      trust_domain	  its text
- *		  clock		  1 | time of the ledger that was overruled (ms) 8 | clock (ms) 8
- *		  confirmed/<authority>/<outlet>  1 | time (ms) 8
- *		  kek		  record of the key-encryption key
- *		  rules		  1 | SHA-256 of the configuration's rules: its revision is that of
- *the rules deny		  1: its revision is that of the deny list AUTHORITY <id>
- *mica/authority.h KEY       log, publication  envelopes, sealed under these names DENY      kind 1
- *| SHA-256 of the value	 the value JWKS      <issuer>	  1 | fetched (ms) 8 | url length 2,
- *url | document SNAPSHOT  default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
- *publisher	  1 | authority id 40 | certificate HOLDER    channel 1 | kind 1 | who 16	1 |
- *sequence 8 | time (ms) 8 | expiry (s) 8 COUNTER   last_leaf/<id>  greatest end of what it signed,
- *seconds, up to a minute more
+ *	META       trust_domain       its text
+ *	           kek                record of the key-encryption key
+ *	           rules              1 | SHA-256 of the rules; its revision is that of the rules
+ *	           deny               1; its revision is that of the deny list
+ *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8
+ *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
+ *	AUTHORITY  <id>               mica/authority.h
+ *	KEY        log, publication,  envelopes, sealed under these names
+ *	           serving
+ *	DENY       kind 1 | SHA-256 of the value    the value
+ *	JWKS       <issuer>           1 | fetched (ms) 8 | url length 2, url | document
+ *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
+ *	           publisher          1 | authority id 40 | certificate
+ *	           serving            1 | chain in PEM
+ *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8
+ *	COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a minute more
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -266,6 +270,7 @@ struct mica_core {
 	unsigned n_names;
 
 	atomic_bool space_low, failed;
+	atomic_bool rules_unrecorded; /* the view's rules: nothing is issued by them */
 	bool stale; /* under admin: the store has changed and the view could not follow yet */
 	bool renumbered; /* under admin: so have the bundle's numbers */
 	struct core_rotation rotation; /* under admin */
@@ -325,6 +330,9 @@ mica_rc mica_core_change_commit(struct mica_core *c, struct core_change *ch, int
 mica_rc mica_core_ledger_commit(struct mica_core *c, struct mica_change *changes, size_t n,
 	int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* Records the view's rules when a start could not; under `admin`. */
+mica_rc mica_core_record_rules(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 void mica_core_look_at_space(struct mica_core *c, int64_t now_ms);
 /* The greatest `now` that was ever given. */
 void mica_core_see_now(struct mica_core *c, int64_t now_ms);

@@ -320,5 +320,10 @@ mica_rc mica_core_init(const struct mica_config *config, const struct mica_secre
 	if (rc != MICA_OK)
 		return rc;
 	mica_keys_secure_memory();
-	return be_born(&b, passphrase, out, e);
+	rc = be_born(&b, passphrase, out, e);
+	if (rc != MICA_OK) {
+		mica_ledger_close(MICA_STEAL(b.ledger));
+		mica_store_take_undo(MICA_STEAL(b.store));
+	}
+	return rc;
 }

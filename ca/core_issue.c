@@ -28,7 +28,8 @@ mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e)
 	if (atomic_load_explicit(&c->failed, memory_order_relaxed))
 		return mica_fail(e, MICA_UNAVAILABLE, "store_failed",
 			"nothing can be recorded until this server was started again");
-	if (atomic_load_explicit(&c->space_low, memory_order_relaxed))
+	if (atomic_load_explicit(&c->space_low, memory_order_relaxed) ||
+		atomic_load_explicit(&c->rules_unrecorded, memory_order_acquire))
 		return mica_fail(e, MICA_UNAVAILABLE, "store_full",
 			"the disk of the store is nearly full; nothing is issued until there is space");
 	return MICA_OK;

@@ -57,7 +57,10 @@ void api_defer(struct api_call *c)
 	if (c->deferred)
 		return;
 	c->deferred = true;
-	http_defer(c->r);
+	if (c->long_work)
+		http_defer_long(c->r);
+	else
+		http_defer(c->r);
 }
 
 static struct mica_slice keep(struct mica_buf *mem, struct mica_slice s)

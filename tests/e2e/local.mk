@@ -31,3 +31,7 @@ EXTRA_DIST += tests/e2e/test_ledger_export.py
 TESTS += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_cli.py
 EXTRA_DIST += tests/e2e/test_rotation.py
+EXTRA_DIST += tests/e2e/test_starved.py
+EXTRA_DIST += tests/e2e/test_service.py
+EXTRA_DIST += tests/e2e/test_fair.py
+EXTRA_DIST += tests/e2e/test_issuers.py

@@ -235,18 +235,21 @@ def test_deny_and_taint(start, issuer, tmp_path, token):
     admin = Cli(tmp_path, MICA_ADMIN_SOCKET=m.config["admin"]["socket"])
     workload = Cli(tmp_path, MICA_URL="https://" + m.ready["https"], MICA_CA=m.roots_file)
     admin("deny", "add", "spiffe_id", ID)
+    assert admin.json("deny", "list")["denied"] == [
+        {"kind": "spiffe_id", "value": ID, "source": "store"}]
+    assert ID in admin("deny", "list").stdout
     workload.refused("denied_by_list", 4, "svid", "fetch", "-t", token)
     admin("deny", "remove", "spiffe_id", ID)
     workload("svid", "fetch", "-t", token)
     admin.refused("not_denied", 5, "deny", "remove", "spiffe_id", ID)
-    admin.refused("json_range", 2, "deny", "add", "colour", "red")
+    admin.refused("bad_deny_entry", 2, "deny", "add", "colour", "red")
     admin.refused("bad_deny_entry", 2, "deny", "add", "spiffe_id", "red")
     admin.refused("bad_authority_id", 2, "authority", "taint", "beef")
     admin.refused("no_such_authority", 5, "authority", "taint", "00" * 20)
     issuing = next(a["id"] for a in admin.json("status")["authorities"] if a["kind"] == "issuing")
     admin("authority", "taint", issuing)
     admin.refused("tainted_already", 6, "authority", "taint", issuing)
-    workload.refused("no_active_authority", 75, "svid", "fetch", "-t", token, "--timeout", 2)
+    workload("svid", "fetch", "-t", token)  # the standby serves
     # who did it stands in the ledger
     done = admin.json("audit", "list", "--type", "deny")["events"]
     assert len(done) == 2 and done[0]["action"] != done[1]["action"]
