@@ -345,6 +345,8 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 		rc = mica_ledger_open(c->store, c->log_key, NULL, &c->ledger, e);
 	if (rc == MICA_OK)
 		rc = load_view(c, config, now_ms, e);
+	if (rc == MICA_OK)
+		rc = mica_core_rotation_open(c, now_ms, e);
 	mica_core_look_at_space(c, now_ms);
 	return rc == MICA_OK ? publish_or_later(c, now_ms, e) : rc;
 }

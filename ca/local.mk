@@ -62,4 +62,6 @@ libmica_ca_a_SOURCES += ca/core_read.c
 libmica_ca_a_SOURCES += ca/core_status.c
 libmica_ca_a_SOURCES += ca/core_admin.c
 libmica_ca_a_SOURCES += ca/core_restore.c
+libmica_ca_a_SOURCES += ca/rotation.c
+libmica_ca_a_SOURCES += ca/core_rotate.c
 libmica_ca_a_SOURCES += ca/core_serving.c

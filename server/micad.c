@@ -350,8 +350,11 @@ static void maintain(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
 	bool changed = false;
-	mica_rc rc = mica_core_maintain(m->core, mica_now_ms(), &changed, &e);
+	int64_t now_ms = mica_now_ms();
+	mica_rc rc = mica_core_tick(m->core, now_ms, mica_mono_ms(), &e), last_rc;
 
+	last_rc = mica_core_maintain(m->core, now_ms, &changed, &e);
+	rc = rc == MICA_OK ? last_rc : rc;
 	if (rc == MICA_INTERNAL)
 		fatal(m, &e);
 	tell("maintenance_failed", "maintenance_works_again", rc, &e, last);

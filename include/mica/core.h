@@ -309,10 +309,15 @@ mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *j
  * expiry of authorities, at issuers' keys. UNAVAILABLE "store_failed" | "store_full" |
  * "no_active_authority" | "signing_failed" | "issuer_keys_missing" (no issuer has usable ones). */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Writes behind: indexes, acks, what follows from authorities' times, JWS re-signing (hourly),
- * space check. Call about once a second from one thread. *changed (optional) tells that a snapshot
- * changed and watchers should be woken. Each part is done even if another fails; the first trouble
- * is told. INTERNAL: as a commit, the process must exit with status 75. */
+/* What the monotonic clock says, before mica_core_maintain: how a wall clock that jumps is known.
+ * While it disagrees with what was seen, nothing rotates by time; issuing goes on. Errors as a
+ * commit: a disagreement that begins or ends is recorded. */
+mica_rc mica_core_tick(
+	struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Writes behind: indexes, acks, what follows from authorities' times, rotation, JWS re-signing
+ * (hourly), space check. Call about once a second from one thread. *changed (optional) tells that a
+ * snapshot changed and watchers should be woken. Each part is done even if another fails; the first
+ * trouble is told. INTERNAL: as a commit, the process must exit with status 75. */
 mica_rc mica_core_maintain(
 	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
 /* A change by an administrator that only needs a record (reload, backup, restart ...): `type` is of

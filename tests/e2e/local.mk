@@ -30,6 +30,7 @@ EXTRA_DIST += tests/e2e/test_ledger_export.py
 # The main job in `make check`; all of them are a stage of `make check-full`.
 TESTS += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_cli.py
+EXTRA_DIST += tests/e2e/test_rotation.py
 EXTRA_DIST += tests/e2e/test_starved.py
 EXTRA_DIST += tests/e2e/test_service.py
 EXTRA_DIST += tests/e2e/test_fair.py

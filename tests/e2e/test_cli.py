@@ -249,7 +249,7 @@ def test_deny_and_taint(start, issuer, tmp_path, token):
     issuing = next(a["id"] for a in admin.json("status")["authorities"] if a["kind"] == "issuing")
     admin("authority", "taint", issuing)
     admin.refused("tainted_already", 6, "authority", "taint", issuing)
-    workload.refused("no_active_authority", 75, "svid", "fetch", "-t", token, "--timeout", 2)
+    workload("svid", "fetch", "-t", token)  # the standby serves
     # who did it stands in the ledger
     done = admin.json("audit", "list", "--type", "deny")["events"]
     assert len(done) == 2 and done[0]["action"] != done[1]["action"]

@@ -372,6 +372,11 @@ tests_unit_test_cli_wire_SOURCES = tests/unit/test_cli_wire.c tests/unit/pki.h
 tests_unit_test_cli_wire_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
 tests_unit_test_cli_wire_LDADD = $(CLI_TEST_LDADD)
 
+check_PROGRAMS += tests/unit/test_core_rotate
+TESTS += tests/unit/test_core_rotate
+tests_unit_test_core_rotate_SOURCES = tests/unit/test_core_rotate.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_rotate_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_rotate_LDADD = $(CORE_TEST_LDADD)
 check_PROGRAMS += tests/unit/test_token_plain
 TESTS += tests/unit/test_token_plain
 tests_unit_test_token_plain_SOURCES = tests/unit/test_token_plain.c tests/unit/tokens.h
