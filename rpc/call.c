@@ -46,15 +46,25 @@ static void drop_answer(struct mica_rpc_call *c)
 
 /* ---- records -------------------------------------------------------------------------------- */
 
-static void meta_keep(struct rpc_meta *m, size_t cap)
+/* Empty and wiped; memory is kept unless it is much. */
+static void buf_keep(struct mica_buf *b)
 {
-	if (m->b.room > RPC_KEEP || m->b.cap != cap) {
-		mica_buf_clear(&m->b);
-		mica_buf_init_secret(&m->b, cap);
+	if (b->room > RPC_KEEP) {
+		const size_t cap = b->cap;
+		mica_buf_clear(b);
+		mica_buf_init_secret(b, cap);
 	} else {
-		mica_buf_reset(&m->b);
+		mica_buf_reset(b);
 	}
-	m->n = 0;
+}
+
+/* The first use of a record: until then its cap is 0. */
+static void buf_cap(struct mica_buf *b, size_t cap)
+{
+	if (b->cap == cap)
+		return;
+	mica_buf_clear(b);
+	mica_buf_init_secret(b, cap);
 }
 
 /* What a record keeps while it is free is the memory of its buffers, wiped. */
@@ -81,19 +91,20 @@ void rpc_call_record_clear(struct mica_rpc_call *c)
 
 static void record_give_back(struct rpc_home *h, struct mica_rpc_call *c)
 {
-	const struct mica_buf head = c->head.b, headers = c->headers.b, trailers = c->trailers.b,
-			      message = c->message;
+	struct mica_buf head, headers, trailers, message;
 	if (h->n_free_calls >= RPC_FREE_CALLS) {
 		rpc_call_record_clear(c);
 		return;
 	}
+	buf_keep(&c->head.b), buf_keep(&c->headers.b);
+	buf_keep(&c->trailers.b), buf_keep(&c->message);
 	mica_buf_clear(&c->status.b);
 	mica_buf_clear(&c->held);
+	head = c->head.b, headers = c->headers.b;
+	trailers = c->trailers.b, message = c->message;
 	memset(c, 0, sizeof(*c));
-	c->head.b = head;
-	c->headers.b = headers;
-	c->trailers.b = trailers;
-	c->message = message;
+	c->head.b = head, c->headers.b = headers;
+	c->trailers.b = trailers, c->message = message;
 	c->next = h->free_calls;
 	h->free_calls = c;
 	h->n_free_calls++;
@@ -115,9 +126,9 @@ struct mica_rpc_call *rpc_call_new(struct rpc_session *s, int32_t stream)
 	c->out_tail = &c->out;
 	c->posted_tail = &c->posted;
 	/* 4 octets more a header than their text, 32 less than what is counted */
-	meta_keep(&c->head, o->max_header_bytes);
-	meta_keep(&c->headers, RPC_META_MAX);
-	meta_keep(&c->trailers, 2 * RPC_META_MAX);
+	buf_cap(&c->head.b, o->max_header_bytes);
+	buf_cap(&c->headers.b, RPC_META_MAX);
+	buf_cap(&c->trailers.b, 2 * RPC_META_MAX);
 	c->next = s->calls;
 	if (c->next)
 		c->next->prev = c;
@@ -152,8 +163,6 @@ static void maybe_free(struct mica_rpc_call *c)
 	if (c->done)
 		c->done(c->state);
 	rpc_peer_unref(c->peer);
-	if (c->message.room > RPC_KEEP || c->message.cap != c->reader.max)
-		mica_buf_clear(&c->message);
 	record_give_back(h, c);
 	if (k)
 		rpc_core_unref(k);
@@ -432,12 +441,7 @@ void rpc_call_headers(struct mica_rpc_call *c)
 		return;
 	c->reader.max =
 		c->method->m->max_message ? c->method->m->max_message : c->core->o.max_message;
-	if (c->message.room == 0 || c->message.cap != c->reader.max) {
-		mica_buf_clear(&c->message);
-		mica_buf_init_secret(&c->message, c->reader.max);
-	} else {
-		mica_buf_reset(&c->message);
-	}
+	buf_cap(&c->message, c->reader.max);
 	if (c->method->m->kind == MICA_RPC_BIDI)
 		give(c);
 }
@@ -487,19 +491,20 @@ static bool step(struct mica_rpc_call *c, struct mica_slice *in)
 	return r != RPC_READ_BAD;
 }
 
-/* Incomplete messages may fill so much memory, of a connection and altogether. */
+/* Requests may fill so much memory, of a connection and altogether; one message that its method
+ * takes always fits into a connection. */
 static bool fits(struct mica_rpc_call *c, size_t more)
 {
 	const struct mica_rpc_options *o = &c->core->o;
-	const struct rpc_session *s = c->session;
+	const size_t want = c->session->buffered + more;
 	struct mica_err e = MICA_ERR_INIT;
-	if (s->buffered + more <= RPC_STALL_MIN ||
-		(s->buffered + more <= o->max_buffered &&
+	if (want <= RPC_STALL_MIN ||
+		((want <= o->max_buffered || want <= c->reader.max + RPC_STALL_MIN) &&
 			atomic_load_explicit(&c->core->buffered, memory_order_relaxed) + more <=
 				o->max_buffered_all))
 		return true;
-	mica_fail(&e, MICA_LIMIT, "too_much_at_once",
-		"too many octets of incomplete messages are on their way");
+	mica_fail(
+		&e, MICA_LIMIT, "too_much_at_once", "too many octets of requests are on their way");
 	e.retry_after = 1;
 	fail(c, &e);
 	return false;

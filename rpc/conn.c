@@ -323,7 +323,7 @@ void rpc_conn_new(struct rpc_loop *l, const struct rpc_handover *h)
 		c->handshaken = true;
 	}
 	event_add(&c->readable, NULL);
-	wake_at(c, c->s.born_ms);
+	wake_at(c, rpc_session_tick(&c->s, c->s.now_ms));
 	settle_soon(c);
 }
 

@@ -199,8 +199,8 @@ struct mica_rpc_options {
 	unsigned max_headers;
 	size_t max_header_bytes; /* names and values; 32 more for each, as HTTP/2 counts */
 	size_t max_queued; /* octets of answers that wait on one call */
-	size_t max_buffered; /* octets of incomplete messages, a connection */
-	size_t max_buffered_all; /* the same, all connections, above 16 KiB each */
+	size_t max_buffered; /* octets of requests, a connection; at least the longest message */
+	size_t max_buffered_all; /* of all connections, but for 16 KiB each */
 
 	int64_t handshake_ms; /* TLS and the client's preface */
 	int64_t headers_ms; /* one block of headers, first octet to last */

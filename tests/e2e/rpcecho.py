@@ -14,6 +14,7 @@ import h2.connection
 import h2.events
 import h2.exceptions
 import h2.settings
+import hpack
 
 import pki
 import proc
@@ -126,6 +127,26 @@ def frame(message, flag=0):
     return bytes([flag]) + len(message).to_bytes(4, "big") + message
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
+
+
+def raw(kind, flags, stream, payload=b""):
+    """An HTTP/2 frame."""
+    return (len(payload).to_bytes(3, "big") + bytes([kind, flags])
+            + stream.to_bytes(4, "big") + payload)
+
+
+def block(method="Unary", **over):
+    """A block of headers that leaves the dynamic table alone."""
+    fields = {":method": "POST", ":scheme": "http", ":authority": "t",
+              ":path": "/test.Echo/" + method, "content-type": "application/grpc"}
+    fields.update(over)
+    e = hpack.Encoder()
+    e.header_table_size = 0
+    return e.encode(list(fields.items()))
+
+
 class Peer:
     """One HTTP/2 connection by python-h2, without opinions on what may be sent."""
 
@@ -135,7 +156,7 @@ class Peer:
             client_side=True, header_encoding="utf-8", validate_outbound_headers=False,
             normalize_outbound_headers=False))
         if settings:
-            self.c.local_settings.update(settings)
+            self.c.local_settings = h2.settings.Settings(client=True, initial_values=settings)
         self.c.initiate_connection()
         self.events = []
         self.closed = False
@@ -161,6 +182,9 @@ class Peer:
         return stream
 
     def data(self, stream, octets, end=False, pad=None):
+        while len(octets) > 16000:
+            self.c.send_data(stream, octets[:16000], pad_length=pad)
+            octets = octets[16000:]
         self.c.send_data(stream, octets, end_stream=end, pad_length=pad)
         self.flush()
 
