@@ -209,7 +209,7 @@ static void handshake(struct rpc_conn *c)
 static void read_some(struct rpc_conn *c)
 {
 	struct rpc_loop *l = c->loop;
-	for (unsigned i = 0; i < READS_AT_ONCE && !c->dead && c->s.cut < 0; i++) {
+	for (unsigned i = 0; i < READS_AT_ONCE && !c->dead && !c->pending && c->s.cut < 0; i++) {
 		const ssize_t n = io_read(c, l->in, sizeof(l->in));
 		if (n == RPC_IO_READ)
 			return;
@@ -223,6 +223,7 @@ static void read_some(struct rpc_conn *c)
 			return;
 		}
 		rpc_session_recv(&c->s, l->in, (size_t)n, c->s.now_ms);
+		flush(c); /* what it costs us is counted when it is sent */
 		if (!c->tls && (size_t)n < sizeof(l->in))
 			return;
 	}

@@ -15,6 +15,7 @@
 
 #define RESETS_BURST     100
 #define RESETS_PER_S     10
+#define RESETS_BY_BOMB   10
 #define FRAMES_BURST     1000
 #define FRAMES_PER_S     100
 #define EARNED_BY_ANSWER 4
@@ -52,10 +53,10 @@ static bool pay_frame(struct rpc_session *s)
 	return s->cut < 0;
 }
 
-static bool pay_reset(struct rpc_session *s)
+static bool pay_resets(struct rpc_session *s, unsigned n)
 {
 	bucket_fill(&s->resets, s->now_ms, RESETS_BURST, RESETS_PER_S);
-	s->resets.level -= 1000;
+	s->resets.level -= 1000 * (int64_t)n;
 	if (s->resets.level < 0)
 		rpc_session_cut(s, MICA_RPC_CUT_RESETS, NGHTTP2_ENHANCE_YOUR_CALM);
 	return s->cut < 0;
@@ -97,7 +98,7 @@ static int on_begin_frame(nghttp2_session *h2, const nghttp2_frame_hd *hd, void 
 		s->headers_since = s->now_ms;
 		s->wake_at(s, s->now_ms + s->core->o.headers_ms);
 		break;
-	case NGHTTP2_RST_STREAM: ok = pay_frame(s) && pay_reset(s); break;
+	case NGHTTP2_RST_STREAM: ok = pay_frame(s) && pay_resets(s, 1); break;
 	default: ok = pay_frame(s); break;
 	}
 	return ok ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -116,18 +117,48 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t 
 	size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *ctx)
 {
 	struct mica_rpc_call *c = call_of(h2, f->hd.stream_id);
-	(void)flags, (void)ctx;
-	if (c && !rpc_call_header(c, mica_slice(name, name_len), mica_slice(value, value_len)))
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	return 0;
+	struct rpc_session *s = ctx;
+	(void)flags;
+	if (!c || rpc_call_header(c, mica_slice(name, name_len), mica_slice(value, value_len)))
+		return 0;
+	s->prepaid++;
+	return pay_resets(s, RESETS_BY_BOMB) ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+					     : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_invalid_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t *name,
 	size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *ctx)
 {
+	struct rpc_session *s = ctx;
 	(void)h2, (void)f, (void)name, (void)name_len, (void)value, (void)value_len, (void)flags;
-	(void)ctx;
-	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	s->prepaid++;
+	return pay_resets(s, 1) ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+				: NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* Paid for when it comes: until its RST_STREAM is sent, many more could have come. */
+static int on_invalid_frame(
+	nghttp2_session *h2, const nghttp2_frame *f, int lib_error_code, void *ctx)
+{
+	struct rpc_session *s = ctx;
+	bool ok;
+	(void)h2, (void)f;
+	/* before our SETTINGS are known, a client may open more streams than we take */
+	if (lib_error_code == NGHTTP2_ERR_REFUSED_STREAM) {
+		ok = pay_frame(s);
+	} else {
+		s->prepaid++;
+		ok = pay_resets(s, 1);
+	}
+	return ok ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+/* Frames of unknown types are told to us, so that they can be counted, and ignored. */
+static int on_unknown_frame(
+	nghttp2_session *h2, void **payload, const nghttp2_frame_hd *hd, void *ctx)
+{
+	(void)h2, (void)payload, (void)hd, (void)ctx;
+	return NGHTTP2_ERR_CANCEL;
 }
 
 static int on_frame_recv(nghttp2_session *h2, const nghttp2_frame *f, void *ctx)
@@ -208,11 +239,13 @@ static int on_frame_send(nghttp2_session *h2, const nghttp2_frame *f, void *ctx)
 			answer_sent(h2, s, f->hd.stream_id);
 		break;
 	case NGHTTP2_RST_STREAM:
-		/* before our SETTINGS are known, a client may open more streams than we take */
-		if (f->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
-			pay_frame(s);
-		else if (f->rst_stream.error_code != NGHTTP2_NO_ERROR)
-			pay_reset(s);
+		if (f->rst_stream.error_code == NGHTTP2_REFUSED_STREAM ||
+			f->rst_stream.error_code == NGHTTP2_NO_ERROR)
+			break;
+		if (s->prepaid > 0)
+			s->prepaid--;
+		else
+			pay_resets(s, 1);
 		break;
 	case NGHTTP2_GOAWAY:
 		if (f->goaway.error_code != NGHTTP2_NO_ERROR && s->cut < 0)
@@ -336,6 +369,8 @@ static nghttp2_option *options(void)
 	nghttp2_option_set_max_outbound_ack(o, 200);
 	nghttp2_option_set_stream_reset_rate_limit(o, 2 * RESETS_BURST, 2 * RESETS_PER_S);
 	nghttp2_option_set_max_deflate_dynamic_table_size(o, 1024);
+	for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+		nghttp2_option_set_user_recv_extension_type(o, (uint8_t)type);
 	return o;
 }
 
@@ -348,11 +383,24 @@ static nghttp2_session_callbacks *callbacks(void)
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+	nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_unknown_frame);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
 	return cb;
+}
+
+static struct {
+	nghttp2_option *option;
+	nghttp2_session_callbacks *callbacks;
+} shared;
+
+static void make_shared(void)
+{
+	shared.option = options();
+	shared.callbacks = callbacks();
 }
 
 static void settings(struct rpc_session *s)
@@ -378,8 +426,8 @@ void rpc_session_init(struct rpc_session *s, struct rpc_core *core, struct rpc_h
 	struct rpc_peer *peer, int64_t now_ms)
 {
 	static nghttp2_mem mem = {NULL, h2_malloc, h2_free, h2_calloc, h2_realloc};
-	nghttp2_session_callbacks *cb = callbacks();
-	nghttp2_option *o = options();
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, make_shared);
 	s->core = core;
 	s->home = home;
 	s->peer = peer;
@@ -391,10 +439,8 @@ void rpc_session_init(struct rpc_session *s, struct rpc_core *core, struct rpc_h
 	s->idle_since = now_ms;
 	s->resets = (struct rpc_bucket){RESETS_BURST * 1000, now_ms};
 	s->frames = (struct rpc_bucket){FRAMES_BURST * 1000, now_ms};
-	if (nghttp2_session_server_new3(&s->h2, cb, s, o, &mem) != 0)
+	if (nghttp2_session_server_new3(&s->h2, shared.callbacks, s, shared.option, &mem) != 0)
 		abort();
-	nghttp2_session_callbacks_del(cb);
-	nghttp2_option_del(o);
 	settings(s);
 }
 

@@ -194,6 +194,7 @@ struct rpc_session {
 	struct mica_rpc_call *calls; /* open streams */
 	unsigned n_calls;
 	struct rpc_bucket resets, frames;
+	unsigned prepaid; /* RST_STREAM that the client has paid for already */
 	int64_t born_ms, old_ms; /* end of the handshake's and of the connection's time */
 	int64_t idle_since, headers_since; /* 0 = not */
 	int64_t shut_since;
