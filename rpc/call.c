@@ -59,7 +59,7 @@ static void buf_keep(struct mica_buf *b)
 }
 
 /* The first use of a record: until then its cap is 0. */
-static void buf_cap(struct mica_buf *b, size_t cap)
+void rpc_buf_cap(struct mica_buf *b, size_t cap)
 {
 	if (b->cap == cap)
 		return;
@@ -126,9 +126,9 @@ struct mica_rpc_call *rpc_call_new(struct rpc_session *s, int32_t stream)
 	c->out_tail = &c->out;
 	c->posted_tail = &c->posted;
 	/* 4 octets more a header than their text, 32 less than what is counted */
-	buf_cap(&c->head.b, o->max_header_bytes);
-	buf_cap(&c->headers.b, RPC_META_MAX);
-	buf_cap(&c->trailers.b, 2 * RPC_META_MAX);
+	rpc_buf_cap(&c->head.b, o->max_header_bytes);
+	rpc_buf_cap(&c->headers.b, RPC_META_MAX);
+	rpc_buf_cap(&c->trailers.b, 2 * RPC_META_MAX);
 	c->next = s->calls;
 	if (c->next)
 		c->next->prev = c;
@@ -213,7 +213,7 @@ static void cancel(struct mica_rpc_call *c)
 }
 
 /* We answer, not its method: nobody asked it yet, or it took too long. */
-static void fail_as(struct mica_rpc_call *c, enum mica_rpc_code code, const struct mica_err *e)
+void rpc_call_fail_as(struct mica_rpc_call *c, enum mica_rpc_code code, const struct mica_err *e)
 {
 	if (c->answered || !c->session)
 		return;
@@ -227,12 +227,12 @@ static void fail_as(struct mica_rpc_call *c, enum mica_rpc_code code, const stru
 	cancel(c);
 }
 
-static void fail(struct mica_rpc_call *c, const struct mica_err *e)
+void rpc_call_fail(struct mica_rpc_call *c, const struct mica_err *e)
 {
-	fail_as(c, (enum mica_rpc_code)mica_rc_grpc(e->rc), e);
+	rpc_call_fail_as(c, (enum mica_rpc_code)mica_rc_grpc(e->rc), e);
 }
 
-static void http_answer(struct mica_rpc_call *c, const char *status, const char *body)
+void rpc_call_http(struct mica_rpc_call *c, const char *status, const char *body)
 {
 	struct mica_slice text = mica_slice_str(body);
 	c->plain = true;
@@ -251,346 +251,10 @@ void rpc_call_closed(struct mica_rpc_call *c)
 {
 	unlink_from_session(c);
 	drop_answer(c);
-	note_code(c, MICA_RPC_CANCELLED, "cancelled");
+	if (c->data.received_ms) /* else its headers never came, or were no headers */
+		note_code(c, MICA_RPC_CANCELLED, "cancelled");
 	cancel(c);
 	maybe_free(c);
-}
-
-/* ---- the request: headers ------------------------------------------------------------------- */
-
-bool rpc_call_header(struct mica_rpc_call *c, struct mica_slice name, struct mica_slice value)
-{
-	const struct mica_rpc_options *o = &c->core->o;
-	if (c->half_closed || c->has_message || c->data.received_ms) {
-		/* trailers of a request: nobody wants them, but they count */
-		c->head_octets += name.len + value.len + 32;
-		return c->head_octets <= 4 * o->max_header_bytes;
-	}
-	c->head_octets += name.len + value.len + 32;
-	if (c->head_octets > 4 * o->max_header_bytes)
-		return false;
-	if (c->head_octets > o->max_header_bytes || c->head.n >= o->max_headers ||
-		!rpc_meta_put(&c->head, name, value))
-		c->head_over = true;
-	else if (name.len > 0 && name.p[0] == ':')
-		c->n_pseudo++;
-	return true;
-}
-
-/* The headers that count, each the last of its name. */
-struct known {
-	struct mica_slice method, type, timeout, encoding;
-};
-
-static void read_known(struct mica_rpc_call *c, struct known *k)
-{
-	const struct {
-		const char *name;
-		struct mica_slice *to;
-	} table[] = {{":method", &k->method}, {":path", &c->data.path},
-		{":authority", &c->data.authority}, {"content-type", &k->type},
-		{"grpc-timeout", &k->timeout}, {"grpc-encoding", &k->encoding}};
-	struct mica_slice name, value;
-	size_t at = 0;
-	memset(k, 0, sizeof(*k));
-	while (rpc_meta_next(&c->head, &at, &name, &value))
-		for (size_t i = 0; i < MICA_ARRAY_LEN(table); i++)
-			if (mica_slice_eq_str(name, table[i].name))
-				*table[i].to = value;
-}
-
-/* What is not gRPC. */
-static bool answered_as_http(struct mica_rpc_call *c, const struct known *k)
-{
-	const bool get = mica_slice_eq_str(k->method, "GET"),
-		   post = mica_slice_eq_str(k->method, "POST");
-	bool known;
-	if (mica_slice_eq_str(c->data.path, "/healthz") && (get || post)) {
-		if (rpc_core_serves(c->core, "", &known))
-			http_answer(c, "200", "ok\n");
-		else
-			http_answer(c, "503", "not serving\n");
-		return true;
-	}
-	if (!post) {
-		http_answer(c, "405", "expected POST\n");
-		return true;
-	}
-	if (rpc_content_type(k->type) == RPC_TYPE_OTHER) {
-		http_answer(c, "415", "expected content-type application/grpc\n");
-		return true;
-	}
-	return false;
-}
-
-static bool find_method(struct mica_rpc_call *c, const struct known *k)
-{
-	struct mica_err e = MICA_ERR_INIT;
-	bool service;
-	if (rpc_content_type(k->type) == RPC_TYPE_CODEC) {
-		mica_fail(&e, MICA_INVALID, "codec_unsupported",
-			"content-type: expected application/grpc or application/grpc+proto");
-		fail_as(c, MICA_RPC_UNIMPLEMENTED, &e);
-		return false;
-	}
-	c->method = rpc_core_find(c->core, c->data.path, &service);
-	if (c->method)
-		return true;
-	mica_fail(&e, MICA_NOT_FOUND, service ? "method_unknown" : "service_unknown",
-		service ? "%.*s: the service has no such method" : "%.*s: no such service here",
-		MICA_FMT(c->data.path));
-	fail_as(c, MICA_RPC_UNIMPLEMENTED, &e);
-	return false;
-}
-
-static bool set_times(struct mica_rpc_call *c, const struct known *k)
-{
-	const struct mica_rpc_options *o = &c->core->o;
-	const bool stream = c->method->m->kind != MICA_RPC_UNARY;
-	struct mica_err e = MICA_ERR_INIT;
-	const int64_t now = c->session->now_ms;
-	int64_t ms;
-	c->data.deadline_ms = stream ? INT64_MAX : now + o->call_ms;
-	c->own_bound = true;
-	if (k->timeout.len > 0) {
-		if (rpc_timeout(k->timeout, &ms, &e) != MICA_OK) {
-			fail(c, &e);
-			return false;
-		}
-		if (stream || ms <= o->call_ms) {
-			c->data.deadline_ms = now + ms;
-			c->own_bound = false;
-		}
-	}
-	if (c->method->m->kind != MICA_RPC_BIDI)
-		c->request_by_ms = now + o->request_ms;
-	c->session->wake_at(c->session,
-		c->data.deadline_ms < c->request_by_ms ? c->data.deadline_ms : c->request_by_ms);
-	return true;
-}
-
-/* Nothing runs for streams that are no more than a client may have open ones; reset streams whose
- * method is still at work count. */
-static bool has_room(struct mica_rpc_call *c)
-{
-	const struct mica_rpc_options *o = &c->core->o;
-	struct mica_err e = MICA_ERR_INIT;
-	if (c->peer->n_app >= o->max_streams)
-		mica_fail(&e, MICA_LIMIT, "too_many_calls",
-			"%u calls of this connection are under way, some of them abandoned",
-			c->peer->n_app);
-	else if (atomic_load_explicit(&c->core->app_calls, memory_order_relaxed) >= o->max_calls)
-		mica_fail(&e, MICA_LIMIT, "overloaded", "too many calls are under way");
-	else
-		return true;
-	e.retry_after = 1;
-	fail(c, &e);
-	return false;
-}
-
-static bool admitted(struct mica_rpc_call *c)
-{
-	struct mica_err e = MICA_ERR_INIT;
-	bool ok;
-	if (!c->core->o.admit)
-		return true;
-	c->busy++;
-	ok = c->core->o.admit(c->core->o.ctx, c, &e);
-	c->busy--;
-	if (ok)
-		return true;
-	if (!e.reason)
-		mica_fail(&e, MICA_UNAVAILABLE, "refused", "not now");
-	fail(c, &e);
-	return false;
-}
-
-static bool head_fits(struct mica_rpc_call *c)
-{
-	struct mica_err e = MICA_ERR_INIT;
-	if (!c->head_over)
-		return true;
-	mica_fail(&e, MICA_LIMIT, "headers_too_long",
-		"headers: expected at most %u, and %zu octets of them", c->core->o.max_headers,
-		c->core->o.max_header_bytes);
-	fail(c, &e);
-	return false;
-}
-
-static void give(struct mica_rpc_call *c)
-{
-	c->given = true;
-	c->peer->n_app++;
-	atomic_fetch_add_explicit(&c->core->app_calls, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&c->core->refs, 1, memory_order_relaxed);
-	c->busy++;
-	c->method->m->call(c->method->service->ctx, c, mica_buf_slice(&c->message));
-	c->busy--;
-}
-
-void rpc_call_headers(struct mica_rpc_call *c)
-{
-	struct known k;
-	c->data.received_ms = mica_now_ms();
-	c->data.begun_ns = mica_mono_ns();
-	rpc_count(&c->home->n.calls, 1);
-	read_known(c, &k);
-	c->reader.encoded = k.encoding.len > 0 && !mica_slice_eq_str(k.encoding, "identity");
-	if (!head_fits(c) || answered_as_http(c, &k) || !find_method(c, &k) || !has_room(c) ||
-		!admitted(c) || !set_times(c, &k))
-		return;
-	c->reader.max =
-		c->method->m->max_message ? c->method->m->max_message : c->core->o.max_message;
-	buf_cap(&c->message, c->reader.max);
-	if (c->method->m->kind == MICA_RPC_BIDI)
-		give(c);
-}
-
-/* ---- the request: messages ------------------------------------------------------------------ */
-
-static bool listens(const struct mica_rpc_call *c)
-{
-	return c->given && !c->ended && !c->answered && c->session &&
-		!atomic_load_explicit(&c->cancelled, memory_order_relaxed);
-}
-
-static void message_complete(struct mica_rpc_call *c)
-{
-	const struct mica_rpc_method *m = c->method->m;
-	if (m->kind != MICA_RPC_BIDI) {
-		c->has_message = true;
-		return;
-	}
-	c->busy++;
-	m->message(c->method->service->ctx, c, mica_buf_slice(&c->message));
-	c->busy--;
-	if (c->session)
-		rpc_session_buffered(c->session, c->message.len, 0);
-	mica_buf_reset(&c->message);
-}
-
-/* One read of the framing; false: no more of this is wanted. */
-static bool step(struct mica_rpc_call *c, struct mica_slice *in)
-{
-	enum mica_rpc_code code = MICA_RPC_INTERNAL;
-	struct mica_err e = MICA_ERR_INIT;
-	const size_t had = c->message.len;
-	enum rpc_read r;
-	if (c->has_message) {
-		mica_fail(&e, MICA_INTERNAL, "too_many_messages",
-			"a second message came, expected one for this method");
-		fail(c, &e);
-		return false;
-	}
-	r = rpc_read(&c->reader, in, &c->message, &code, &e);
-	rpc_session_buffered(c->session, had, c->message.len);
-	if (r == RPC_READ_BAD)
-		fail_as(c, code, &e);
-	else if (r == RPC_READ_MESSAGE)
-		message_complete(c);
-	return r != RPC_READ_BAD;
-}
-
-/* Requests may fill so much memory, of a connection and altogether; one message that its method
- * takes always fits into a connection. */
-static bool fits(struct mica_rpc_call *c, size_t more)
-{
-	const struct mica_rpc_options *o = &c->core->o;
-	const size_t want = c->session->buffered + more;
-	struct mica_err e = MICA_ERR_INIT;
-	if (want <= RPC_STALL_MIN ||
-		((want <= o->max_buffered || want <= c->reader.max + RPC_STALL_MIN) &&
-			atomic_load_explicit(&c->core->buffered, memory_order_relaxed) + more <=
-				o->max_buffered_all))
-		return true;
-	mica_fail(
-		&e, MICA_LIMIT, "too_much_at_once", "too many octets of requests are on their way");
-	e.retry_after = 1;
-	fail(c, &e);
-	return false;
-}
-
-static bool may_read(const struct mica_rpc_call *c)
-{
-	if (c->refused || !c->session || !c->method)
-		return false;
-	return c->method->m->kind != MICA_RPC_BIDI ||
-		(listens(c) &&
-			atomic_load_explicit(&c->queued, memory_order_relaxed) <=
-				c->core->o.max_queued);
-}
-
-/* Reads as much as may be read; what is left stays in *in. */
-static void feed(struct mica_rpc_call *c, struct mica_slice *in)
-{
-	while (in->len > 0 && may_read(c) && fits(c, in->len) && step(c, in))
-		;
-}
-
-/* Of a stream whose answers are not read we hold what its window lets in, 64 KiB. */
-void rpc_call_data(struct mica_rpc_call *c, struct mica_slice octets)
-{
-	const size_t n = octets.len;
-	if (c->held.len == 0)
-		feed(c, &octets);
-	if (octets.len > 0 && c->given && listens(c)) {
-		if (c->held.cap == 0)
-			mica_buf_init_secret(&c->held, 1 << 20);
-		mica_buf_put_slice(&c->held, octets);
-		rpc_h2_consume(c, n - octets.len);
-	} else {
-		rpc_h2_consume(c, n);
-	}
-}
-
-static void end_of_request(struct mica_rpc_call *c)
-{
-	struct mica_err e = MICA_ERR_INIT;
-	const bool bidi = c->method->m->kind == MICA_RPC_BIDI;
-	if (!rpc_reader_between(&c->reader))
-		mica_fail(&e, MICA_INTERNAL, "message_incomplete",
-			"the request ended inside a message");
-	else if (!bidi && !c->has_message)
-		mica_fail(&e, MICA_INTERNAL, "message_missing",
-			"the request ended without a message, expected one");
-	if (e.reason) {
-		fail(c, &e);
-		return;
-	}
-	if (!bidi) {
-		c->request_by_ms = INT64_MAX;
-		if (has_room(c))
-			give(c);
-		return;
-	}
-	c->busy++;
-	c->method->m->half_closed(c->method->service->ctx, c);
-	c->busy--;
-}
-
-void rpc_call_half_close(struct mica_rpc_call *c)
-{
-	c->half_closed = true;
-	if (c->refused || !c->method || c->held.len > 0 || (c->given && !listens(c)))
-		return;
-	end_of_request(c);
-}
-
-/* There is room again: what was held is read, as far as that goes. */
-static void read_held(struct mica_rpc_call *c)
-{
-	struct mica_slice in = mica_buf_slice(&c->held);
-	size_t done;
-	feed(c, &in);
-	if (!listens(c))
-		in.len = 0; /* nobody wants it */
-	done = c->held.len - in.len;
-	memmove(c->held.p, c->held.p + done, in.len);
-	c->held.len = in.len;
-	if (c->session && done > 0)
-		rpc_h2_consume(c, done);
-	if (in.len == 0 && c->half_closed && listens(c))
-		end_of_request(c);
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */
@@ -601,11 +265,11 @@ static void overdue(struct mica_rpc_call *c)
 	if (c->own_bound) {
 		mica_fail(&e, MICA_UNAVAILABLE, "overdue", "the answer took too long, try again");
 		e.retry_after = 1;
-		fail(c, &e);
+		rpc_call_fail(c, &e);
 	} else {
 		mica_fail(
 			&e, MICA_UNAVAILABLE, "deadline_exceeded", "the client's deadline is over");
-		fail_as(c, MICA_RPC_DEADLINE_EXCEEDED, &e);
+		rpc_call_fail_as(c, MICA_RPC_DEADLINE_EXCEEDED, &e);
 	}
 }
 
@@ -628,7 +292,7 @@ int64_t rpc_call_tick(struct mica_rpc_call *c, int64_t now_ms)
 		struct mica_err e = MICA_ERR_INIT;
 		mica_fail(&e, MICA_UNAVAILABLE, "request_timeout",
 			"the request was not complete in time");
-		fail_as(c, MICA_RPC_DEADLINE_EXCEEDED, &e);
+		rpc_call_fail_as(c, MICA_RPC_DEADLINE_EXCEEDED, &e);
 		return next;
 	}
 	if (c->data.deadline_ms < next)
@@ -672,8 +336,8 @@ void rpc_call_drained(struct mica_rpc_call *c)
 {
 	const size_t queued = atomic_load_explicit(&c->queued, memory_order_relaxed);
 	if (c->held.len > 0 && queued <= c->core->o.max_queued)
-		read_held(c);
-	if (queued > c->core->o.max_queued / 2 || !listens(c) || !c->method->m->writable ||
+		rpc_call_read_held(c);
+	if (queued > c->core->o.max_queued / 2 || !rpc_call_listens(c) || !c->method->m->writable ||
 		!atomic_exchange_explicit(&c->wants_room, false, memory_order_relaxed))
 		return;
 	c->busy++;
@@ -706,7 +370,7 @@ static void apply_end(struct mica_rpc_call *c)
 	struct mica_err e = MICA_ERR_INIT;
 	if (c->end_code == MICA_RPC_OK && c->method->m->kind == MICA_RPC_UNARY && !c->out) {
 		mica_fail(&e, MICA_INTERNAL, "answer_missing", "the method gave no answer");
-		fail(c, &e);
+		rpc_call_fail(c, &e);
 		return;
 	}
 	if (c->end_code != MICA_RPC_OK && c->method->m->kind == MICA_RPC_UNARY)

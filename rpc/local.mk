@@ -8,6 +8,7 @@ libmica_rpc_a_SOURCES += rpc/rpc_impl.h
 libmica_rpc_a_SOURCES += rpc/loop_impl.h
 libmica_rpc_a_SOURCES += rpc/core.c
 libmica_rpc_a_SOURCES += rpc/grpc.c
+libmica_rpc_a_SOURCES += rpc/request.c
 libmica_rpc_a_SOURCES += rpc/call.c
 libmica_rpc_a_SOURCES += rpc/answer.c
 libmica_rpc_a_SOURCES += rpc/h2.c

@@ -5,7 +5,7 @@
  *	loop.c	event loops, conn.c connections: sockets, timers, nothing about HTTP/2
  *	tls.c	OpenSSL
  *	h2.c	nghttp2: a session turns octets into calls and back, and cuts floods
- *	call.c	a call from its headers to its end; answer.c, what methods do with it
+ *	request.c, call.c  a call from its headers to its end; answer.c, what methods do with it
  *	grpc.c	the coding of gRPC, pure
  *	core.c	the services of a server; health.c, reflect.c: those it has of itself
  *
@@ -297,16 +297,29 @@ struct mica_rpc_call *rpc_call_new(struct rpc_session *s, int32_t stream);
 /* What was posted takes effect. */
 void rpc_call_apply(
 	struct mica_rpc_call *c, struct rpc_block *first, struct rpc_block **tail, bool end);
-/* False: far beyond the limits, reset the stream. */
-bool rpc_call_header(struct mica_rpc_call *c, struct mica_slice name, struct mica_slice value);
-void rpc_call_headers(struct mica_rpc_call *c); /* they are complete and valid */
-void rpc_call_data(struct mica_rpc_call *c, struct mica_slice octets);
-void rpc_call_half_close(struct mica_rpc_call *c);
+/* We answer, not its method: nobody asked it yet, or it took too long. */
+void rpc_call_fail_as(struct mica_rpc_call *c, enum mica_rpc_code code, const struct mica_err *e);
+void rpc_call_fail(struct mica_rpc_call *c, const struct mica_err *e);
+void rpc_call_http(struct mica_rpc_call *c, const char *status, const char *body);
+/* Sets the cap of a record's buffer that is empty. */
+void rpc_buf_cap(struct mica_buf *b, size_t cap);
 void rpc_call_closed(struct mica_rpc_call *c); /* its stream is no more */
 /* Octets of the answer; *end: no more will come, and trailers follow (unless plain). */
 size_t rpc_call_pull(struct mica_rpc_call *c, uint8_t *buf, size_t len, bool *end);
 void rpc_call_drained(struct mica_rpc_call *c); /* after a pull, outside of nghttp2 */
 int64_t rpc_call_tick(struct mica_rpc_call *c, int64_t now_ms);
+
+/* ---- request.c ------------------------------------------------------------------------------ */
+
+/* False: far beyond the limits, reset the stream. */
+bool rpc_call_header(struct mica_rpc_call *c, struct mica_slice name, struct mica_slice value);
+void rpc_call_headers(struct mica_rpc_call *c); /* they are complete and valid */
+void rpc_call_data(struct mica_rpc_call *c, struct mica_slice octets);
+void rpc_call_half_close(struct mica_rpc_call *c);
+/* Its method has it and wants more of it. */
+bool rpc_call_listens(const struct mica_rpc_call *c);
+/* There is room again: what was held is read, as far as that goes. */
+void rpc_call_read_held(struct mica_rpc_call *c);
 
 /* ---- tls.c ---------------------------------------------------------------------------------- */
 

@@ -35,7 +35,7 @@ OWNERS = [
     (r"lmdb\.h", r"ca/store_lmdb\.c|tests/"),
     (r"microhttpd\.h", r"server/http[a-z_]*\.[ch]|tests/"),
     (r"gnutls/.*", r"server/http_tls\.[ch]|server/http\.c|server/http_impl\.h|tests/"),
-    (r"nghttp2/.*", r"rpc/h2\.c"),
+    (r"nghttp2/.*", r"rpc/h2\.c|tests/"),
     (r"event2/.*", r"rpc/"),
     (r"openssl/ssl\.h", r"rpc/tls\.c|tests/"),
     (r"curl/.*", r"rpc/http_client\.c"),
