@@ -75,10 +75,10 @@ static mica_rc add_service(struct rpc_core *k, const struct mica_rpc_service *s,
 	for (size_t i = 0; i < s->n_methods; i++) {
 		const struct mica_rpc_method *m = &s->methods[i];
 		MICA_AUTO_BUF path;
+		mica_buf_init(&path, 1024);
 		if (!is_whole(m))
 			return mica_fail(e, MICA_INVALID, "service_invalid",
 				"%s: method %zu lacks a function", s->name, i);
-		mica_buf_init(&path, 1024);
 		mica_buf_printf(&path, "/%s/%s", s->name, m->name);
 		k->methods[k->n_methods++] =
 			(struct rpc_method){mica_strdup((const char *)path.p), path.len, s, m};

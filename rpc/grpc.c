@@ -268,15 +268,10 @@ static void details(
 	rpc_bin_encode(mica_buf_slice(&mem), out);
 }
 
-void rpc_status_put(
+static void put_error(
 	struct rpc_meta *m, enum mica_rpc_code code, const struct mica_err *e, const char *domain)
 {
-	const char number[3] = {(char)('0' + (int)code / 10), (char)('0' + (int)code % 10), '\0'};
 	MICA_AUTO_BUF text, message, bin;
-	(void)rpc_meta_put(
-		m, MICA_LIT("grpc-status"), mica_slice_str(code < 10 ? number + 1 : number));
-	if (code == MICA_RPC_OK || !e || !e->reason)
-		return;
 	mica_buf_init(&text, MICA_ERR_TEXT_MAX + 128);
 	mica_buf_init(&message, 3 * (MICA_ERR_TEXT_MAX + 128));
 	mica_buf_init(&bin, RPC_META_MAX);
@@ -286,4 +281,14 @@ void rpc_status_put(
 	details(code, e, domain, &bin);
 	if (bin.len > 0 && !bin.over)
 		(void)rpc_meta_put(m, MICA_LIT("grpc-status-details-bin"), mica_buf_slice(&bin));
+}
+
+void rpc_status_put(
+	struct rpc_meta *m, enum mica_rpc_code code, const struct mica_err *e, const char *domain)
+{
+	const char number[3] = {(char)('0' + (int)code / 10), (char)('0' + (int)code % 10), '\0'};
+	(void)rpc_meta_put(
+		m, MICA_LIT("grpc-status"), mica_slice_str(code < 10 ? number + 1 : number));
+	if (code != MICA_RPC_OK && e && e->reason)
+		put_error(m, code, e, domain);
 }
