@@ -88,6 +88,7 @@ void rpc_home_clear(struct rpc_home *h)
 		h->free_calls = c->next;
 		rpc_call_record_clear(c);
 	}
+	mica_free(h->lent);
 	if (h->wake_fd >= 0)
 		close(h->wake_fd);
 	pthread_mutex_destroy(&h->lock);

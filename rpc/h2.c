@@ -22,6 +22,7 @@
 #define EARNED_BY_DATA   2
 #define SHUT_NOTICE_MS   500 /* calls that were on their way when the first GOAWAY was sent */
 #define WINDOW           (1 << 20) /* of the connection; messages are bounded elsewhere */
+#define LENT_VERSION     (0x013400 >> 8) /* 1.52 */
 #define MAX_NV           (2 * RPC_META_COUNT + 8)
 
 /* ---- cutting -------------------------------------------------------------------------------- */
@@ -332,16 +333,28 @@ void rpc_h2_abort(struct mica_rpc_call *c)
 
 /* ---- sessions ------------------------------------------------------------------------------- */
 
+/*
+ * A session of nghttp2 keeps a buffer of 16 KiB for the frame that it sends. What mem_send returned
+ * from it is dead once it is copied, which rpc_session_pull does at once; so all sessions of a loop
+ * share one, where the version is one whose source we have read. It is wiped after each frame: if
+ * a session read it again after all, it would find zeros, never what another one sent. Only the
+ * buffer made with the session is lent: further ones, for long blocks of headers, are its own.
+ */
 static void *h2_malloc(size_t size, void *ctx)
 {
-	(void)ctx;
+	struct rpc_home *h = ctx;
+	if (h->lending && size >= RPC_FRAME_MAX && size <= RPC_LENT_MAX) {
+		h->lending = false;
+		return h->lent;
+	}
 	return mica_realloc(NULL, size ? size : 1, 1);
 }
 
 static void h2_free(void *p, void *ctx)
 {
-	(void)ctx;
-	mica_free(p);
+	const struct rpc_home *h = ctx;
+	if (p != h->lent)
+		mica_free(p);
 }
 
 static void *h2_calloc(size_t n, size_t size, void *ctx)
@@ -352,8 +365,22 @@ static void *h2_calloc(size_t n, size_t size, void *ctx)
 
 static void *h2_realloc(void *p, size_t size, void *ctx)
 {
-	(void)ctx;
-	return mica_realloc(p, size ? size : 1, 1);
+	const struct rpc_home *h = ctx;
+	void *own;
+	if (!p)
+		return h2_malloc(size, ctx);
+	if (p != h->lent)
+		return mica_realloc(p, size ? size : 1, 1);
+	own = mica_alloc(size > RPC_LENT_MAX ? size : RPC_LENT_MAX);
+	memcpy(own, p, RPC_LENT_MAX);
+	return own;
+}
+
+static void wipe_lent(const struct rpc_session *s, const uint8_t *p, size_t len)
+{
+	uint8_t *lent = s->home->lent;
+	if (lent && p >= lent && p + len <= lent + RPC_LENT_MAX)
+		memset(lent + (p - lent), 0, len);
 }
 
 /* What nghttp2 bounds itself is a second line here: it counts resets from the client alone. */
@@ -425,7 +452,7 @@ static int64_t jitter(int64_t ms)
 void rpc_session_init(struct rpc_session *s, struct rpc_core *core, struct rpc_home *home,
 	struct rpc_peer *peer, int64_t now_ms)
 {
-	static nghttp2_mem mem = {NULL, h2_malloc, h2_free, h2_calloc, h2_realloc};
+	nghttp2_mem mem = {home, h2_malloc, h2_free, h2_calloc, h2_realloc};
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, make_shared);
 	s->core = core;
@@ -439,8 +466,12 @@ void rpc_session_init(struct rpc_session *s, struct rpc_core *core, struct rpc_h
 	s->idle_since = now_ms;
 	s->resets = (struct rpc_bucket){RESETS_BURST * 1000, now_ms};
 	s->frames = (struct rpc_bucket){FRAMES_BURST * 1000, now_ms};
+	if (!home->lent && nghttp2_version(0)->version_num >> 8 == LENT_VERSION)
+		home->lent = mica_alloc(RPC_LENT_MAX);
+	home->lending = home->lent != NULL;
 	if (nghttp2_session_server_new3(&s->h2, shared.callbacks, s, shared.option, &mem) != 0)
 		abort();
+	home->lending = false;
 	settings(s);
 }
 
@@ -501,6 +532,7 @@ size_t rpc_session_pull(struct rpc_session *s, uint8_t *buf, size_t room, int64_
 		if (n <= 0)
 			break;
 		memcpy(buf + used, p, (size_t)n);
+		wipe_lent(s, p, (size_t)n);
 		used += (size_t)n;
 	}
 	if (s->cut >= 0 && !s->cut_told && room - used >= 17) {

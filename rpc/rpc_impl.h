@@ -28,6 +28,7 @@
 #define RPC_FREE_CALLS 64 /* call records that a loop keeps */
 #define RPC_KEEP       4096 /* a buffer up to this size stays with its record */
 #define RPC_STALL_MIN  16384 /* what a client must read in stall_ms */
+#define RPC_LENT_MAX   (16384 + 256)
 #define RPC_FRAME_MAX  (16384 + 9) /* the longest frame we send */
 
 /* A counter with one writer: an increment is a plain load and store. */
@@ -48,6 +49,8 @@ struct rpc_home {
 	int wake_fd; /* an eventfd, or -1 */
 	struct mica_rpc_call *free_calls;
 	unsigned n_free_calls;
+	uint8_t *lent; /* h2.c: the frame buffer of all its sessions */
+	bool lending;
 	struct {
 		rpc_counter connections, tls_failed, calls, bytes_in, bytes_out;
 		rpc_counter codes[MICA_RPC_CODES], cuts[MICA_RPC_CUTS];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The coding of gRPC: the first octet chooses. Framing gives the same messages, and the same verdict,
- * however its octets arrive, and never holds more than its limit.
+ * The coding of gRPC: the first octet chooses. Framing gives the same messages, and the same
+ * verdict, however its octets arrive, and never holds more than its limit.
  */
 #include "rpc/rpc_impl.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A session of the gRPC server, without a network: the first octet says how its octets arrive and when
- * calls are answered, the rest is what a client sends. Whatever that is, frames are whole, what is
- * held is bounded, and each call that a method was given comes to its end.
+ * A session of the gRPC server, without a network: the first octet says how its octets arrive and
+ * when calls are answered, the rest is what a client sends. Whatever that is, frames are whole,
+ * what is held is bounded, and each call that a method was given comes to its end.
  */
 #include "unit/rpc_session.h"
 
