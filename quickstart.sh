@@ -83,6 +83,8 @@ issuers:
     kind: kubernetes
     issuer: https://issuer.demo.mica.example
     cluster: demo
+    # One clock here: an expired token is expired at once.
+    skew: 0
     keys:
       jwks_file: $dir/jwks.json
     audiences:

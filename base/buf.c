@@ -209,6 +209,17 @@ static size_t plain_run(struct mica_slice s, size_t from)
 	return i - from;
 }
 
+/* RFC 8259 7: what stands behind the backslash in the short form, which every writer uses for these
+ * and quick readers know; 0 = none. */
+static char short_escape(uint32_t cp)
+{
+	return cp == '"' || cp == '\\' ? (char)cp
+		: cp == '\n'           ? 'n'
+		: cp == '\r'           ? 'r'
+		: cp == '\t'           ? 't'
+				       : 0;
+}
+
 void mica_buf_put_json_string(struct mica_buf *b, struct mica_slice s)
 {
 	mica_buf_put_u8(b, '"');
@@ -223,8 +234,8 @@ void mica_buf_put_json_string(struct mica_buf *b, struct mica_slice s)
 		n = mica_utf8_next(s.p + i, s.len - i, &cp);
 		if (n == 0)
 			mica_buf_put_str(b, "\xef\xbf\xbd");
-		else if (cp == '"' || cp == '\\')
-			mica_buf_printf(b, "\\%c", (char)cp);
+		else if (short_escape(cp))
+			mica_buf_printf(b, "\\%c", short_escape(cp));
 		else if (mica_utf8_unsafe(cp) && cp < 0x10000)
 			mica_buf_printf(b, "\\u%04x", (unsigned)cp);
 		else

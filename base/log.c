@@ -20,6 +20,7 @@
 /* Kept free while fields are written, so that every line can be closed properly. */
 #define LINE_RESERVE 32
 #define BLOCK_MS     100
+#define HELD_MAX     (2 * LINE_MAX_)
 
 static struct {
 	pthread_mutex_t lock; /* one line after the other; protects the rest of this block */
@@ -34,6 +35,13 @@ static struct {
 static _Atomic int threshold = MICA_INFO;
 static _Atomic int line_format = MICA_LOG_LOGFMT;
 static _Atomic uint64_t dropped;
+
+/* Of this thread: lines that go out together. */
+static __thread struct {
+	bool on;
+	size_t len;
+	char text[HELD_MAX];
+} held;
 
 /* ---- where lines go ------------------------------------------------------------------------ */
 
@@ -89,8 +97,8 @@ static ssize_t put_some(const char *p, size_t n)
 	return write(sink.fd, p, n);
 }
 
-/* True when `line` is out completely by the deadline (mica_mono_ms). */
-static bool put_until(const char *line, size_t n, int64_t deadline)
+/* How much is out by the deadline (mica_mono_ms). */
+static size_t put_until(const char *line, size_t n, int64_t deadline)
 {
 	size_t done = 0;
 
@@ -106,27 +114,61 @@ static bool put_until(const char *line, size_t n, int64_t deadline)
 			break;
 		done += k > 0 ? (size_t)k : 0;
 	}
-	if (done > 0)
-		sink.torn = done < n;
-	return done == n;
+	return done;
 }
 
-/* A line starts with a spare '\n', used when the line before it went out in part. */
-static void put_line(const char *spare_and_line, size_t n)
+/* Whole lines, of which those count as dropped that are not out in time to their end. */
+static void put_lines(const char *text, size_t n)
 {
-	int64_t wait;
-	bool ok;
+	int64_t deadline;
+	size_t done = 0;
 
 	pthread_mutex_lock(&sink.lock);
-	wait = sink.stalled ? 0 : BLOCK_MS;
-	if (sink.torn)
-		ok = put_until(spare_and_line, n, mica_mono_ms() + wait);
-	else
-		ok = put_until(spare_and_line + 1, n - 1, mica_mono_ms() + wait);
-	sink.stalled = !ok;
+	deadline = mica_mono_ms() + (sink.stalled ? 0 : BLOCK_MS);
+	/* the line before went out in part: it ends here */
+	if (sink.torn && put_until("\n", 1, deadline) == 1)
+		sink.torn = false;
+	if (!sink.torn)
+		done = put_until(text, n, deadline);
+	if (done > 0)
+		sink.torn = text[done - 1] != '\n';
+	sink.stalled = done < n;
 	pthread_mutex_unlock(&sink.lock);
-	if (!ok)
-		atomic_fetch_add(&dropped, 1);
+	for (size_t i = done; i < n; i++)
+		if (text[i] == '\n')
+			atomic_fetch_add(&dropped, 1);
+}
+
+static void put_held(void)
+{
+	if (held.len > 0)
+		put_lines(held.text, held.len);
+	held.len = 0;
+}
+
+static void put_line(const char *line, size_t n, bool at_once)
+{
+	if (!held.on) {
+		put_lines(line, n);
+		return;
+	}
+	if (n > sizeof(held.text) - held.len)
+		put_held();
+	memcpy(held.text + held.len, line, n);
+	held.len += n;
+	if (at_once)
+		put_held();
+}
+
+void mica_log_hold(void)
+{
+	held.on = true;
+}
+
+void mica_log_release(void)
+{
+	put_held();
+	held.on = false;
 }
 
 /* ---- how lines look ------------------------------------------------------------------------ */
@@ -300,7 +342,6 @@ void mica_log_event(
 	l.len = 0;
 	l.cut = false;
 	l.json = atomic_load(&line_format) == MICA_LOG_JSON;
-	put(&l, "\n", 1);
 	put_head(&l, level, event);
 	for (size_t i = 0; i < n && !l.cut; i++) {
 		if (fields[i].key && put_key(&l, fields[i].key))
@@ -309,6 +350,6 @@ void mica_log_event(
 	if (l.cut)
 		put_closing(&l, l.json ? ",\"truncated\":true" : " truncated=true");
 	put_closing(&l, l.json ? "}\n" : "\n");
-	put_line(l.text, l.len);
+	put_line(l.text, l.len, level >= MICA_WARN);
 	errno = saved;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mica/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -21,6 +22,17 @@ static size_t product(size_t n, size_t size)
 	if (__builtin_mul_overflow(n, size, &total) || total > PTRDIFF_MAX)
 		out_of_memory();
 	return total ? total : 1;
+}
+
+void mica_mem_tune(void)
+{
+	/* by default a thread's heap grows page by page, with an mprotect(2) each, and shrinks
+	 * again */
+	mallopt(M_TOP_PAD, 1 << 20);
+	mallopt(M_TRIM_THRESHOLD, 16 << 20);
+	/* the thread's own cache holds what is small; these lists are only merged again and again
+	 */
+	mallopt(M_MXFAST, 0);
 }
 
 void *mica_calloc(size_t n, size_t size)
@@ -70,7 +82,7 @@ char *mica_strndup(const char *s, size_t n)
 
 char *mica_strdup(const char *s)
 {
-	return mica_strndup(s, SIZE_MAX - 1);
+	return s == NULL ? NULL : mica_memdup(s, strlen(s) + 1);
 }
 
 void mica_free(void *p)

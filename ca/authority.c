@@ -18,7 +18,8 @@ enum tag {
 	TAG_CERT,
 	TAG_SPKI,
 	TAG_ENVELOPE,
-	TAG_KNOWN_END,
+	TAG_KNOWN_END, /* those before it are in every record */
+	TAG_SEQUENCE = TAG_KNOWN_END,
 	MUST_KNOW = 0x8000
 };
 enum flag { FLAG_STANDBY = 1, FLAG_CANARY = 2 };
@@ -118,6 +119,11 @@ mica_rc mica_authority_encode(
 	put_field(out, TAG_CERT, mica_buf_slice(&a->cert));
 	put_field(out, TAG_SPKI, mica_buf_slice(&a->spki));
 	put_field(out, TAG_ENVELOPE, mica_buf_slice(&a->envelope));
+	if (a->sequence) {
+		mica_buf_put_be16(out, TAG_SEQUENCE);
+		mica_buf_put_be32(out, 8);
+		mica_buf_put_be64(out, a->sequence);
+	}
 	mica_buf_put_slice(out, mica_buf_slice(&a->rest));
 	return mica_buf_rc(out, e);
 }
@@ -167,6 +173,13 @@ static bool get_validity(struct mica_slice v, struct mica_authority *a)
 	return !c.bad && !c.s.len && a->not_before <= a->not_after;
 }
 
+static bool get_sequence(struct mica_slice v, struct mica_authority *a)
+{
+	struct mica_cursor c = {v, false};
+	a->sequence = mica_cur_be64(&c);
+	return !c.bad && !c.s.len && a->sequence > 0;
+}
+
 static bool get_bytes(struct mica_slice v, struct mica_buf *out)
 {
 	mica_buf_put_slice(out, v);
@@ -192,6 +205,7 @@ static bool get_field(struct mica_authority *a, unsigned tag, struct mica_slice 
 	case TAG_CERT: return get_bytes(v, &a->cert);
 	case TAG_SPKI: return get_bytes(v, &a->spki);
 	case TAG_ENVELOPE: return get_bytes(v, &a->envelope);
+	case TAG_SEQUENCE: return get_sequence(v, a);
 	default: put_field(&a->rest, tag, v); return true;
 	}
 }
@@ -321,8 +335,7 @@ int64_t mica_authority_next_change(const struct mica_authority *a, int64_t now)
 
 bool mica_authority_is_published(const struct mica_authority *a, int64_t now)
 {
-	return happened(a, MICA_AE_PUBLISHED, now) && !happened(a, MICA_AE_REMOVED, now) &&
-		now <= a->not_after;
+	return happened(a, MICA_AE_PUBLISHED, now) && !happened(a, MICA_AE_REMOVED, now);
 }
 
 int mica_authority_active(const struct mica_authority *list, size_t n, const char *set,

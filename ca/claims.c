@@ -8,8 +8,6 @@
 
 #include "token.h"
 
-#define TIME_MAX 253402300799 /* 9999-12-31T23:59:59Z */
-
 MICA_PRINTF(3, 4)
 static mica_rc refuse(struct token_check *c, const char *reason, const char *fmt, ...)
 {
@@ -28,6 +26,8 @@ static void note(struct token_check *c, const char *fmt, ...)
 {
 	va_list ap;
 
+	if (!c->explain)
+		return;
 	va_start(ap, fmt);
 	if (vsnprintf(c->note, sizeof(c->note), fmt, ap) < 0)
 		c->note[0] = '\0';
@@ -46,7 +46,8 @@ static mica_rc read_time(struct token_check *c, const char *name, bool required,
 		return MICA_OK;
 	if (v == NULL)
 		return refuse(c, "time_claim_malformed", "%s is missing", name);
-	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > TIME_MAX)
+	if (!json_is_integer(v) || json_integer_value(v) < 1 ||
+		json_integer_value(v) > TOKEN_TIME_MAX)
 		return refuse(c, "time_claim_malformed",
 			"%s is not a time; expected whole seconds since 1970", name);
 	*out = json_integer_value(v);
@@ -63,7 +64,8 @@ static mica_rc read_warnafter(struct token_check *c, int64_t *out)
 	*out = 0;
 	if (v == NULL || c->issuer->kind != MICA_ISSUER_KUBERNETES)
 		return MICA_OK;
-	if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > TIME_MAX)
+	if (!json_is_integer(v) || json_integer_value(v) < 1 ||
+		json_integer_value(v) > TOKEN_TIME_MAX)
 		return refuse(c, "time_claim_malformed",
 			"kubernetes.io.warnafter is not a time; expected whole seconds since 1970");
 	*out = json_integer_value(v);
@@ -107,6 +109,8 @@ static mica_rc check_expiry(struct token_check *c)
 
 	if (!has_times(c))
 		return without_times(c);
+	if (!c->explain && c->out->exp > c->now - c->issuer->skew)
+		return MICA_OK;
 	mica_time_format(c->out->exp, end);
 	mica_time_format(c->now, now);
 	note(c, "expires %s", end);
@@ -204,12 +208,24 @@ static mica_rc check_audience(struct token_check *c)
 
 /* The id stands in the ledger and in logs: visible ASCII. A token without one is known by what was
  * signed. */
+static bool take_id(struct token_check *c, struct mica_slice id)
+{
+	struct mica_evidence *ev = &c->out->evidence;
+	bool ok = id.len > 0 && id.len <= MICA_EVIDENCE_ID_MAX;
+
+	for (size_t i = 0; ok && i < id.len; i++)
+		ok = id.p[i] > ' ' && id.p[i] < 0x7f;
+	if (!ok)
+		return false;
+	memcpy(ev->id, id.p, id.len);
+	ev->id[id.len] = '\0';
+	return true;
+}
+
 static mica_rc check_id(struct token_check *c)
 {
 	const json_t *v = json_object_get(c->claims, "jti");
-	struct mica_slice id = json_is_string(v) ? mica_json_str(v) : MICA_SLICE_NULL;
 	struct mica_evidence *ev = &c->out->evidence;
-	bool ok = id.len > 0 && id.len <= MICA_EVIDENCE_ID_MAX;
 
 	ev->kind = MICA_EV_TOKEN;
 	ev->front = c->r->front;
@@ -220,13 +236,9 @@ static mica_rc check_id(struct token_check *c)
 		mica_hex_encode(hash, sizeof(hash), ev->id + 7);
 		return MICA_OK;
 	}
-	for (size_t i = 0; ok && i < id.len; i++)
-		ok = id.p[i] > ' ' && id.p[i] < 0x7f;
-	if (!ok)
+	if (!take_id(c, json_is_string(v) ? mica_json_str(v) : MICA_SLICE_NULL))
 		return refuse(c, "jti_malformed", "jti is not 1 to %d visible ASCII characters",
 			MICA_EVIDENCE_ID_MAX);
-	memcpy(ev->id, id.p, id.len);
-	ev->id[id.len] = '\0';
 	note(c, "%s", ev->id);
 	return MICA_OK;
 }
@@ -259,12 +271,11 @@ struct ref {
 };
 
 /* The nil UUID means "unknown" to us, so nobody may have it. */
-static bool read_uid(const json_t *v, struct mica_uid *out)
+static bool read_uid(struct mica_slice s, struct mica_uid *out)
 {
 	static const struct mica_uid nil;
 
-	return json_is_string(v) && mica_uuid_parse(mica_json_str(v), out->b) == MICA_OK &&
-		memcmp(out, &nil, sizeof(nil)) != 0;
+	return mica_uuid_parse(s, out->b) == MICA_OK && memcmp(out, &nil, sizeof(nil)) != 0;
 }
 
 /* {"name": a subdomain, "uid": a UUID} */
@@ -280,7 +291,7 @@ static mica_rc read_ref(struct token_check *c, const json_t *obj, const struct r
 	memcpy(r->name, json_string_value(name), json_string_length(name) + 1);
 	if (uid == NULL && !r->uid_required)
 		return MICA_OK;
-	if (!read_uid(uid, r->uid))
+	if (!json_is_string(uid) || !read_uid(mica_json_str(uid), r->uid))
 		return bad_kubernetes(c, r->where, "has no uid that is a UUID");
 	return MICA_OK;
 }
@@ -382,13 +393,48 @@ static mica_rc check_subject(struct token_check *c)
 	return MICA_OK;
 }
 
-#define INTEGER_SIZE 24
+#define INTEGER_SIZE     24
+#define POINTER_STEP_MAX 255
+
+/* One step of a JSON pointer: "~1" is '/', "~0" is '~'. NULL when it is too long. */
+static const char *unescape(struct mica_slice step, char out[POINTER_STEP_MAX + 1])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < step.len; i++) {
+		bool escaped = step.p[i] == '~' && i + 1 < step.len &&
+			(step.p[i + 1] == '0' || step.p[i + 1] == '1');
+
+		if (n == POINTER_STEP_MAX)
+			return NULL;
+		out[n++] = !escaped ? (char)step.p[i] : step.p[++i] == '1' ? '/' : '~';
+	}
+	out[n] = '\0';
+	return out;
+}
+
+const json_t *mica_claim_at(const json_t *claims, const char *name)
+{
+	struct mica_slice rest = mica_slice_str(name), step;
+	char text[POINTER_STEP_MAX + 1];
+	const json_t *v = claims;
+
+	if (name[0] != '/')
+		return json_object_get(claims, name);
+	mica_slice_cut(&rest, '/', &step);
+	for (bool more = true; more && v;) {
+		more = mica_slice_cut(&rest, '/', &step);
+		/* of what is no object there are no members */
+		v = unescape(step, text) ? json_object_get(v, text) : NULL;
+	}
+	return v;
+}
 
 /* Strings, integers and booleans have one text each. */
 static mica_rc read_claim(
 	struct token_check *c, const char *name, char room[INTEGER_SIZE], struct mica_slice *out)
 {
-	const json_t *v = json_object_get(c->claims, name);
+	const json_t *v = mica_claim_at(c->claims, name);
 
 	if (v == NULL)
 		return refuse(c, "claim_missing", "the claim %.64s is missing", name);
@@ -469,6 +515,74 @@ static mica_rc make_name(struct token_check *c)
 	note(c, "%.180s", rc ? "" : p->spiffe_id);
 	return rc;
 }
+
+/* ---- the ordinary case ---------------------------------------------------------------------- */
+
+static bool plain_times(struct token_check *c, const struct token_plain *p)
+{
+	const int64_t latest = c->now + c->issuer->skew;
+	struct mica_token_result *out = c->out;
+
+	out->iat = p->iat;
+	out->nbf = p->nbf;
+	out->exp = p->warnafter && p->warnafter < p->exp ? p->warnafter : p->exp;
+	out->evidence.credential_expiry = out->exp;
+	return p->exp && p->iat && p->iat <= p->exp && out->exp > c->now - c->issuer->skew &&
+		p->nbf <= latest && p->iat <= latest &&
+		p->exp - p->iat <= c->issuer->max_life[c->r->front];
+}
+
+static bool plain_audience(struct token_check *c, const struct token_plain *p)
+{
+	for (unsigned i = 0; i < p->n_aud; i++)
+		if (audience_ours(c, p->aud[i]))
+			return true;
+	return false;
+}
+
+static bool plain_ref(const struct token_plain_ref *p, const struct ref *r)
+{
+	if (!mica_k8s_subdomain_ok(p->name))
+		return false;
+	memcpy(r->name, p->name.p, p->name.len);
+	r->name[p->name.len] = '\0';
+	return (p->uid.len == 0 && !r->uid_required) || read_uid(p->uid, r->uid);
+}
+
+static bool plain_who(struct token_check *c, const struct token_plain *t)
+{
+	struct mica_principal *p = &c->out->principal;
+	const struct ref sa = {NULL, p->sa, &p->sa_uid, true};
+	const struct ref pod = {NULL, p->pod, &p->pod_uid, true};
+	const struct ref node = {NULL, p->node, &p->node_uid, false};
+
+	if (!mica_k8s_label_ok(t->ns) || mica_slice_copy(t->ns, p->ns, sizeof(p->ns)) != MICA_OK)
+		return false;
+	return plain_ref(&t->sa, &sa) && (t->pod.name.len == 0 || plain_ref(&t->pod, &pod)) &&
+		(t->node.name.len == 0 || plain_ref(&t->node, &node)) &&
+		(t->pod.name.len > 0 || !c->issuer->require_pod);
+}
+
+static bool plain_sub(const struct token_plain *p)
+{
+	struct mica_slice rest = p->sub, ns, prefix = MICA_LIT("system:serviceaccount:");
+
+	if (!mica_slice_has_prefix(rest, prefix))
+		return false;
+	rest = mica_slice_sub(rest, prefix.len, rest.len);
+	return mica_slice_cut(&rest, ':', &ns) && mica_slice_eq(ns, p->ns) &&
+		mica_slice_eq(rest, p->sa.name);
+}
+
+bool mica_token_plain_accept(struct token_check *c, const struct token_plain *p)
+{
+	c->out->evidence.kind = MICA_EV_TOKEN;
+	c->out->evidence.front = c->r->front;
+	return plain_times(c, p) && plain_audience(c, p) && take_id(c, p->jti) && plain_who(c, p) &&
+		plain_sub(p) && make_name(c) == MICA_OK;
+}
+
+/* ---- the steps ------------------------------------------------------------------------------ */
 
 const struct token_step *mica_token_steps(enum mica_issuer_kind kind, size_t *n)
 {

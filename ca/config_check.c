@@ -2,12 +2,10 @@
 /* What settings mean together: defaults that depend on others, contradictions, warnings. */
 #include "config_impl.h"
 
+#include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
 #include "mica/token.h"
-
-/* How far clocks of relying parties may be from ours when an authority's end is planned. */
-#define PARTY_SKEW 60
 
 #define ROOT    "authorities.root_life"
 #define ISSUING "authorities.issuing_life"
@@ -140,54 +138,185 @@ static mica_rc check_lives(struct checking *k)
 	return rc;
 }
 
-/*
- * An authority must live long enough to be published everywhere, to sign, and to outlive what it
- * signed: issuing_life >= 3 * longest certificate + propagation, propagation >= 3 * refresh_hint;
- * root_life >= 3 * issuing_life; a JWT key is published 5 * refresh_hint ahead and stays for the
- * longest token and a clock's error.
- */
-static mica_rc check_authorities(struct checking *k)
-{
-	const struct mica_config *c = k->c;
-	const int64_t hint = c->bundle.refresh_hint;
-	int64_t longest = c->x509.max_ttl, need;
-	char whose[CONFIG_PATH_MAX] = "x509.max_ttl";
-	char t[4][CONFIG_DURATION_SIZE];
+/* ---- rotation ------------------------------------------------------------------------------ */
 
+#define DAY ((int64_t)86400)
+
+/* The longest certificate, and the setting that says so. */
+static int64_t longest_leaf(const struct mica_config *c, char whose[CONFIG_PATH_MAX])
+{
+	int64_t longest = c->x509.max_ttl;
+
+	config_path(whose, "x509.max_ttl");
 	for (unsigned i = 0; i < c->n_rules; i++) {
 		if (c->rules[i].max_ttl > longest) {
 			longest = c->rules[i].max_ttl;
 			config_path(whose, "rules[%u].max_ttl", i);
 		}
 	}
-	need = 3 * longest + 3 * hint;
-	if (c->authorities.issuing_life < need)
-		return config_refuse(k->src, blamed(k, ISSUING, whose, "bundle.refresh_hint"),
-			"config_lifetimes",
-			ISSUING
-			" (%s) is too short for 3 certificates of %s (%s) and 3 times bundle.refresh_hint (%s); "
-			"expected at least %s, or a lower %s",
-			config_duration(c->authorities.issuing_life, t[0]),
-			config_duration(longest, t[1]), whose, config_duration(hint, t[2]),
-			at_least(need, t[3]), whose);
-	need = 3 * c->authorities.issuing_life;
-	if (c->authorities.root_life < need)
-		return config_refuse(k->src, blamed(k, ROOT, ISSUING, ISSUING), "config_lifetimes",
-			ROOT
-			" (%s) is too short for 3 issuing authorities of %s; expected at least %s, or a "
-			"lower " ISSUING,
-			config_duration(c->authorities.root_life, t[0]),
-			config_duration(c->authorities.issuing_life, t[1]), at_least(need, t[2]));
-	need = 5 * hint + c->jwt.max_ttl + PARTY_SKEW;
-	if (c->authorities.jwt_life < need)
-		return config_refuse(k->src, blamed(k, JWT, "jwt.max_ttl", "bundle.refresh_hint"),
-			"config_lifetimes",
-			JWT
-			" (%s) is too short for 5 times bundle.refresh_hint (%s), the longest token (jwt.max_ttl, "
-			"%s) and %d s; expected at least %s, or a lower jwt.max_ttl",
-			config_duration(c->authorities.jwt_life, t[0]), config_duration(hint, t[1]),
-			config_duration(c->jwt.max_ttl, t[2]), PARTY_SKEW, at_least(need, t[3]));
+	return longest;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void fill(int64_t *setting, int64_t value)
+{
+	if (*setting == CONFIG_UNSET)
+		*setting = value;
+}
+
+/* What was not given follows from lives and hints, so that short ones make a playground. */
+static void complete_rotation(struct mica_config *c)
+{
+	char whose[CONFIG_PATH_MAX];
+	int64_t longest = longest_leaf(c, whose), spread = 3 * c->bundle.refresh_hint;
+
+	for (unsigned i = 0; i < c->rotation.n_outlets; i++)
+		if (c->rotation.outlets[i].propagation > spread)
+			spread = c->rotation.outlets[i].propagation;
+	fill(&c->rotation.skew, least(60, c->authorities.issuing_life / 20));
+	fill(&c->rotation.propagation, spread);
+	fill(&c->rotation.hold, longest + c->rotation.skew);
+	fill(&c->rotation.ack_timeout, least(7 * DAY, c->authorities.root_life / 20));
+	fill(&c->rotation.trash, least(7 * DAY, c->authorities.issuing_life));
+	fill(&c->rotation.deadline, c->rotation.propagation + c->x509.ttl);
+}
+
+static mica_rc check_outlets(struct checking *k)
+{
+	const struct mica_config *c = k->c;
+	char path[CONFIG_PATH_MAX];
+
+	for (unsigned i = 1; i < c->rotation.n_outlets; i++)
+		for (unsigned n = 0; n < i; n++)
+			if (strcmp(c->rotation.outlets[i].name, c->rotation.outlets[n].name) == 0)
+				return config_refuse(k->src,
+					config_path(path, "rotation.outlets[%u].name", i),
+					"config_value", "entry %u has this name already", n + 1);
 	return MICA_OK;
+}
+
+static mica_rc blame_issuing_life(struct checking *k, const struct mica_rotation_policy *p,
+	const struct mica_rotation_breach *b)
+{
+	char whose[CONFIG_PATH_MAX], t[4][CONFIG_DURATION_SIZE];
+	int64_t longest = longest_leaf(k->c, whose);
+
+	return config_refuse(k->src, blamed(k, ISSUING, whose, "bundle.refresh_hint"),
+		"config_lifetimes",
+		ISSUING
+		" (%s) is too short for 3 certificates of %s (%s) and rotation.propagation (%s); "
+		"expected at least %s, or a lower %s",
+		config_duration(b->have, t[0]), config_duration(longest, t[1]), whose,
+		config_duration(p->propagation, t[2]), at_least(b->need, t[3]), whose);
+}
+
+static mica_rc blame_root_life(struct checking *k, const struct mica_rotation_policy *p,
+	const struct mica_rotation_breach *b)
+{
+	char t[3][CONFIG_DURATION_SIZE];
+
+	return config_refuse(k->src, blamed(k, ROOT, ISSUING, ISSUING), "config_lifetimes",
+		ROOT
+		" (%s) is too short for 3 issuing authorities of %s; expected at least %s, or a "
+		"lower " ISSUING,
+		config_duration(b->have, t[0]),
+		config_duration(p->kind[MICA_AUTHORITY_ISSUING].life, t[1]),
+		at_least(b->need, t[2]));
+}
+
+static mica_rc blame_jwt_life(struct checking *k, const struct mica_rotation_policy *p,
+	const struct mica_rotation_breach *b)
+{
+	char t[5][CONFIG_DURATION_SIZE];
+
+	return config_refuse(k->src, blamed(k, JWT, "jwt.max_ttl", "bundle.refresh_hint"),
+		"config_lifetimes",
+		JWT
+		" (%s) is too short for 5 times bundle.refresh_hint (%s), the longest token (jwt.max_ttl, "
+		"%s) and rotation.skew (%s); expected at least %s, or a lower jwt.max_ttl",
+		config_duration(b->have, t[0]), config_duration(p->refresh_hint, t[1]),
+		config_duration(p->max_jwt_ttl, t[2]), config_duration(p->skew, t[3]),
+		at_least(b->need, t[4]));
+}
+
+static mica_rc blame_propagation(struct checking *k, const struct mica_rotation_policy *p,
+	const struct mica_rotation_breach *b)
+{
+	bool outlet = p->slowest_outlet == b->need;
+	char t[2][CONFIG_DURATION_SIZE];
+
+	return config_refuse(k->src, "rotation.propagation", "config_lifetimes",
+		"rotation.propagation (%s) is shorter than %s; expected at least %s",
+		config_duration(b->have, t[0]),
+		outlet ? "that of the slowest of rotation.outlets" : "3 times bundle.refresh_hint",
+		config_duration(b->need, t[1]));
+}
+
+static mica_rc blame_hold(struct checking *k, const struct mica_rotation_policy *p,
+	const struct mica_rotation_breach *b)
+{
+	char whose[CONFIG_PATH_MAX], t[3][CONFIG_DURATION_SIZE];
+
+	(void)longest_leaf(k->c, whose);
+	return config_refuse(k->src, "rotation.hold", "config_lifetimes",
+		"rotation.hold (%s) is shorter than the longest certificate (%s) and rotation.skew (%s); "
+		"expected at least %s",
+		config_duration(b->have, t[0]), whose, config_duration(p->skew, t[1]),
+		config_duration(b->need, t[2]));
+}
+
+static mica_rc blame_rotate_at(struct checking *k, const struct mica_rotation_policy *p,
+	const struct mica_rotation_breach *b)
+{
+	static const struct {
+		const char *path, *life;
+		enum mica_authority_kind kind;
+		const char *parts;
+	} of[MICA_RR_COUNT] = {
+		[MICA_RR_ROOT_AT] = {"rotation.root.rotate_at", ROOT, MICA_AUTHORITY_ROOT,
+			"propagation, ack_timeout, the longest certificate and skew"},
+		[MICA_RR_ISSUING_AT] = {"rotation.issuing.rotate_at", ISSUING,
+			MICA_AUTHORITY_ISSUING, "propagation, the longest certificate and skew"},
+		[MICA_RR_JWT_AT] = {"rotation.jwt.rotate_at", JWT, MICA_AUTHORITY_JWT,
+			"5 times bundle.refresh_hint or propagation, jwt.max_ttl and skew"}};
+	const char *path = of[b->rule].path, *life = of[b->rule].life;
+	int64_t lead = mica_rotation_lead(p, of[b->rule].kind);
+	char t[2][CONFIG_DURATION_SIZE];
+
+	return config_refuse(k->src, blamed(k, path, life, life), "config_lifetimes",
+		"%s (%lld) leaves too little of %s (%s) for %s (%s together); expected at most %lld, or a "
+		"longer %s",
+		path, (long long)b->have, life,
+		config_duration(p->kind[of[b->rule].kind].life, t[0]), of[b->rule].parts,
+		config_duration(lead, t[1]), (long long)b->need, life);
+}
+
+/* The inequalities are rotation.h's; what to change is said here. */
+static mica_rc check_rotation(struct checking *k)
+{
+	static mica_rc (*const blame[MICA_RR_COUNT])(struct checking *,
+		const struct mica_rotation_policy *,
+		const struct mica_rotation_breach *) = {[MICA_RR_PROPAGATION] = blame_propagation,
+		[MICA_RR_HOLD] = blame_hold,
+		[MICA_RR_ISSUING_LIFE] = blame_issuing_life,
+		[MICA_RR_ROOT_LIFE] = blame_root_life,
+		[MICA_RR_JWT_LIFE] = blame_jwt_life,
+		[MICA_RR_ROOT_AT] = blame_rotate_at,
+		[MICA_RR_ISSUING_AT] = blame_rotate_at,
+		[MICA_RR_JWT_AT] = blame_rotate_at};
+	struct mica_rotation_policy p;
+	struct mica_rotation_breach b;
+	mica_rc rc = check_outlets(k);
+
+	if (rc != MICA_OK)
+		return rc;
+	complete_rotation(k->c);
+	mica_rotation_policy_of(k->c, &p);
+	return mica_rotation_policy_holds(&p, &b) ? MICA_OK : blame[b.rule](k, &p, &b);
 }
 
 /* ---- issuers ------------------------------------------------------------------------------- */
@@ -573,7 +702,7 @@ static void warn_of_issuers(struct checking *k)
 mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
-		check_jwt, check_lives, check_authorities, check_issuers, check_rules, check_roles,
+		check_jwt, check_lives, check_rotation, check_issuers, check_rules, check_roles,
 		check_denied};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;

@@ -366,6 +366,55 @@ static const struct setting bundle_rows[] = {
 };
 TABLE(bundle_table, bundle_rows, struct mica_config);
 
+static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
+{
+	for (size_t i = 0; i < v.len; i++)
+		if (!(v.p[i] >= 'a' && v.p[i] <= 'z') && !(v.p[i] >= '0' && v.p[i] <= '9') &&
+			v.p[i] != '-')
+			return mica_fail(e, MICA_INVALID, "config_value",
+				"\"%.*s\" cannot name an outlet; expected [a-z0-9-]+", MICA_FMT(v));
+	return MICA_OK;
+}
+
+#define OF_OUTLET(member) .offset = offsetof(struct mica_outlet_config, member)
+static const struct setting outlet_rows[] = {
+	{"name", SETTING_TEXT, OF_OUTLET(name), .required = true, .low = 1, .high = MICA_NAME_MAX,
+		.check = check_outlet},
+	{"propagation", SETTING_DURATION, OF_OUTLET(propagation), .high = YEAR},
+};
+TABLE(outlet_table, outlet_rows, struct mica_outlet_config);
+
+#define KIND_ROWS(name, member)                                                                    \
+	static const struct setting name[] = {                                                     \
+		{"automatic", SETTING_FLAG, OF(member.automatic), .number = true},                 \
+		{"rotate_at", SETTING_NUMBER, OF(member.rotate_at), .low = 1, .high = 99,          \
+			.number = 50},                                                             \
+	}
+KIND_ROWS(root_rows, rotation.root);
+KIND_ROWS(issuing_rows, rotation.issuing);
+KIND_ROWS(jwt_key_rows, rotation.jwt);
+TABLE(root_table, root_rows, struct mica_config);
+TABLE(issuing_table, issuing_rows, struct mica_config);
+TABLE(jwt_key_table, jwt_key_rows, struct mica_config);
+
+#define DERIVED(member) SETTING_DURATION, OF(member), .high = YEAR, .number = CONFIG_UNSET
+static const struct setting rotation_rows[] = {
+	{"root", SETTING_SECTION, .table = &root_table},
+	{"issuing", SETTING_SECTION, .table = &issuing_table},
+	{"jwt", SETTING_SECTION, .table = &jwt_key_table},
+	{"standby", SETTING_FLAG, OF(rotation.standby), .number = true},
+	{"propagation", DERIVED(rotation.propagation), .low = 1},
+	{"hold", DERIVED(rotation.hold), .low = 1},
+	{"ack_timeout", DERIVED(rotation.ack_timeout)},
+	{"skew", DERIVED(rotation.skew)},
+	{"trash", DERIVED(rotation.trash)},
+	{"deadline", DERIVED(rotation.deadline)},
+	{"outlets", SETTING_ENTRIES, OF(rotation.outlets),
+		.count = offsetof(struct mica_config, rotation.n_outlets), .high = 32,
+		.table = &outlet_table},
+};
+TABLE(rotation_table, rotation_rows, struct mica_config);
+
 static const struct setting limits_rows[] = {
 	{"failures_per_address", SETTING_NUMBER, OF(limits.failures_per_address), .high = MILLION,
 		.number = 600},
@@ -399,6 +448,7 @@ static const struct setting top_rows[] = {
 	{"jwt", SETTING_SECTION, .table = &jwt_table},
 	{"authorities", SETTING_SECTION, .table = &authorities_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
+	{"rotation", SETTING_SECTION, .table = &rotation_table},
 	{"limits", SETTING_SECTION, .table = &limits_table},
 	{"deny", SETTING_SECTION, .table = &deny_table},
 };

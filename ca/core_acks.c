@@ -232,3 +232,40 @@ mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_er
 		rc = mica_core_change_commit(c, &ch, now_ms, e);
 	return rc == MICA_OK ? prune(c, now_ms, e) : rc;
 }
+
+/* ---- who is missing ---------------------------------------------------------------------------
+ */
+
+struct acked {
+	uint64_t sequence;
+	int64_t now;
+	uint64_t missing;
+};
+
+static bool count_missing(void *ctx, struct mica_slice key, struct mica_slice value, uint64_t rev)
+{
+	struct acked *a = ctx;
+	struct mica_cursor cur = {value, false};
+	uint64_t has;
+
+	(void)rev;
+	if (key.len != KEY_LEN || key.p[0] != MICA_CHANNEL_LIVE)
+		return true;
+	mica_cur_u8(&cur);
+	has = mica_cur_be64(&cur);
+	mica_cur_be64(&cur);
+	if (!cur.bad && (int64_t)mica_cur_be64(&cur) >= a->now && has < a->sequence)
+		a->missing++;
+	return true;
+}
+
+mica_rc mica_core_acked(
+	struct mica_core *c, uint64_t sequence, int64_t now, bool *acked, struct mica_err *e)
+{
+	struct mica_scan scan = {.table = MICA_T_HOLDER};
+	struct acked a = {sequence, now, 0};
+	mica_rc rc = mica_store_list(c->store, &scan, count_missing, &a, e);
+
+	*acked = rc == MICA_OK && a.missing == 0;
+	return rc;
+}

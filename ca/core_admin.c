@@ -34,20 +34,6 @@ mica_rc mica_core_record(struct mica_core *c, const char *type, const struct mic
 
 /* ---- authorities ----------------------------------------------------------------------------- */
 
-static mica_rc reload_authorities(
-	struct mica_core *c, const struct core_view *v, int64_t now, struct mica_err *e)
-{
-	struct core_authorities *a = NULL;
-	/* The clock may have gone back; what has happened has happened. */
-	int64_t at = now > v->auths->from ? now : v->auths->from;
-	mica_rc rc = mica_core_authorities_load(c, v->policy->trust_domain, v->auths, at, &a, e);
-
-	if (rc != MICA_OK)
-		return rc;
-	mica_core_view_take_set(c, &(struct core_parts){.auths = a});
-	return MICA_OK;
-}
-
 static mica_rc reload_deny(struct mica_core *c, struct mica_err *e)
 {
 	struct core_deny *list = NULL;
@@ -109,9 +95,20 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 		return rc;
 	/* It holds from here on: what was decided on the old view conflicts. */
 	c->stale = true;
-	rc = reload_authorities(c, v, now_ms / 1000, e);
+	rc = mica_core_reload_authorities(c, now_ms / 1000, e);
 	c->stale = rc != MICA_OK;
 	return rc;
+}
+
+/* What follows from an administrator's change, at once: a taint must not wait for the timer. What
+ * does not work now is tried again by maintain. */
+void mica_core_go_on(struct mica_core *c, int64_t now_ms)
+{
+	bool hurry = false;
+
+	if (!c->stale && mica_core_rotate(c, now_ms, &hurry, NULL) == MICA_OK &&
+		mica_core_publish(c, now_ms, NULL, NULL) == MICA_OK)
+		atomic_fetch_add(&c->hurries, hurry);
 }
 
 mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
@@ -121,6 +118,8 @@ mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
 
 	pthread_mutex_lock(&c->admin);
 	rc = taint(c, authority_id, actor, now_ms, e);
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
 	pthread_mutex_unlock(&c->admin);
 	return rc;
 }
@@ -279,15 +278,23 @@ void mica_core_look_at_space(struct mica_core *c, int64_t now_ms)
 static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
-	mica_rc rc = MICA_OK;
+	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
+	bool hurry = false;
+	mica_rc rules = mica_core_record_rules(c, now_ms, e), rc = MICA_OK, last;
 
-	if (now_ms / 1000 >= v->auths->until || c->stale)
-		rc = reload_authorities(c, v, now_ms / 1000, e);
+	if (now >= v->auths->until || c->stale)
+		rc = mica_core_reload_authorities(c, now, e);
 	if (rc == MICA_OK && c->stale)
 		rc = reload_deny(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
-	return rc == MICA_OK ? mica_core_publish(c, now_ms, changed, e) : rc;
+	if (rc == MICA_OK)
+		rc = mica_core_rotate(c, now_ms, &hurry, e);
+	atomic_fetch_add(&c->hurries, hurry);
+	/* What holds by now is published whether or not the next step works. */
+	last = c->stale ? MICA_OK : mica_core_publish(c, now_ms, changed, e);
+	rc = rc == MICA_OK ? last : rc;
+	return rc == MICA_OK ? rules : rc;
 }
 
 mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e)

@@ -8,6 +8,17 @@ static void start_caller(struct mica_caller *out)
 	out->uid = out->gid = out->pid = -1;
 }
 
+/* A clock that was set back must not revive what has expired: the greatest time that was seen
+ * counts. Not when it is far ahead, though: then that one was wrong, and callers would be refused
+ * for our own trouble until the clock has caught up. */
+#define CLOCK_BACK_MAX_MS (10 * 60 * 1000)
+static int64_t latest(struct mica_core *c, int64_t now_ms)
+{
+	int64_t seen = atomic_load_explicit(&c->now_ms, memory_order_relaxed);
+
+	return seen > now_ms && seen - now_ms <= CLOCK_BACK_MAX_MS ? seen : now_ms;
+}
+
 /* Roles are given to names; who is denied has none. */
 static void give_roles(const struct core_view *v, struct mica_caller *caller)
 {
@@ -59,7 +70,7 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 		*issuer_name =
 			rc == MICA_OK ? v->policy->issuer_names[mica_issuer_index(issuer)] : NULL;
 	if (rc == MICA_OK)
-		rc = verify_token(r, v, issuer, now_ms / 1000, out, e);
+		rc = verify_token(r, v, issuer, latest(c, now_ms) / 1000, out, e);
 	mica_core_reader_give(c, r);
 	return rc;
 }
@@ -81,7 +92,7 @@ mica_rc mica_core_explain_token(struct mica_core *c, struct mica_slice token, en
 	int64_t now_ms, struct mica_buf *json, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
-	struct explain x = {v, now_ms / 1000};
+	struct explain x = {v, latest(c, now_ms) / 1000};
 	struct mica_token_reader *r = mica_core_reader_take(c);
 	mica_rc rc = mica_token_explain(
 		r, v->policy->issuers, token, front, x.now, explain_keys, &x, json, e);
@@ -156,7 +167,8 @@ mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct mica_svid s;
 	uint64_t index = 0;
-	mica_rc rc = mica_verify_svid(v->auths->trust, chain, n, now_ms / 1000, 0, &s, e);
+	mica_rc rc =
+		mica_verify_svid(v->auths->trust, chain, n, latest(c, now_ms) / 1000, 0, &s, e);
 
 	if (rc != MICA_OK)
 		return rc;

@@ -80,6 +80,16 @@ static struct core_last_leaf *last_leaf(struct mica_core *c, const char *id)
 	return l;
 }
 
+/* Of an authority that is destroyed. */
+void mica_core_forget_last_leaf(struct mica_core *c, const char *id)
+{
+	pthread_mutex_lock(&c->commit);
+	for (unsigned i = 0; i < c->n_last_leaf; i++)
+		if (strcmp(c->last_leaf[i].id, id) == 0)
+			c->last_leaf[i--] = c->last_leaf[--c->n_last_leaf];
+	pthread_mutex_unlock(&c->commit);
+}
+
 static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 {
 	struct group *g = &b->groups[i];

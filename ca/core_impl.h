@@ -14,16 +14,22 @@
  *
  * Records in the store:
  *
- *	META      trust_domain	  its text
- *		  kek		  record of the key-encryption key
- *		  rules		  1 | SHA-256 of the configuration's rules: its revision is that of
- *the rules deny		  1: its revision is that of the deny list AUTHORITY <id>
- *mica/authority.h KEY       log, publication  envelopes, sealed under these names DENY      kind 1
- *| SHA-256 of the value	 the value JWKS      <issuer>	  1 | fetched (ms) 8 | url length 2,
- *url | document SNAPSHOT  default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
- *publisher	  1 | authority id 40 | certificate HOLDER    channel 1 | kind 1 | who 16	1 |
- *sequence 8 | time (ms) 8 | expiry (s) 8 COUNTER   last_leaf/<id>  greatest end of what it signed,
- *seconds, up to a minute more
+ *	META       trust_domain       its text
+ *	           kek                record of the key-encryption key
+ *	           rules              1 | SHA-256 of the rules; its revision is that of the rules
+ *	           deny               1; its revision is that of the deny list
+ *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8
+ *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
+ *	AUTHORITY  <id>               mica/authority.h
+ *	KEY        log, publication,  envelopes, sealed under these names
+ *	           serving
+ *	DENY       kind 1 | SHA-256 of the value    the value
+ *	JWKS       <issuer>           1 | fetched (ms) 8 | url length 2, url | document
+ *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
+ *	           publisher          1 | authority id 40 | certificate
+ *	           serving            1 | chain in PEM
+ *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8
+ *	COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a minute more
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -33,6 +39,7 @@
 #include "mica/cert.h"
 #include "mica/core.h"
 #include "mica/ledger.h"
+#include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
 #include "mica/token.h"
@@ -99,6 +106,9 @@ struct core_policy {
 	struct mica_string_list own_dns; /* Mica's own DNS names: nobody else's */
 	struct core_denials deny;
 	int64_t refresh_hint;
+	struct mica_rotation_policy rotation;
+	struct mica_string_list unsure_outlets; /* without propagation: they are confirmed */
+	enum mica_key_name authority_key;
 	bool caller_address;
 };
 mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *config,
@@ -220,6 +230,17 @@ struct core_last_leaf {
 	int64_t end;
 };
 
+/* What rotation remembers between two looks. */
+struct core_rotation {
+	struct mica_clock_memory clock;
+	enum mica_clock_word word;
+	int64_t mono_ms; /* 0 = nobody tells */
+	int64_t overruled_ms; /* a greatest time of the ledger that was wrong, as somebody has said
+			       */
+	int64_t look_again; /* seconds: nothing is removed before */
+	int64_t opened; /* seconds */
+};
+
 struct mica_core {
 	struct mica_store *store;
 	struct mica_ledger *ledger;
@@ -249,9 +270,13 @@ struct mica_core {
 	unsigned n_names;
 
 	atomic_bool space_low, failed;
+	atomic_bool rules_unrecorded; /* the view's rules: nothing is issued by them */
 	bool stale; /* under admin: the store has changed and the view could not follow yet */
+	bool renumbered; /* under admin: so have the bundle's numbers */
+	struct core_rotation rotation; /* under admin */
 	_Atomic int64_t now_ms; /* greatest seen by maintain and commit */
-	atomic_uint_fast64_t generation, x509_issued, jwt_issued, conflicts, commits;
+	atomic_uint_fast64_t generation, x509_issued, jwt_issued, conflicts, commits,
+		rotation_steps, hurries;
 	atomic_uint_fast64_t store_bytes, disk_free;
 	int64_t space_looked; /* maintain's, and open's */
 };
@@ -305,6 +330,9 @@ mica_rc mica_core_change_commit(struct mica_core *c, struct core_change *ch, int
 mica_rc mica_core_ledger_commit(struct mica_core *c, struct mica_change *changes, size_t n,
 	int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* Records the view's rules when a start could not; under `admin`. */
+mica_rc mica_core_record_rules(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 void mica_core_look_at_space(struct mica_core *c, int64_t now_ms);
 /* The greatest `now` that was ever given. */
 void mica_core_see_now(struct mica_core *c, int64_t now_ms);
@@ -364,6 +392,12 @@ mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e) MICA_MUST_C
  * it in place. Under admin. */
 mica_rc mica_core_publish(
 	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
+/* Numbers for what differs from what was published, into a change: for a content that is not in the
+ * view yet. *sequence is the live bundle's from then on. When the change is committed,
+ * c->renumbered is to be set. Under admin. */
+mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
+	const struct core_authorities *a, struct core_change *ch, int64_t now_ms,
+	uint64_t *sequence, struct mica_err *e) MICA_MUST_CHECK;
 /* The content of a channel's bundle at `now`; memory is `c`'s part only. */
 struct core_content {
 	struct mica_slice roots[MICA_BUNDLE_KEYS_MAX];
@@ -376,10 +410,41 @@ void mica_core_content(const struct core_policy *p, const struct core_authoritie
 void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, uint64_t sequence,
 	const uint8_t hash[32], const char *origin);
 
+/* ---- rotation -------------------------------------------------------------------------------- */
+
+/* Reads the authorities again, as of `now` (seconds) or the view's time if that is later. */
+mica_rc mica_core_reload_authorities(
+	struct mica_core *c, int64_t now, struct mica_err *e) MICA_MUST_CHECK;
+/* The greatest time ever used, or `now_ms`: what is decided on. Under admin. */
+int64_t mica_core_decision_ms(const struct mica_core *c, int64_t now_ms);
+/* At the start, when ledger and view are there. */
+mica_rc mica_core_rotation_open(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* One step, committed, and the view that follows; the bundle is published by who asked for it.
+ * `more`: members for the entry's detail, each with a comma before it. Under admin. */
+mica_rc mica_core_step(struct mica_core *c, const struct mica_rotation_step *s,
+	const struct mica_caller *actor, struct mica_slice more, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* The decision on what is in the store. Under admin. */
+mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, int64_t now_ms,
+	struct mica_rotation_step *out, struct mica_err *e) MICA_MUST_CHECK;
+/* Does what is due, step by step, each of them one transaction. Under admin. */
+mica_rc mica_core_rotate(
+	struct mica_core *c, int64_t now_ms, bool *hurry, struct mica_err *e) MICA_MUST_CHECK;
+/* Rotates and publishes behind a change by hand; failures are maintain's to try again. Under admin.
+ */
+void mica_core_go_on(struct mica_core *c, int64_t now_ms);
+/* Greatest end of what an authority signed, as it is stored; 0 = nothing. */
+int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
+void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
+
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 
 struct core_acks *mica_core_acks_new(void);
 void mica_core_acks_free(struct core_acks *a);
+/* Whether every live holder of class `ack` has said that it has a bundle of `sequence` or later. */
+mica_rc mica_core_acked(struct mica_core *c, uint64_t sequence, int64_t now, bool *acked,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Writes what waits, a bounded part of it. */
 mica_rc mica_core_acks_flush(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;

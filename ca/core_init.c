@@ -12,8 +12,9 @@ struct birth {
 	struct mica_ledger *ledger;
 	struct mica_kek *kek;
 	struct mica_signer *root_key, *issuing_key, *jwt_key, *log_key, *publication_key;
+	struct mica_signer *standby_key; /* NULL: there is none */
 	struct mica_cert_issuer *root_issuer;
-	struct mica_authority root, issuing, jwt;
+	struct mica_authority root, issuing, jwt, standby;
 	struct mica_buf kek_record;
 	struct core_change change;
 };
@@ -24,10 +25,12 @@ static void birth_clear(struct birth *b)
 	mica_authority_clear(&b->root);
 	mica_authority_clear(&b->issuing);
 	mica_authority_clear(&b->jwt);
+	mica_authority_clear(&b->standby);
 	mica_cert_issuer_free(b->root_issuer);
 	mica_signer_free(b->root_key);
 	mica_signer_free(b->issuing_key);
 	mica_signer_free(b->jwt_key);
+	mica_signer_free(b->standby_key);
 	mica_ledger_close(b->ledger); /* borrows log key and store */
 	mica_signer_free(b->log_key);
 	mica_signer_free(b->publication_key);
@@ -52,6 +55,8 @@ static mica_rc make_keys(struct birth *b, const struct mica_secret *passphrase, 
 
 	for (size_t i = 0; i < MICA_ARRAY_LEN(keys) && rc == MICA_OK; i++)
 		rc = mica_signer_generate(keys[i].type, keys[i].out, e);
+	if (rc == MICA_OK && b->config->rotation.standby)
+		rc = mica_signer_generate(b->config->authorities.key_type, &b->standby_key, e);
 	return rc;
 }
 
@@ -71,29 +76,38 @@ static mica_rc describe(struct birth *b, struct mica_authority *a, enum mica_aut
 	a->not_before = b->now - CORE_CA_BACKDATE;
 	a->not_after = b->now + life;
 	mica_buf_put_slice(&a->spki, mica_pubkey_spki(mica_signer_public(key)));
+	/* Nobody is there yet who could not have it: it is ready. A standby is not used. */
 	for (size_t i = 0; i < MICA_ARRAY_LEN(born) && rc == MICA_OK; i++)
-		rc = mica_authority_add_time(a, born[i], b->now, e);
+		if (born[i] != MICA_AE_ACTIVE || !a->standby)
+			rc = mica_authority_add_time(a, born[i], b->now, e);
 	if (rc == MICA_OK)
 		rc = mica_kek_seal(b->kek, purposes[kind], a->id, key, &a->envelope, e);
 	return rc;
 }
 
-static mica_rc make_root(struct birth *b, struct mica_err *e)
+static mica_rc sign_root(struct birth *b, struct mica_authority *a, const struct mica_signer *key,
+	struct mica_err *e)
 {
 	struct mica_ca_spec s = {.kind = MICA_CA_ROOT, .trust_domain = b->config->trust_domain};
-	mica_rc rc = describe(
-		b, &b->root, MICA_AUTHORITY_ROOT, b->root_key, b->config->authorities.root_life, e);
+	mica_rc rc = describe(b, a, MICA_AUTHORITY_ROOT, key, b->config->authorities.root_life, e);
 
 	if (rc != MICA_OK)
 		return rc;
-	s.not_before = b->root.not_before;
-	s.not_after = b->root.not_after;
+	s.not_before = a->not_before;
+	s.not_after = a->not_after;
 	mica_serial_make(b->now_ms, s.serial);
-	rc = mica_root_sign(b->root_key, &s, &b->root.cert, e);
+	return mica_root_sign(key, &s, &a->cert, e);
+}
+
+static mica_rc make_roots(struct birth *b, struct mica_err *e)
+{
+	mica_rc rc = sign_root(b, &b->root, b->root_key, e);
+
 	if (rc == MICA_OK)
 		rc = mica_cert_issuer_new(
 			mica_buf_slice(&b->root.cert), b->root_key, &b->root_issuer, e);
-	return rc;
+	b->standby.standby = true;
+	return rc == MICA_OK && b->standby_key ? sign_root(b, &b->standby, b->standby_key, e) : rc;
 }
 
 static mica_rc make_issuing(struct birth *b, struct mica_err *e)
@@ -136,9 +150,10 @@ static mica_rc put_authority(struct birth *b, const struct mica_authority *a, st
 		return rc;
 	mica_core_change_write(&b->change, MICA_PUT, MICA_T_AUTHORITY, mica_slice_str(a->id),
 		mica_buf_slice(&record));
-	mica_buf_printf(&detail, "{\"kind\":\"%s\"}", mica_authority_kind_name(a->kind));
+	mica_buf_printf(&detail, "{\"kind\":\"%s\"%s}", mica_authority_kind_name(a->kind),
+		a->standby ? ",\"standby\":true" : "");
 	rc = note(b, MICA_ENTRY_AUTHORITY, "created", a->id, mica_buf_slice(&detail), e);
-	if (rc == MICA_OK)
+	if (rc == MICA_OK && !a->standby)
 		rc = note(b, MICA_ENTRY_AUTHORITY, "activated", a->id, MICA_SLICE_NULL, e);
 	return rc;
 }
@@ -166,9 +181,10 @@ static mica_rc put_key(struct birth *b, enum mica_key_purpose purpose,
 static mica_rc put_bundle(struct birth *b, struct mica_err *e)
 {
 	struct core_policy policy = {.refresh_hint = b->config->bundle.refresh_hint};
-	struct core_authorities a = {.n = 3};
-	struct mica_authority all[3] = {b->root, b->issuing, b->jwt}; /* borrowed copies */
-	struct core_authority_more more[3] = {{.rev = 0}};
+	struct core_authorities a = {.n = b->standby_key ? 4 : 3};
+	/* borrowed copies */
+	struct mica_authority all[4] = {b->root, b->issuing, b->jwt, b->standby};
+	struct core_authority_more more[4] = {{.rev = 0}};
 	struct core_content content;
 	MICA_AUTO_BUF detail;
 	uint8_t hash[32];
@@ -193,7 +209,8 @@ static mica_rc put_bundle(struct birth *b, struct mica_err *e)
 
 static mica_rc fill_change(struct birth *b, struct mica_err *e)
 {
-	struct mica_authority *const authorities[] = {&b->root, &b->issuing, &b->jwt};
+	struct mica_authority *const authorities[] = {&b->root, &b->issuing, &b->jwt, &b->standby};
+	const size_t n = b->standby_key ? 4 : 3;
 	mica_rc rc;
 
 	mica_core_change_write(&b->change, MICA_PUT, MICA_T_META, MICA_LIT("trust_domain"),
@@ -203,7 +220,7 @@ static mica_rc fill_change(struct birth *b, struct mica_err *e)
 	mica_core_change_write(
 		&b->change, MICA_PUT, MICA_T_META, MICA_LIT("deny"), MICA_LIT("\x01"));
 	rc = note(b, MICA_ENTRY_LOG, "created", NULL, MICA_SLICE_NULL, e);
-	for (size_t i = 0; i < MICA_ARRAY_LEN(authorities) && rc == MICA_OK; i++)
+	for (size_t i = 0; i < n && rc == MICA_OK; i++)
 		rc = put_authority(b, authorities[i], e);
 	if (rc == MICA_OK)
 		rc = put_key(b, MICA_KEY_LOG, b->log_key, e);
@@ -273,7 +290,7 @@ static mica_rc be_born(struct birth *b, const struct mica_secret *passphrase,
 		return rc;
 	rc = make_keys(b, passphrase, e);
 	if (rc == MICA_OK)
-		rc = make_root(b, e);
+		rc = make_roots(b, e);
 	if (rc == MICA_OK)
 		rc = make_issuing(b, e);
 	if (rc == MICA_OK)
@@ -298,9 +315,15 @@ mica_rc mica_core_init(const struct mica_config *config, const struct mica_secre
 	mica_authority_init(&b.root);
 	mica_authority_init(&b.issuing);
 	mica_authority_init(&b.jwt);
+	mica_authority_init(&b.standby);
 	mica_buf_init(&b.kek_record, 256);
 	if (rc != MICA_OK)
 		return rc;
 	mica_keys_secure_memory();
-	return be_born(&b, passphrase, out, e);
+	rc = be_born(&b, passphrase, out, e);
+	if (rc != MICA_OK) {
+		mica_ledger_close(MICA_STEAL(b.ledger));
+		mica_store_take_undo(MICA_STEAL(b.store));
+	}
+	return rc;
 }

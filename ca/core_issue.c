@@ -14,6 +14,8 @@
 #include <stdio.h>
 
 #define TTL_MIN_JWT 1
+#define BODY_ROOM   1000 /* of a candidate: octets that most take */
+#define CERT_ROOM   800
 
 struct names {
 	char text[MICA_LEAF_DNS_MAX][MICA_K8S_NAME_MAX + 1];
@@ -28,7 +30,8 @@ mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e)
 	if (atomic_load_explicit(&c->failed, memory_order_relaxed))
 		return mica_fail(e, MICA_UNAVAILABLE, "store_failed",
 			"nothing can be recorded until this server was started again");
-	if (atomic_load_explicit(&c->space_low, memory_order_relaxed))
+	if (atomic_load_explicit(&c->space_low, memory_order_relaxed) ||
+		atomic_load_explicit(&c->rules_unrecorded, memory_order_acquire))
 		return mica_fail(e, MICA_UNAVAILABLE, "store_full",
 			"the disk of the store is nearly full; nothing is issued until there is space");
 	return MICA_OK;
@@ -202,6 +205,9 @@ static struct mica_candidate *new_candidate(struct core_view *v, int authority, 
 	mica_buf_init(&k->body, MICA_ENTRY_MAX);
 	mica_buf_init(&k->cert, MICA_CERT_MAX);
 	mica_buf_init(&k->pem, 4 * MICA_CERT_MAX);
+	/* at once, and not by doubling: most need less */
+	(void)mica_buf_room(&k->body, BODY_ROOM);
+	(void)mica_buf_room(&k->cert, CERT_ROOM);
 	mica_buf_init_secret(&k->token, MICA_TOKEN_MAX);
 	k->issued.spiffe_id = k->spiffe_id;
 	k->issued.bundle_sequence = v->pub ? v->pub->sequence[MICA_CHANNEL_LIVE] : 0;

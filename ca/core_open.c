@@ -145,6 +145,36 @@ static mica_rc store_rules(
 	return rc;
 }
 
+/* A start on a full disk, with a configuration that is not the recorded one: what can be read is
+ * read, nothing is issued by rules that nobody can look up. maintain tries again. */
+static mica_rc store_rules_or_later(
+	struct mica_core *c, struct core_policy *p, int64_t now_ms, struct mica_err *e)
+{
+	struct mica_err own = MICA_ERR_INIT;
+	mica_rc rc = store_rules(c, p, now_ms, &own);
+
+	atomic_store(&c->rules_unrecorded, rc == MICA_UNAVAILABLE);
+	if (rc == MICA_OK || rc == MICA_UNAVAILABLE)
+		return MICA_OK;
+	if (e && e->rc == MICA_OK)
+		*e = own;
+	return rc;
+}
+
+mica_rc mica_core_record_rules(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	mica_rc rc;
+
+	if (!atomic_load(&c->rules_unrecorded))
+		return MICA_OK;
+	/* Nobody decides by this policy until the flag is gone, so nobody reads its revision. */
+	rc = store_rules(c, v->policy, now_ms, e);
+	if (rc == MICA_OK)
+		atomic_store(&c->rules_unrecorded, false);
+	return rc;
+}
+
 /* Keys that the issuers of `to` had in the view before: same name and URL. */
 static struct core_keys *carry_keys(
 	const struct core_policy *from, const struct core_keys *old, const struct core_policy *to)
@@ -196,6 +226,7 @@ static mica_rc configure(
 	rc = store_rules(c, p, now_ms, e);
 	if (rc != MICA_OK)
 		return rc;
+	atomic_store(&c->rules_unrecorded, false);
 	keys = carry_keys(v->policy, v->keys, p);
 	mica_core_view_take_set(c, &(struct core_parts){.policy = MICA_STEAL(p), .keys = keys});
 	pthread_mutex_lock(&c->review_lock);
@@ -272,7 +303,7 @@ static mica_rc load_view(
 		rc = mica_core_authorities_load(c, policy->trust_domain, NULL,
 			(now_ms > seen_ms ? now_ms : seen_ms) / 1000, &auths, e);
 	if (rc == MICA_OK)
-		rc = store_rules(c, policy, now_ms, e);
+		rc = store_rules_or_later(c, policy, now_ms, e);
 	if (rc == MICA_OK)
 		rc = mica_core_deny_load(c, &deny, e);
 	if (rc == MICA_OK)
@@ -314,6 +345,8 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 		rc = mica_ledger_open(c->store, c->log_key, NULL, &c->ledger, e);
 	if (rc == MICA_OK)
 		rc = load_view(c, config, now_ms, e);
+	if (rc == MICA_OK)
+		rc = mica_core_rotation_open(c, now_ms, e);
 	mica_core_look_at_space(c, now_ms);
 	return rc == MICA_OK ? publish_or_later(c, now_ms, e) : rc;
 }

@@ -140,6 +140,12 @@ static void copy_list(struct mica_string_list *to, const struct mica_string_list
 		to->v[to->n++] = mica_strdup(from->v[i]);
 }
 
+static void push_text(struct mica_string_list *l, const char *text)
+{
+	l->v = mica_realloc(l->v, l->n + 1, sizeof(char *));
+	l->v[l->n++] = mica_strdup(text);
+}
+
 static void free_list(struct mica_string_list *l)
 {
 	for (unsigned i = 0; i < l->n; i++)
@@ -172,6 +178,7 @@ static void free_policy(void *part)
 	free_list(&p->admins);
 	free_list(&p->auditors);
 	free_list(&p->own_dns);
+	free_list(&p->unsure_outlets);
 	mica_core_denials_clear(&p->deny);
 	mica_free(p);
 }
@@ -319,6 +326,11 @@ static void copy_scalars(struct core_policy *p, const struct mica_config *config
 	copy_list(&p->admins, &config->admins);
 	copy_list(&p->auditors, &config->auditors);
 	copy_list(&p->own_dns, &config->https.dns_names);
+	mica_rotation_policy_of(config, &p->rotation);
+	p->authority_key = config->authorities.key_type;
+	for (unsigned i = 0; i < config->rotation.n_outlets; i++)
+		if (config->rotation.outlets[i].propagation == 0)
+			push_text(&p->unsure_outlets, config->rotation.outlets[i].name);
 	if (config->jwt.oidc_discovery && config->https.public_host) {
 		MICA_AUTO_BUF b;
 

@@ -295,15 +295,14 @@ static mica_rc note_published(struct core_change *ch, const struct core_publishe
 	return mica_core_change_note(ch, &n, NULL, now_ms, e);
 }
 
-/* Gives new numbers to what differs from what was published, and records them. */
+/* Gives new numbers to what differs from what was published, and records them in `ch`. */
 static mica_rc number(struct mica_core *c, struct core_published *p,
-	struct core_content content[MICA_CHANNEL_COUNT], int64_t now_ms, bool *changed,
-	struct mica_err *e)
+	struct core_content content[MICA_CHANNEL_COUNT], struct core_change *ch, int64_t now_ms,
+	bool *changed, struct mica_err *e)
 {
 	uint8_t hash[MICA_CHANNEL_COUNT][32];
 	uint64_t *seq = p->sequence, last, next;
 	bool live, canary, one;
-	CORE_AUTO_CHANGE ch = {.n_reads = 0};
 	mica_rc rc;
 
 	for (int i = 0; i < MICA_CHANNEL_COUNT; i++)
@@ -323,11 +322,36 @@ static mica_rc number(struct mica_core *c, struct core_published *p,
 		if (!(i == MICA_CHANNEL_LIVE ? live : canary))
 			continue;
 		seq[i] = one || i == MICA_CHANNEL_LIVE || !live ? next : next + 1;
-		mica_core_put_sequence(&ch, (enum mica_channel)i, seq[i], hash[i],
+		mica_core_put_sequence(ch, (enum mica_channel)i, seq[i], hash[i],
 			mica_ledger_key(c->ledger)->name);
-		rc = note_published(&ch, p, (enum mica_channel)i, now_ms, e);
+		rc = note_published(ch, p, (enum mica_channel)i, now_ms, e);
 	}
-	return rc == MICA_OK ? mica_core_change_commit(c, &ch, now_ms, e) : rc;
+	return rc;
+}
+
+static void fill_content(const struct core_policy *p, const struct core_authorities *a,
+	struct core_content content[MICA_CHANNEL_COUNT])
+{
+	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++)
+		mica_core_content(p, a, (enum mica_channel)ch, a->from, &content[ch]);
+}
+
+mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
+	const struct core_authorities *a, struct core_change *ch, int64_t now_ms,
+	uint64_t *sequence, struct mica_err *e)
+{
+	CORE_AUTO_PART struct core_published *p = new_published();
+	MICA_AUTO_FREE struct core_content *content =
+		mica_calloc(MICA_CHANNEL_COUNT, sizeof(*content));
+	bool changed = false;
+	mica_rc rc;
+
+	memcpy(p->sequence, v->pub->sequence, sizeof(p->sequence));
+	memcpy(p->hash, v->pub->hash, sizeof(p->hash));
+	fill_content(v->policy, a, content);
+	rc = number(c, p, content, ch, now_ms, &changed, e);
+	*sequence = p->sequence[MICA_CHANNEL_LIVE];
+	return rc;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -337,13 +361,23 @@ static mica_rc start(struct mica_core *c, const struct core_view *v, struct core
 {
 	mica_rc rc = MICA_OK;
 
-	if (v->pub) {
+	if (v->pub)
 		copy_published(p, v->pub);
-		return MICA_OK;
-	}
-	for (int ch = 0; ch < MICA_CHANNEL_COUNT && rc == MICA_OK; ch++)
+	for (int ch = 0; ch < MICA_CHANNEL_COUNT && rc == MICA_OK && (!v->pub || c->renumbered);
+		ch++)
 		rc = load_channel(c, p, (enum mica_channel)ch, e);
-	return rc == MICA_OK ? load_publisher(c, p, e) : rc;
+	return rc == MICA_OK && !v->pub ? load_publisher(c, p, e) : rc;
+}
+
+/* Numbers in a commit of their own, for what did not change with a step. */
+static mica_rc number_now(struct mica_core *c, struct core_published *p,
+	struct core_content content[MICA_CHANNEL_COUNT], int64_t now_ms, bool *numbered,
+	struct mica_err *e)
+{
+	CORE_AUTO_CHANGE ch = {.n_reads = 0};
+	mica_rc rc = number(c, p, content, &ch, now_ms, numbered, e);
+
+	return rc == MICA_OK && *numbered ? mica_core_change_commit(c, &ch, now_ms, e) : rc;
 }
 
 static mica_rc encode_all(struct mica_core *c, const struct core_view *v, struct core_published *p,
@@ -372,26 +406,26 @@ mica_rc mica_core_publish(struct mica_core *c, int64_t now_ms, bool *changed, st
 	MICA_AUTO_FREE struct core_content *content =
 		mica_calloc(MICA_CHANNEL_COUNT, sizeof(*content));
 	int64_t now = now_ms / 1000;
-	bool numbered = false, sign;
+	bool numbered = false, fresh = c->renumbered || !v->pub, sign;
 	mica_rc rc = start(c, v, p, e), late;
 
-	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++)
-		mica_core_content(
-			v->policy, v->auths, (enum mica_channel)ch, v->auths->from, &content[ch]);
+	fill_content(v->policy, v->auths, content);
 	if (rc == MICA_OK)
-		rc = number(c, p, content, now_ms, &numbered, e);
+		rc = number_now(c, p, content, now_ms, &numbered, e);
 	if (rc != MICA_OK)
 		return rc;
+	numbered = numbered || fresh;
 	/* What has its number is published in any case; the certificate is tried again later. */
 	late = ensure_publisher(c, v, p, now_ms, e);
 	sign = now < p->publisher_end &&
 		(numbered || p->signed_at == 0 || now >= p->signed_at + MICA_JWS_RESIGN);
 	if (v->pub && !numbered && !sign)
 		return late;
-	rc = encode_all(c, v, p, content, numbered || !v->pub, sign, now, e);
+	rc = encode_all(c, v, p, content, numbered, sign, now, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_core_view_take_set(c, &(struct core_parts){.pub = MICA_STEAL(p)});
+	c->renumbered = false;
 	if (changed)
 		*changed = true;
 	return late;

@@ -184,6 +184,10 @@ mica_rc mica_core_restore(const struct mica_config *config, const struct mica_se
 		rc = unlock_log_key(s, passphrase, &signer, e);
 	if (rc == MICA_OK)
 		rc = restart(s, config, signer, actor, known_checkpoint, now_ms, out, e);
-	/* Until here it is refused as `store_partial`. */
-	return rc == MICA_OK ? mica_store_complete(s, e) : rc;
+	/* Until here it is refused as `store_partial`: by whom a crash left it to. */
+	if (rc == MICA_OK)
+		rc = mica_store_complete(s, e);
+	if (rc != MICA_OK)
+		mica_store_take_undo(MICA_STEAL(s));
+	return rc;
 }

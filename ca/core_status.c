@@ -144,21 +144,6 @@ static void put_authority(struct mica_buf *b, const struct core_authorities *a, 
 	mica_buf_put_str(b, "]}");
 }
 
-static int64_t stored_last_leaf(struct mica_core *c, const char *id)
-{
-	MICA_AUTO_BUF b;
-	struct mica_cursor cur;
-	char key[64];
-
-	mica_buf_init(&b, 64);
-	snprintf(key, sizeof(key), "last_leaf/%s", id);
-	if (mica_store_get(c->store, MICA_T_COUNTER, mica_slice_str(key), &b, NULL, NULL) !=
-		MICA_OK)
-		return 0;
-	cur = (struct mica_cursor){mica_buf_slice(&b), false};
-	return (int64_t)mica_cur_be64(&cur);
-}
-
 static void put_issuer_keys(struct mica_buf *b, const struct core_view *v, unsigned i, int64_t now)
 {
 	const struct mica_issuer *is = mica_issuers_at(v->policy->issuers, i);
@@ -202,7 +187,7 @@ mica_rc mica_core_status(
 	put_time(json, ",", "time", now);
 	mica_buf_put_str(json, ",\"authorities\":[");
 	for (unsigned i = 0; i < v->auths->n; i++)
-		put_authority(json, v->auths, i, now, stored_last_leaf(c, v->auths->v[i].id));
+		put_authority(json, v->auths, i, now, mica_core_last_leaf(c, v->auths->v[i].id));
 	mica_buf_put_str(json, "],\"issuers\":[");
 	for (unsigned i = 0; i < v->keys->n; i++)
 		put_issuer_keys(json, v, i, now);

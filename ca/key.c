@@ -248,7 +248,7 @@ mica_rc mica_pubkey_read_unproved(
 			return malformed(e, "too long");
 		memcpy(out->spki, spki.p, spki.len);
 		out->spki_len = (uint16_t)spki.len;
-		SHA256(spki.p, spki.len, out->spki_sha256);
+		mica_ossl_sha256(spki, out->spki_sha256);
 		return MICA_OK;
 	}
 	return not_allowed(e);
@@ -339,7 +339,7 @@ void mica_pubkey_id(const struct mica_pubkey *k, uint8_t id[MICA_KEY_ID_LEN])
 	mica_der_enter(&d, MICA_DER_SEQUENCE, &in);
 	mica_der_next(&in, MICA_DER_SEQUENCE, NULL, NULL);
 	mica_der_bits(&in, &bits);
-	SHA256(bits.p, bits.len, hash);
+	mica_ossl_sha256(bits, hash);
 	memcpy(id, hash, MICA_KEY_ID_LEN);
 }
 

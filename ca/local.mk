@@ -1,8 +1,8 @@
 # The CA itself: no socket, no clock, no thread, no log of its own.
 noinst_LIBRARIES += libmica-ca.a
-libmica_ca_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS) $(JOSE_CFLAGS) $(CYAML_CFLAGS)
+libmica_ca_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS) $(CYAML_CFLAGS)
 libmica_ca_a_SOURCES =
-CA_LIBS = libmica-ca.a $(BASE_LIBS) $(JOSE_LIBS) $(LMDB_LIBS) $(CRYPTO_LIBS)
+CA_LIBS = libmica-ca.a $(BASE_LIBS) $(LMDB_LIBS) $(CRYPTO_LIBS)
 libmica_ca_a_SOURCES += ca/der.c
 libmica_ca_a_SOURCES += ca/pem.c
 libmica_ca_a_SOURCES += ca/ossl.h
@@ -26,6 +26,7 @@ libmica_ca_a_SOURCES += ca/issuer.h
 libmica_ca_a_SOURCES += ca/issuer.c
 libmica_ca_a_SOURCES += ca/token.h
 libmica_ca_a_SOURCES += ca/token.c
+libmica_ca_a_SOURCES += ca/token_plain.c
 libmica_ca_a_SOURCES += ca/claims.c
 libmica_ca_a_SOURCES += ca/tokenreview.c
 libmica_ca_a_SOURCES += ca/merkle.c
@@ -61,3 +62,6 @@ libmica_ca_a_SOURCES += ca/core_read.c
 libmica_ca_a_SOURCES += ca/core_status.c
 libmica_ca_a_SOURCES += ca/core_admin.c
 libmica_ca_a_SOURCES += ca/core_restore.c
+libmica_ca_a_SOURCES += ca/rotation.c
+libmica_ca_a_SOURCES += ca/core_rotate.c
+libmica_ca_a_SOURCES += ca/core_serving.c

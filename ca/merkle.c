@@ -25,12 +25,13 @@ void mica_merkle_leaf(struct mica_slice entry, struct mica_hash *out)
 void mica_merkle_node(
 	const struct mica_hash *left, const struct mica_hash *right, struct mica_hash *out)
 {
-	uint8_t in[1 + 2 * MICA_HASH_LEN];
+	SHA256_CTX c;
 
-	in[0] = 1;
-	memcpy(in + 1, left->b, MICA_HASH_LEN);
-	memcpy(in + 1 + MICA_HASH_LEN, right->b, MICA_HASH_LEN);
-	SHA256(in, sizeof(in), out->b);
+	SHA256_Init(&c);
+	SHA256_Update(&c, "\1", 1);
+	SHA256_Update(&c, left->b, MICA_HASH_LEN);
+	SHA256_Update(&c, right->b, MICA_HASH_LEN);
+	SHA256_Final(out->b, &c);
 }
 
 void mica_merkle_empty(struct mica_hash *out)

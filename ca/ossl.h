@@ -83,6 +83,18 @@ static inline void mica_auto_sig_(ECDSA_SIG **p)
 #define MICA_AUTO_MD_CTX __attribute__((cleanup(mica_auto_md_ctx_))) EVP_MD_CTX *
 #define MICA_AUTO_SIG    __attribute__((cleanup(mica_auto_sig_))) ECDSA_SIG *
 
+/* SHA256() looks its algorithm up at each call, which costs more than hashing a few hundred octets.
+ */
+static inline void mica_ossl_sha256(struct mica_slice s, uint8_t out[32])
+{
+	SHA256_CTX c;
+
+	SHA256_Init(&c);
+	if (s.len > 0)
+		SHA256_Update(&c, s.p, s.len);
+	SHA256_Final(out, &c);
+}
+
 /* INTERNAL or UNAVAILABLE with OpenSSL's own words as detail; empties its error queue. */
 mica_rc mica_ossl_fail(struct mica_err *e, mica_rc rc, const char *reason, const char *what);
 

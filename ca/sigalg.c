@@ -138,7 +138,7 @@ const EVP_MD *mica_sig_md(const struct mica_sig_info *i)
 void mica_sig_digest(const struct mica_sig_info *i, struct mica_slice msg, uint8_t out[64])
 {
 	if (i->nid == NID_sha256)
-		SHA256(msg.p, msg.len, out);
+		mica_ossl_sha256(msg, out);
 	else if (i->nid == NID_sha384)
 		SHA384(msg.p, msg.len, out);
 	else

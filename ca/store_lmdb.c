@@ -47,6 +47,8 @@ struct lmdb {
 	struct mica_store base;
 	char *path;
 	int dir_fd, file_fd; /* file_fd is LMDB's own */
+	bool born; /* made here and not complete: what is in the directory is ours */
+	bool undo; /* then: it goes with us */
 	MDB_env *env;
 	MDB_dbi dbi[DB_COUNT];
 	unsigned page;
@@ -610,9 +612,13 @@ static mica_rc complete_work(struct mica_tx *tx, void *arg, bool *wrote, struct 
 
 static mica_rc lmdb_complete(struct mica_store *s, struct mica_err *e)
 {
+	struct lmdb *l = (struct lmdb *)s;
 	bool yes = true;
+	mica_rc rc = write_txn(l, complete_work, &yes, e);
 
-	return write_txn((struct lmdb *)s, complete_work, &yes, e);
+	if (rc == MICA_OK)
+		l->born = false;
+	return rc;
 }
 
 /* From format i to i + 1; there is one format so far. Each runs in the transaction that raises the
@@ -669,6 +675,15 @@ static mica_rc read_format(struct lmdb *l, bool want_complete, unsigned *format,
 
 /* ---- life ---------------------------------------------------------------------------------- */
 
+/* Under the lock of a directory that was empty when we took it. */
+static void remove_files(struct lmdb *l)
+{
+	static const char *const names[] = {FILE_NAME, FILE_NAME "-lock", "checkpoint"};
+
+	for (size_t i = 0; i < MICA_ARRAY_LEN(names); i++)
+		unlinkat(l->dir_fd, names[i], 0);
+}
+
 static void lmdb_close(struct mica_store *s)
 {
 	struct lmdb *l = (struct lmdb *)s;
@@ -677,6 +692,8 @@ static void lmdb_close(struct mica_store *s)
 		mdb_txn_abort(l->cached[--l->n_cached]);
 	if (l->env)
 		mdb_env_close(l->env);
+	if (l->undo)
+		remove_files(l);
 	if (l->dir_fd >= 0)
 		close(l->dir_fd); /* and with it the lock */
 	pthread_rwlock_destroy(&l->map_lock);
@@ -720,6 +737,19 @@ static mica_rc sync_dir_of(const char *path, struct mica_err *e)
 	return MICA_OK;
 }
 
+/* The map cannot grow while a copy reads it, so that commits would wait for its end: there is room
+ * for as much again before it begins. */
+static mica_rc make_headroom(struct lmdb *l, struct mica_err *e)
+{
+	mica_rc rc = MICA_OK;
+
+	pthread_mutex_lock(&l->writing);
+	while (rc == MICA_OK && pages_used(l) * l->page > l->map_size / 2)
+		rc = grow_map(l, e);
+	pthread_mutex_unlock(&l->writing);
+	return rc;
+}
+
 /* Under a temporary name, synced, then renamed: a copy that can be seen is whole. */
 static mica_rc lmdb_copy(
 	struct mica_store *s, const char *path, const struct mica_progress *p, struct mica_err *e)
@@ -733,6 +763,8 @@ static mica_rc lmdb_copy(
 		return mica_fail_errno(e, ENAMETOOLONG, "%s", path);
 	if (access(path, F_OK) == 0)
 		return mica_fail_errno(e, EEXIST, "%s", path);
+	if (make_headroom(l, e) != MICA_OK)
+		return MICA_UNAVAILABLE;
 	fd = open(tmp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return mica_fail_errno(e, errno, "%s", tmp);
@@ -907,7 +939,18 @@ static mica_rc create_dir(struct lmdb *l, struct mica_err *e)
 		return mica_fail_errno(e, errno, "%s", l->base.dir);
 	if (rc == MICA_OK)
 		rc = lock_dir(l, e);
-	return rc == MICA_OK ? check_empty(l, e) : rc;
+	if (rc == MICA_OK)
+		rc = check_empty(l, e);
+	/* until its maker says otherwise */
+	l->born = l->undo = rc == MICA_OK;
+	return rc;
+}
+
+void mica_store_take_undo(struct mica_store *s)
+{
+	if (s && s->ops == &lmdb_ops)
+		((struct lmdb *)s)->undo = ((struct lmdb *)s)->born;
+	mica_store_close(s);
 }
 
 static inline void auto_lmdb(struct lmdb **l)
@@ -932,6 +975,7 @@ mica_rc mica_store_create(const char *dir, const struct mica_store_options *o,
 		rc = write_txn(l, complete_work, &complete, e);
 	if (rc == MICA_OK)
 		rc = sync_dir_of(l->path, e);
+	l->undo = l->born && rc != MICA_OK;
 	if (rc == MICA_OK)
 		*out = &MICA_STEAL(l)->base;
 	return rc;
@@ -1053,6 +1097,7 @@ mica_rc mica_store_create_from(const char *path, const char *dir,
 		rc = write_txn(l, complete_work, &complete, e);
 	if (rc == MICA_OK)
 		rc = sync_dir_of(l->path, e);
+	l->undo = l->born && rc != MICA_OK;
 	if (rc == MICA_OK)
 		*out = &MICA_STEAL(l)->base;
 	return rc;

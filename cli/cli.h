@@ -175,6 +175,7 @@ cli_run cmd_help, cmd_version, cmd_completion;
 cli_run cmd_init, cmd_config_check, cmd_store_check, cmd_backup, cmd_restore;
 cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_certificate_show;
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
+cli_run cmd_deny_list;
 cli_run cmd_audit_list, cmd_audit_show, cmd_audit_verify, cmd_audit_watch, cmd_ledger_export;
 
 #endif

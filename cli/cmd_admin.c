@@ -123,6 +123,26 @@ static mica_rc deny(struct cli *c, const char *method, const char *done, struct 
 	return MICA_OK;
 }
 
+mica_rc cmd_deny_list(struct cli *c, struct mica_err *e)
+{
+	static const struct wr_column columns[] = {{"kind", 9}, {"source", 13}, {"value", 0}};
+	struct client_request r = {.path = "/v1/deny"};
+	RESPONSE_AUTO answer = {0};
+	MICA_AUTO_JSON d = {0};
+	CLIENT_AUTO k = NULL;
+	mica_rc rc = client_open(c, CLIENT_ADMIN | CLIENT_CREDENTIAL, &k, e);
+
+	if (rc == MICA_OK)
+		rc = client_json(k, &r, &answer, &d, e);
+	if (rc != MICA_OK)
+		return rc;
+	wr_object(c->w, NULL);
+	wr_json_table(c->w, "denied", json_object_get(d.root, "denied"), columns,
+		MICA_ARRAY_LEN(columns));
+	wr_end(c->w);
+	return MICA_OK;
+}
+
 mica_rc cmd_deny_add(struct cli *c, struct mica_err *e)
 {
 	return deny(c, "POST", "denied", e);

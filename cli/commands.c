@@ -167,6 +167,14 @@ const struct cli_command cli_commands[] = {
 			"  mica deny add spiffe_id spiffe://example.org/ns/payments/sa/checkout\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_deny_add},
+	{.name = "deny list",
+		.summary = "show what is denied",
+		.about =
+			"The whole deny list: what `deny add` put there (source \"store\") and what the "
+			"configuration\ndenies. For auditors and admins.\n",
+		.example = "  mica deny list\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_deny_list},
 	{.name = "deny remove",
 		.summary = "take it back",
 		.args = "spiffe_id|pod_uid|key VALUE",

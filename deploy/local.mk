@@ -5,7 +5,6 @@ edit_paths = $(SED) -e 's|@sysconfdir[@]|$(sysconfdir)|g' -e 's|@sbindir[@]|$(sb
 systemdsystemunit_DATA = deploy/systemd/micad.service
 sysusersdir = $(prefix)/lib/sysusers.d
 dist_sysusers_DATA = deploy/systemd/mica.conf
-exampledir = $(docdir)/examples
 CLEANFILES += deploy/systemd/micad.service
 EXTRA_DIST += deploy/systemd/micad.service.in deploy/demo/issuer.py quickstart.sh LICENSE
 deploy/systemd/micad.service: $(srcdir)/deploy/systemd/micad.service.in Makefile

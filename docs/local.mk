@@ -1,4 +1,19 @@
-EXTRA_DIST += docs/LEDGER.md
-EXTRA_DIST += docs/API.md
 dist_man_MANS += docs/man/mica.1
 dist_man_MANS += docs/man/mica-audit.1
+dist_man_MANS += docs/man/micad.8
+dist_man_MANS += docs/man/micad.yaml.5
+# Pages go where their links to each other hold.
+docsdir = $(docdir)/docs
+dist_docs_DATA =
+dist_docs_DATA += docs/API.md
+dist_docs_DATA += docs/ARCHITECTURE.md
+dist_docs_DATA += docs/LEDGER.md
+dist_docs_DATA += docs/OPERATIONS.md
+dist_docs_DATA += docs/PROOF.md
+dist_docs_DATA += docs/SECURITY.md
+dist_doc_DATA =
+dist_doc_DATA += README.md
+dist_doc_DATA += CONTRIBUTING.md
+dist_doc_DATA += LICENSE
+deployexamplesdir = $(docdir)/deploy/examples
+dist_deployexamples_DATA = deploy/examples/micad.yaml

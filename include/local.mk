@@ -33,3 +33,4 @@ noinst_HEADERS += include/mica/entry.h
 noinst_HEADERS += include/mica/store.h
 noinst_HEADERS += include/mica/ledger.h
 noinst_HEADERS += include/mica/rpc.h
+noinst_HEADERS += include/mica/rotation.h

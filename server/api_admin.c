@@ -4,13 +4,16 @@
 
 #include "embed.h"
 #include "keys.h"
+#include "kube.h"
 
 #include "mica/clock.h"
 #include "mica/log.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define DOC_MAX   (4u << 20)
+#define LIST_MAX  (64u << 20)
 #define JSON_TYPE "application/json"
 
 static void send_or_fail(struct api_call *c, mica_rc rc, const char *type)
@@ -129,16 +132,25 @@ static void put_listeners(struct api *a, struct mica_buf *b)
 	mica_buf_put_u8(b, ']');
 }
 
+/* The copy tells nothing while it is made; its file does. Behind it the file is read again for its
+ * manifest, which tells. */
 static void put_backup(struct api *a, struct mica_buf *b)
 {
+	uint64_t all = atomic_load(&a->backup_all), done = atomic_load(&a->backup_done);
+	struct stat st;
+
 	mica_buf_put_str(b, ",\"backup\":");
 	if (!atomic_load(&a->backup_running)) {
 		mica_buf_put_str(b, "null");
 		return;
 	}
+	pthread_mutex_lock(&a->backup_lock);
+	if (stat(a->backup_part, &st) == 0 && (uint64_t)st.st_size < all)
+		done = (uint64_t)st.st_size;
+	pthread_mutex_unlock(&a->backup_lock);
 	mica_buf_put_u8(b, '{');
-	api_put_u64(b, "done", atomic_load(&a->backup_done));
-	api_put_u64(b, "all", atomic_load(&a->backup_all));
+	api_put_u64(b, "done", done);
+	api_put_u64(b, "all", all);
 	mica_buf_put_u8(b, '}');
 }
 
@@ -166,6 +178,34 @@ static void put_keys(struct api *a, struct mica_buf *b)
 	mica_buf_put_u8(b, ']');
 }
 
+/* How asking the clusters about tokens goes. */
+static void put_reviews(struct api *a, struct mica_buf *b)
+{
+	unsigned n;
+	MICA_AUTO_FREE struct mica_kube_status *s = api_review_status(a, &n);
+
+	mica_buf_put_str(b, ",\"reviews\":[");
+	for (unsigned i = 0; i < n; i++) {
+		mica_buf_put_str(b, i ? ",{" : "{");
+		api_put_string(b, "issuer", mica_slice_str(s[i].issuer));
+		api_put_bool(b, "failing", s[i].failing);
+		api_put_u64(b, "asked", s[i].asked);
+		api_put_u64(b, "answered", s[i].answered);
+		api_put_u64(b, "failed", s[i].failed);
+		api_put_u64(b, "shared", s[i].shared);
+		api_put_u64(b, "refused", s[i].refused_full + s[i].refused_resting);
+		api_put_u64(b, "allowed_on_failure", s[i].allowed);
+		api_put_u64(b, "waiting", (uint64_t)s[i].queued + s[i].running);
+		api_put_u64(b, "last_ms", (uint64_t)(s[i].last_ms > 0 ? s[i].last_ms : 0));
+		if (s[i].reason) {
+			api_put_string(b, "reason", mica_slice_str(s[i].reason));
+			api_put_string(b, "error", mica_slice_str(s[i].error));
+		}
+		mica_buf_put_u8(b, '}');
+	}
+	mica_buf_put_u8(b, ']');
+}
+
 static void put_server(struct api *a, struct mica_buf *b)
 {
 	struct committer_stats cs;
@@ -184,6 +224,7 @@ static void put_server(struct api *a, struct mica_buf *b)
 	api_put_u64(b, "commits", cs.commits);
 	api_put_u64(b, "log_lines_dropped", mica_log_dropped());
 	put_keys(a, b);
+	put_reviews(a, b);
 	mica_buf_put_u8(b, '}');
 }
 
@@ -244,6 +285,12 @@ void api_taint(struct api_call *c)
 	done_or_fail(c, rc);
 }
 
+void api_deny_list(struct api_call *c)
+{
+	mica_buf_init(&c->out, LIST_MAX);
+	send_or_fail(c, mica_core_denied(c->a->o.core, &c->out, &c->err), JSON_TYPE);
+}
+
 static void change_deny(struct api_call *c, bool denied)
 {
 	MICA_AUTO_JSON doc = {.root = NULL};
@@ -275,6 +322,7 @@ void api_deny_remove(struct api_call *c)
 static void progress(void *ctx, uint64_t done, uint64_t all)
 {
 	struct api *a = ctx;
+
 	atomic_store(&a->backup_done, done);
 	atomic_store(&a->backup_all, all);
 }
@@ -332,6 +380,7 @@ static mica_rc start_backup(struct api_call *c)
 		if (a->backup_thread_valid)
 			pthread_join(a->backup_thread, NULL);
 		progress(a, 0, 0);
+		snprintf(a->backup_part, sizeof(a->backup_part), "%.*s.part", MICA_FMT(c->param));
 		atomic_store(&a->backup_running, true);
 		err = pthread_create(&a->backup_thread, NULL, run_backup, c);
 		a->backup_thread_valid = err == 0;
@@ -355,6 +404,7 @@ void api_backup(struct api_call *c)
 		api_fail(c);
 		return;
 	}
+	c->long_work = true;
 	api_keep(c);
 	/* The path lives with the call, in place of what else was kept: nobody asks for that again.
 	 */
@@ -386,6 +436,9 @@ void api_ready(struct api_call *c)
 			&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
 	if (rc == MICA_OK)
 		rc = mica_core_ready(c->a->o.core, mica_now_ms(), &c->err);
+	if (rc == MICA_OK && !atomic_load(&c->a->door[API_PUBLIC].server))
+		rc = mica_fail(&c->err, MICA_UNAVAILABLE, "not_serving",
+			"there is no certificate to serve HTTPS with yet");
 	if (rc != MICA_OK) {
 		/* whatever it is: not ready */
 		api_fail_status(c, 503);

@@ -577,11 +577,14 @@ mica_rc api_decode_deny(const struct mica_json *doc, struct api_deny_body *out, 
 
 	*out = (struct api_deny_body){.kind = NULL};
 	rc = mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
-	if (rc == MICA_OK)
-		rc = body_word(doc, "kind", deny_kinds, &i, e);
-	if (rc == MICA_OK)
-		out->kind = deny_kinds[i];
-	return rc;
+	if (rc != MICA_OK)
+		return rc;
+	i = find_name(deny_kinds, kind);
+	if (i < 0)
+		return mica_json_fail(doc, json_object_get(doc->root, "kind"), e, "bad_deny_entry",
+			"kind: expected one of \"spiffe_id\", \"pod_uid\", \"key\"");
+	out->kind = deny_kinds[i];
+	return MICA_OK;
 }
 
 mica_rc api_decode_backup(const struct mica_json *doc, struct mica_slice *path, struct mica_err *e)

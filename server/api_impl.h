@@ -115,7 +115,8 @@ struct api {
 	pthread_t backup_thread;
 	bool backup_thread_valid;
 	atomic_bool backup_running;
-	atomic_uint_least64_t backup_done, backup_all;
+	atomic_uint_least64_t backup_done, backup_all; /* octets */
+	char backup_part[4096]; /* the file that grows; under backup_lock */
 	/* refused requests that were not logged one by one (a flood) */
 	atomic_int_least64_t quiet_since; /* second of the last line */
 	atomic_uint_least64_t quiet;
@@ -151,6 +152,7 @@ struct api_call {
 	struct mica_caller *caller; /* NULL: nobody is known */
 	struct mica_slice token; /* of the caller; part of d->authorization */
 	bool deferred, refreshed, parked, counted;
+	bool long_work; /* takes as long as it takes: its answer has no deadline */
 	bool entered; /* committer_enter was called for it */
 	char address[64]; /* of the caller, when it is to be logged */
 	atomic_uint refs; /* the flow's, and http.h's until the request is over */
@@ -247,6 +249,7 @@ void api_jwks(struct api_call *c);
 void api_status_doc(struct api_call *c);
 void api_explain(struct api_call *c);
 void api_taint(struct api_call *c);
+void api_deny_list(struct api_call *c);
 void api_deny_add(struct api_call *c);
 void api_deny_remove(struct api_call *c);
 void api_backup(struct api_call *c);
@@ -257,6 +260,8 @@ void api_metrics(struct api_call *c);
 extern const char *const api_listener_names[API_LISTENER_COUNT];
 /* How fetching keys goes, by issuer; the caller frees it. */
 struct mica_keys_status *api_keys_status(struct api *a, unsigned *n);
+/* The same of asking clusters about tokens. */
+struct mica_kube_status *api_review_status(struct api *a, unsigned *n);
 void api_issue_free(struct api_issue *i);
 void api_watch_answer(void *call, const struct mica_snapshot *s, enum watch_end end);
 

@@ -3,7 +3,7 @@
  * POST /v1/x509-svids and /v1/jwt-svids. The decision and the signature are made on the thread that
  * has the request; the committer's thread only writes down the answer and sends it on its way.
  *
- *	worker: decode, replay?, prepare -> committer: encode, send -> worker: log, count, free
+ *	worker: decode, replay?, prepare -> committer: encode, send, log -> worker: count, free
  *			  ^------- pool: prepare again <- CONFLICT
  */
 #include "api_impl.h"
@@ -42,7 +42,6 @@ static void over(void *state)
 		if (!i->replayed) {
 			metric_observe(&m->stage[METRIC_SIGN], c->t_sign - c->t_auth);
 			metric_observe(&m->stage[METRIC_COMMIT], c->t_commit - c->t_sign);
-			api_log_issued(c);
 		}
 	}
 	api_unref(c);
@@ -154,6 +153,7 @@ static void finish(struct api_call *c)
 		return;
 	}
 	answer = mica_answer_new(201, mica_buf_slice(&body));
+	api_log_issued(c); /* here, where the lines of a batch are written together */
 	settle(c, answer);
 	send_shared(c, answer);
 }

@@ -22,6 +22,16 @@ struct mica_keys_status *api_keys_status(struct api *a, unsigned *n)
 	return s;
 }
 
+struct mica_kube_status *api_review_status(struct api *a, unsigned *n)
+{
+	struct mica_kube_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+
+	*n = a->o.kube ? mica_kube_status(a->o.kube, s, ISSUERS_MAX) : 0;
+	if (*n > ISSUERS_MAX)
+		*n = ISSUERS_MAX;
+	return s;
+}
+
 static const char *route_name(unsigned i, const char **method)
 {
 	static const char *const names[] = {
@@ -183,12 +193,12 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 		{"mica_review_allowed_total", "counter", "Callers let in unasked (on_failure)."},
 		{"mica_review_waiting", "gauge", "Questions that wait or are under way."},
 	};
-	MICA_AUTO_FREE struct mica_kube_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
-	unsigned n = a->o.kube ? mica_kube_status(a->o.kube, s, ISSUERS_MAX) : 0;
+	unsigned n;
+	MICA_AUTO_FREE struct mica_kube_status *s = api_review_status(a, &n);
 
 	for (unsigned k = 0; k < MICA_ARRAY_LEN(f); k++) {
 		metric_family(b, f[k].name, f[k].type, f[k].help);
-		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
+		for (unsigned i = 0; i < n; i++) {
 			const uint64_t v[] = {s[i].asked, s[i].failed, s[i].shared,
 				s[i].refused_full + s[i].refused_resting, s[i].allowed,
 				(uint64_t)s[i].queued + s[i].running};

@@ -194,7 +194,7 @@ void api_log_issued(struct api_call *c)
 		field("serial", x509 ? i->serial_hex : ""), MICA_I("index", i->ledger_index),
 		MICA_I("not_after", i->not_after), field("issuer", p->issuer), field("pod", p->pod),
 		field("evidence", c->caller->evidence.id), field("address", c->address),
-		MICA_MS("ms", c->t_end - c->t_begin));
+		MICA_MS("ms", c->t_commit - c->t_begin));
 }
 
 void api_log_admin(struct api_call *c, const char *event, const char *key, struct mica_slice value)

@@ -53,6 +53,8 @@ const struct api_route api_routes[] = {
 		SENDS | S(S200), api_explain},
 	{HTTP_POST, "/v1/authorities/{id}/taint", API_SEGMENT, API_EVERY, API_ADMINISTRATOR, false,
 		true, NULL, KNOWN | S(S204) | S(S404) | S(S409), api_taint},
+	{HTTP_GET, "/v1/deny", API_EXACT, API_EVERY, API_AUDITOR, false, true, NULL,
+		KNOWN | S(S200), api_deny_list},
 	{HTTP_POST, "/v1/deny", API_EXACT, API_EVERY, API_ADMINISTRATOR, true, true, NULL,
 		SENDS | S(S204), api_deny_add},
 	{HTTP_DELETE, "/v1/deny", API_EXACT, API_EVERY, API_ADMINISTRATOR, true, true, NULL,

@@ -11,8 +11,11 @@
 
 /* More would only make the first of a batch wait longer. */
 #define BATCH_MAX 1024
-/* A batch is looked at this many times while it fills, and goes when it grew no more. */
-#define FILL_SLICES 4
+/* A batch is looked at this many times while it fills, and goes when it grew no more: the larger
+ * the one before was, the less often, since each look is two switches of a core that has work. */
+#define FILL_SLICES       2
+#define FILL_SLICES_SMALL 16
+#define SMALL_BATCH       16
 
 struct job {
 	struct mica_candidate *k;
@@ -90,12 +93,13 @@ static unsigned queued(struct committer *c)
  * being prepared, or when the batch before had company. */
 static void fill(struct committer *c, unsigned last)
 {
-	struct timespec slice = {.tv_nsec = c->o.fill_us * 1000 / FILL_SLICES};
+	const int slices = last >= SMALL_BATCH ? FILL_SLICES : FILL_SLICES_SMALL;
+	struct timespec slice = {.tv_nsec = c->o.fill_us * 1000 / slices};
 	unsigned n = queued(c), before;
 
 	if (c->o.fill_us <= 0)
 		return;
-	for (int i = 0; i < FILL_SLICES && n < BATCH_MAX; i++) {
+	for (int i = 0; i < slices && n < BATCH_MAX; i++) {
 		if (last <= 1 && n <= 1 &&
 			atomic_load_explicit(&c->preparing, memory_order_relaxed) == 0)
 			return;

@@ -359,6 +359,7 @@ static const struct guard_refusal *check_fields(
 	out->content_type = trimmed(value[F_CONTENT_TYPE]);
 	out->if_none_match = trimmed(value[F_IF_NONE_MATCH]);
 	out->accept = trimmed(value[F_ACCEPT]);
+	out->expects = value[F_EXPECT] != NULL;
 	return check_body(value, out);
 }
 

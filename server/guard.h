@@ -39,6 +39,7 @@ struct guard_request {
 	struct mica_slice path, query, authorization, content_type, if_none_match, accept;
 	bool chunked; /* the body's end is in the body */
 	uint64_t length; /* of the body, when not chunked; 0 = none */
+	bool expects; /* the body comes when we say so (100-continue) */
 };
 
 struct guard_refusal {

@@ -113,6 +113,7 @@ static void server_free(struct http_server *s)
 {
 	for (unsigned i = 0; i < s->n_workers; i++) {
 		struct http_req *r;
+		mica_free(s->workers[i].ahead);
 		while ((r = s->workers[i].free_reqs)) {
 			s->workers[i].free_reqs = r->next;
 			req_free(r);

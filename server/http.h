@@ -75,6 +75,8 @@ struct http_reply {
 };
 void http_reply(struct http_req *r, const struct http_reply *a); /* in the handler, once */
 void http_defer(struct http_req *r); /* in the handler: finish comes later */
+/* The same for what takes as long as it takes: there is no deadline until the server stops. */
+void http_defer_long(struct http_req *r);
 /* Any thread, once for each deferred request, even when its time was over before (then nothing is
  * sent) or the server is gone; must come at last. */
 void http_finish(struct http_req *r, const struct http_reply *a);
@@ -105,8 +107,10 @@ typedef bool http_admit(void *ctx, struct http_req *r);
 struct http_options {
 	const char *name; /* "https", "watch", "admin", "metrics": for logs and metrics */
 	const struct mica_listen *listen; /* or */
-	const char *unix_path; /* Unix socket, made 0660 with group `unix_gid` (-1 = as it is) */
-	int64_t unix_gid;
+	/* Unix socket, made 0660: for ourselves and members of these groups (-1 = none), by its
+	 * group and, where that is not enough or may not be changed, by an access list. */
+	const char *unix_path;
+	int64_t unix_gid, unix_gid2;
 	struct http_tls_key *tls; /* NULL = plain; a reference is taken */
 	bool want_client_cert;
 	unsigned threads; /* 0 = as many as cores */

@@ -236,6 +236,7 @@ static void conn_ended(struct http_server *s, struct conn *c)
 		address_leave(s, c->peer.network);
 	if (c->tls && !c->handshaken)
 		count(&c->worker->tls_failed, 1);
+	tls_conn_end(c);
 	http_tls_key_unref(c->key);
 	atomic_fetch_sub_explicit(&s->connections_now, 1, memory_order_relaxed);
 	conn_unref(c);

@@ -55,10 +55,19 @@ struct worker {
 	struct conn *conns;
 	struct http_req *free_reqs; /* the worker's own */
 	unsigned n_free_reqs;
+	/* What was received in one call and not asked for yet, of one connection at a time. */
+	struct conn *ahead_of;
+	struct tls_bytes *ahead;
 	counter connections, requests, guard_refused, tls_failed, bytes_out;
 	counter begun, over; /* requests; their difference is under way */
 	counter deferred, resumed; /* likewise */
 	_Atomic bool in_handler;
+};
+
+/* Octets of a TLS record on their way, in or out. */
+struct tls_bytes {
+	size_t at, len;
+	uint8_t bytes[];
 };
 
 /* One peer's place in the table of connections by address. */
@@ -106,6 +115,9 @@ struct conn {
 	int fd;
 	bool counted, handshaken, chain_read;
 	gnutls_session_t tls;
+	struct tls_bytes *ahead; /* received, when its worker's room was needed for another's */
+	struct tls_bytes *held; /* the record with an answer's header, until its body comes */
+	size_t hold; /* length of that body; 0 = nothing is to be held */
 	struct http_tls_key *key; /* that this handshake uses */
 	struct http_peer peer;
 	struct mica_slice *chain; /* one block, of the slices and what they point to */
@@ -178,6 +190,8 @@ int tls_retrieve(gnutls_session_t session, const struct gnutls_cert_retr_st *inf
 void tls_conn_start(struct conn *c);
 /* Fills c->chain from the session, once; false when the client sent more than we take. */
 bool tls_conn_chain(struct conn *c) MICA_MUST_CHECK;
+void tls_conn_answer(struct conn *c, size_t len);
+void tls_conn_end(struct conn *c);
 mica_rc tls_server_init(struct http_server *s, struct mica_err *e) MICA_MUST_CHECK;
 void tls_server_clear(struct http_server *s);
 struct http_tls_key *tls_key_ref(struct http_tls_key *k);

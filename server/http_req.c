@@ -164,6 +164,8 @@ static enum MHD_Result send_reply(struct http_req *r, int64_t now_ms)
 			(int64_t)(r->reply_len / SLOWEST_BPS) * 1000);
 	conn_phase(c, P_WRITING);
 	count(&w->bytes_out, r->reply_len);
+	if (r->data.method == HTTP_POST) /* HEAD has no body, whatever its length */
+		tls_conn_answer(c, r->reply_len);
 	ok = MHD_queue_response(c->mhd, (unsigned)r->status, m);
 	MHD_destroy_response(m);
 	return ok;
@@ -191,6 +193,12 @@ void http_defer(struct http_req *r)
 	conn_deadline(c, r->data.deadline_ms);
 	conn_phase(c, P_DEFERRED);
 	r->word = atomic_load_explicit(&c->word, memory_order_relaxed);
+}
+
+void http_defer_long(struct http_req *r)
+{
+	r->data.deadline_ms = INT64_MAX;
+	http_defer(r);
 }
 
 /* The connection is suspended until its worker handles it, and the worker is there as long as
@@ -413,8 +421,17 @@ static void run_handler(struct http_req *r)
 	leave(w);
 }
 
-/* The headers are there. An answer that is given here before a body was read ends the connection;
- * without a body it waits for the next call, and the connection lives on. */
+/* Whether the body behind a refusal is read, and dropped, so that the connection lives on: a new
+ * one would cost us more than all refusals that it brings. Not when it is not there yet, or may be
+ * long. */
+static bool reads_on(const struct http_req *r, const struct guard_request *q)
+{
+	return !r->close && !q->chunked && !q->expects &&
+		r->length <= r->conn->worker->server->o.max_body;
+}
+
+/* The headers are there. An answer that is given here waits for the next call, behind the body; or
+ * it is given at once and the connection ends. */
 static enum MHD_Result request_begin(
 	struct http_req *r, const char *method, const char *url, const char *version)
 {
@@ -440,8 +457,10 @@ static enum MHD_Result request_begin(
 	run_admit(r);
 	if (!r->response && r->length > w->server->o.max_body)
 		problem(r, 413, "body_too_long", "the body is above the limit", true);
-	if (r->response && r->has_body)
+	if (r->response && r->has_body && !reads_on(r, &q)) {
+		r->close = true;
 		return send_reply(r, now);
+	}
 	return MHD_YES;
 }
 
@@ -455,6 +474,8 @@ static enum MHD_Result request_body(struct http_req *r, const char *data, size_t
 		r->too_large = true;
 		return r->received > 2 * max + 65536 ? MHD_NO : MHD_YES;
 	}
+	if (r->response) /* it is refused already */
+		return MHD_YES;
 	if (r->received > r->body_room) {
 		size_t room = r->length > 0 ? (size_t)r->length : 2 * (size_t)r->received;
 		r->body_room = room < 1024 ? 1024 : room > max ? max : room;

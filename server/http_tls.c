@@ -10,6 +10,8 @@
  */
 #include "http_impl.h"
 
+#include <errno.h>
+
 #define HANDSHAKE_MAX 32768 /* bytes of one handshake message: bounds a client's chain */
 #define SERVER_CHAIN  8
 
@@ -178,22 +180,167 @@ static int handshake_done(gnutls_session_t session, unsigned int type, unsigned 
 	return 0;
 }
 
+/* ---- records --------------------------------------------------------------------------------
+ * GnuTLS asks for the five octets of a record's header and then for the record, and libmicrohttpd
+ * sends header and body of an answer as two records: each of these would be a system call, and two
+ * packets. So some octets are read ahead, and the first record waits for the second.
+ */
+
+/* A request with its token and most CSRs; bounds also what a connection can make us keep. */
+#define AHEAD_MAX 4096
+#define HELD_MAX  2048
+
+static struct tls_bytes *bytes_new(const void *p, size_t len)
+{
+	struct tls_bytes *b = mica_alloc(sizeof(*b) + len);
+	b->at = 0;
+	b->len = len;
+	if (p)
+		memcpy(b->bytes, p, len);
+	return b;
+}
+
+static ssize_t take_ahead(struct tls_bytes *b, void *data, size_t len)
+{
+	size_t n = b->len - b->at < len ? b->len - b->at : len;
+	memcpy(data, b->bytes + b->at, n);
+	b->at += n;
+	return (ssize_t)n;
+}
+
+/* The connection that read ahead last has not taken all of it: it keeps the rest itself. */
+static void move_ahead(struct worker *w)
+{
+	struct tls_bytes *b = w->ahead;
+	w->ahead_of->ahead = bytes_new(b->bytes + b->at, b->len - b->at);
+	w->ahead_of = NULL;
+}
+
+static ssize_t receive(struct conn *c, void *data, size_t len)
+{
+	struct worker *w = c->worker;
+	ssize_t n;
+	if (len >= AHEAD_MAX)
+		return recv(c->fd, data, len, 0);
+	if (w->ahead_of)
+		move_ahead(w);
+	if (!w->ahead)
+		w->ahead = bytes_new(NULL, AHEAD_MAX);
+	n = recv(c->fd, w->ahead->bytes, AHEAD_MAX, 0);
+	if (n <= 0)
+		return n;
+	w->ahead->at = 0;
+	w->ahead->len = (size_t)n;
+	n = take_ahead(w->ahead, data, len);
+	if (w->ahead->at < w->ahead->len)
+		w->ahead_of = c;
+	return n;
+}
+
+static ssize_t next_bytes(struct conn *c, void *data, size_t len)
+{
+	struct worker *w = c->worker;
+	ssize_t n;
+	if (w->ahead_of == c) {
+		n = take_ahead(w->ahead, data, len);
+		if (w->ahead->at == w->ahead->len)
+			w->ahead_of = NULL;
+		return n;
+	}
+	if (!c->ahead)
+		return receive(c, data, len);
+	n = take_ahead(c->ahead, data, len);
+	if (c->ahead->at == c->ahead->len)
+		mica_free(MICA_STEAL(c->ahead));
+	return n;
+}
+
 /* The first bytes of a request start its time: libmicrohttpd tells only when a line is whole, and
  * its own timeout starts anew with each byte. */
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t len)
 {
 	struct conn *c = ptr;
-	ssize_t n = recv(c->fd, data, len, 0);
+	ssize_t n = next_bytes(c, data, len);
 	if (n > 0 && PHASE_OF(atomic_load_explicit(&c->word, memory_order_relaxed)) == P_IDLE)
 		conn_begin_request(c, mica_mono_ms());
 	return n;
+}
+
+#define IOV_MAX_ 16
+
+static size_t iov_len(const giovec_t *iov, int n)
+{
+	size_t len = 0;
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	return len;
+}
+
+static bool hold(struct conn *c, const giovec_t *iov, int n, size_t len)
+{
+	size_t at = 0;
+	/* one as long as the body may have it in it already */
+	if (c->held || len > HELD_MAX || len >= c->hold)
+		return false;
+	c->held = bytes_new(NULL, len);
+	for (int i = 0; i < n; at += iov[i++].iov_len)
+		memcpy(c->held->bytes + at, iov[i].iov_base, iov[i].iov_len);
+	return true;
+}
+
+static ssize_t again(void)
+{
+	errno = EAGAIN;
+	return -1;
+}
+
+/* What was held first; then as much of the rest as goes. */
+static ssize_t push_both(struct conn *c, const giovec_t *iov, int n)
+{
+	struct tls_bytes *h = c->held;
+	const size_t left = h->len - h->at;
+	struct iovec all[IOV_MAX_] = {{h->bytes + h->at, left}};
+	struct msghdr m = {.msg_iov = all, .msg_iovlen = 1};
+	ssize_t sent;
+	for (int i = 0; i < n && m.msg_iovlen < IOV_MAX_; i++)
+		all[m.msg_iovlen++] = (struct iovec){iov[i].iov_base, iov[i].iov_len};
+	sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+	if (sent < 0)
+		return sent;
+	if ((size_t)sent < left) {
+		h->at += (size_t)sent;
+		return again();
+	}
+	mica_free(MICA_STEAL(c->held));
+	return (size_t)sent > left ? sent - (ssize_t)left : again();
 }
 
 static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *iov, int n)
 {
 	struct conn *c = ptr;
 	struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
-	return sendmsg(c->fd, &m, MSG_NOSIGNAL);
+	const size_t len = iov_len(iov, n);
+	if (c->hold && hold(c, iov, n, len)) {
+		c->hold = 0;
+		return (ssize_t)len;
+	}
+	c->hold = 0;
+	return c->held ? push_both(c, iov, n) : sendmsg(c->fd, &m, MSG_NOSIGNAL);
+}
+
+/* An answer with a body of `len` is about to be sent. */
+void tls_conn_answer(struct conn *c, size_t len)
+{
+	if (c->tls)
+		c->hold = len;
+}
+
+void tls_conn_end(struct conn *c)
+{
+	if (c->worker->ahead_of == c)
+		c->worker->ahead_of = NULL;
+	mica_free(MICA_STEAL(c->ahead));
+	mica_free(MICA_STEAL(c->held));
 }
 
 void tls_conn_start(struct conn *c)

@@ -166,7 +166,6 @@ void mica_kube_review(struct mica_kube *k, const struct mica_caller *caller,
 	struct kube_verdict why = {.rc = MICA_OK};
 	struct kube_waiter *refused;
 
-	job->judged = true;
 	job->caller = *caller;
 	*job->waiters = (struct kube_waiter){.done = done, .ctx = ctx};
 	why.rc = mica_core_review_request(k->core, caller, token, &job->body, &why.err);
@@ -177,25 +176,6 @@ void mica_kube_review(struct mica_kube *k, const struct mica_caller *caller,
 		kube_job_free(job);
 	}
 	kube_answer(refused, &why);
-}
-
-bool mica_kube_ask(void *kube, const char *issuer, const uint8_t key[MICA_KUBE_KEY_LEN],
-	struct mica_slice body, mica_kube_answered *done, void *ctx)
-{
-	struct kube_job *job = job_new(key, key + sizeof(struct mica_uid));
-	struct kube_verdict why = {.rc = MICA_OK};
-	struct kube_waiter *refused;
-
-	*job->waiters = (struct kube_waiter){.answered = done, .ctx = ctx};
-	mica_buf_put_slice(&job->body, body);
-	if (job->body.over) {
-		refused = MICA_STEAL(job->waiters);
-		kube_job_free(job);
-	} else {
-		refused = take_job(kube, issuer, job, &why);
-	}
-	mica_free(refused);
-	return !refused;
 }
 
 unsigned mica_kube_status(struct mica_kube *k, struct mica_kube_status *out, unsigned max)

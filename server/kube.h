@@ -56,19 +56,6 @@ typedef void mica_kube_done(void *ctx, mica_rc rc, const struct mica_err *e);
 void mica_kube_review(struct mica_kube *k, const struct mica_caller *caller,
 	struct mica_slice token, mica_kube_done *done, void *ctx);
 
-/*
- * The question alone, for callers who make it and judge the answer themselves: posts `body` (a
- * TokenReview; copied, wiped) to the API server of `issuer` (struct mica_kube * as `kube`). True:
- * done(ctx, status, answer) will be called once, from another thread, in the time given above;
- * status 0 = no answer came. False (queue full, resting, no such issuer): it will not be called.
- * Only questions with equal `key` (the pod's UID, then the service account's) and equal `body`
- * share an answer: it names the token that it was given for.
- */
-#define MICA_KUBE_KEY_LEN 32
-typedef void mica_kube_answered(void *ctx, int status, struct mica_slice answer);
-bool mica_kube_ask(void *kube, const char *issuer, const uint8_t key[MICA_KUBE_KEY_LEN],
-	struct mica_slice body, mica_kube_answered *done, void *ctx);
-
 struct mica_kube_status {
 	char issuer[MICA_NAME_MAX + 1];
 	bool failing; /* the last question had no usable answer */

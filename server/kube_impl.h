@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #define KUBE_THREADS_MAX 16
+#define KUBE_KEY_LEN     32
 
 struct kube_settings {
 	char *name, *url; /* url: of the resource tokenreviews */
@@ -21,17 +22,15 @@ bool kube_settings_equal(const struct kube_settings *a, const struct kube_settin
 
 struct kube_waiter {
 	struct kube_waiter *next;
-	mica_kube_done *done; /* or */
-	mica_kube_answered *answered;
+	mica_kube_done *done;
 	void *ctx;
 };
 
 /* One question, and who wants its answer. */
 struct kube_job {
 	struct kube_job *next;
-	bool judged; /* here, once for all; else its waiters judge the answer themselves */
-	struct mica_caller caller; /* judged: whose token it is */
-	uint8_t key[MICA_KUBE_KEY_LEN];
+	struct mica_caller caller; /* whose token it is */
+	uint8_t key[KUBE_KEY_LEN]; /* the pod's UID, then the service account's */
 	struct mica_buf body; /* holds the token; not changed while others can see the job */
 	int64_t deadline_ms;
 	struct kube_waiter *waiters;
@@ -74,12 +73,10 @@ void kube_post(const struct kube_settings *s, struct mica_http_client *client,
 struct kube_waiter *kube_pool_take_job(
 	struct kube_pool *p, struct kube_job *job, mica_rc *rc, struct mica_err *e);
 void kube_job_free(struct kube_job *job);
-/* Calls back everybody with what each wants to know. */
+/* What everybody who waits is told. */
 struct kube_verdict {
 	mica_rc rc;
 	struct mica_err err;
-	int status; /* 0 = no answer */
-	struct mica_slice answer;
 };
 void kube_answer(struct kube_waiter *all, const struct kube_verdict *v);
 

@@ -111,10 +111,7 @@ void kube_answer(struct kube_waiter *all, const struct kube_verdict *v)
 {
 	while (all) {
 		struct kube_waiter *next = all->next;
-		if (all->done)
-			all->done(all->ctx, v->rc, &v->err);
-		else
-			all->answered(all->ctx, v->status, v->answer);
+		all->done(all->ctx, v->rc, &v->err);
 		mica_free(all);
 		all = next;
 	}
@@ -159,9 +156,8 @@ static bool same_pod(const struct kube_job *a, const struct kube_job *b)
 	static const struct mica_uid none;
 
 	/* Without a service account's UID a token stands for itself. */
-	return a->judged == b->judged && memcmp(a->key, b->key, sizeof(a->key)) == 0 &&
-		memcmp(a->key + sizeof(none), &none, sizeof(none)) != 0 &&
-		(a->judged || mica_slice_eq(mica_buf_slice(&a->body), mica_buf_slice(&b->body)));
+	return memcmp(a->key, b->key, sizeof(a->key)) == 0 &&
+		memcmp(a->key + sizeof(none), &none, sizeof(none)) != 0;
 }
 
 static struct kube_job *find_same(struct kube_pool *p, const struct kube_job *job)
@@ -253,6 +249,8 @@ static void remove_running(struct kube_pool *p, struct kube_job *job)
 
 struct outcome {
 	struct kube_verdict v; /* for the callers */
+	int status; /* 0 = no answer came */
+	struct mica_slice answer;
 	bool asked;
 	bool failed; /* nothing was said about the token */
 	struct mica_err why; /* then: for the log */
@@ -273,15 +271,14 @@ static bool cancelled(void *ctx)
 
 static void judge(struct kube_pool *p, struct kube_job *job, struct outcome *o)
 {
-	if (o->v.status != 0 && o->v.status != 200 && o->v.status != 201)
+	if (o->status != 0 && o->status != 200 && o->status != 201)
 		mica_fail(&o->why, MICA_UNAVAILABLE, "http_status",
-			"POST %s: status %d; expected 201%s", p->settings.url, o->v.status,
-			o->v.status == 401           ? " (is token_file good?)"
-				: o->v.status == 403 ? " (may we create tokenreviews?)"
-						     : "");
-	if (job->judged)
-		o->v.rc = mica_core_review_judge(
-			p->core, &job->caller, o->v.status, o->v.answer, mica_now_ms(), &o->v.err);
+			"POST %s: status %d; expected 201%s", p->settings.url, o->status,
+			o->status == 401           ? " (is token_file good?)"
+				: o->status == 403 ? " (may we create tokenreviews?)"
+						   : "");
+	o->v.rc = mica_core_review_judge(
+		p->core, &job->caller, o->status, o->answer, mica_now_ms(), &o->v.err);
 	o->failed = o->why.rc != MICA_OK || o->v.rc == MICA_UNAVAILABLE;
 	if (o->failed && o->why.rc == MICA_OK)
 		o->why = o->v.err;
@@ -298,8 +295,8 @@ static void ask(struct kube_pool *p, struct mica_http_client *client, struct kub
 		answer, &o->why);
 	o->ms = mica_mono_ms() - start_ms;
 	if (o->why.rc == MICA_OK) {
-		o->v.status = answer->status;
-		o->v.answer = mica_buf_slice(&answer->body);
+		o->status = answer->status;
+		o->answer = mica_buf_slice(&answer->body);
 	}
 	o->retry_after = answer->retry_after;
 	judge(p, job, o);

@@ -26,7 +26,7 @@
 
 #define TICK_MS             1000
 #define STUCK_MS            60000 /* a timer that did not tick for so long: no more word to the watchdog */
-#define COMMIT_FILL_US      4000
+#define COMMIT_FILL_US      6000
 #define REPLAYS_MAX         8192
 #define REPLAY_WAITERS_MAX  16
 #define DRAIN_MS            10000
@@ -159,14 +159,51 @@ static struct limits_options limits_of(const struct mica_config *c)
 	};
 }
 
+/* A full disk or the lack of an authority ends issuing, not reading (design 8.2, 8.4): then the
+ * certificate of before is served with, and without one the socket and the metrics alone are open
+ * until there is one. */
+static mica_rc first_certificate(struct micad *m, struct mica_err *e)
+{
+	struct mica_err why = MICA_ERR_INIT, own = MICA_ERR_INIT;
+	mica_rc rc = serving_renew(m->serving, mica_now_ms(), &m->tls, &why);
+
+	if (rc == MICA_OK)
+		return MICA_OK;
+	if (rc != MICA_UNAVAILABLE && rc != MICA_CONFLICT && rc != MICA_LIMIT) {
+		*e = why;
+		return rc;
+	}
+	MICA_LOG(MICA_ERROR, "serving_certificate_not_issued", MICA_E(&why));
+	if (serving_last(m->serving, &m->tls, &own) == MICA_OK)
+		MICA_LOG(MICA_WARN, "serving_with_the_last_certificate",
+			MICA_I("not_after", serving_not_after(m->serving)));
+	else
+		MICA_LOG(MICA_ERROR, "not_serving_https", MICA_E(&own),
+			MICA_S("next", "opens the listeners when a certificate can be issued"));
+	return MICA_OK;
+}
+
+/* The answers of one commit, and what is logged of them, leave together. */
+static void batch_begin(void)
+{
+	http_finish_begin();
+	mica_log_hold();
+}
+
+static void batch_end(void)
+{
+	http_finish_end();
+	mica_log_release();
+}
+
 static mica_rc start_parts(struct micad *m, struct mica_err *e)
 {
 	const struct committer_options committer = {
 		.core = m->core,
 		.max_queue = (unsigned)m->config->limits.queue,
 		.fill_us = COMMIT_FILL_US,
-		.before = http_finish_begin,
-		.after = http_finish_end,
+		.before = batch_begin,
+		.after = batch_end,
 		.fatal = fatal,
 		.ctx = m,
 	};
@@ -200,7 +237,7 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	if (rc != MICA_OK)
 		return rc;
 	m->serving = serving_new(m->core, m->committer, m->config);
-	return serving_renew(m->serving, mica_now_ms(), &m->tls, e);
+	return first_certificate(m, e);
 }
 
 /* Opens one listener with what all have in common. */
@@ -212,6 +249,7 @@ static mica_rc open_door(
 
 	o->name = names[which];
 	o->unix_gid = which == API_ADMIN ? m->admin_gid : -1;
+	o->unix_gid2 = which == API_ADMIN ? m->audit_gid : -1;
 	o->max_body = (size_t)m->config->https.max_request_body;
 	o->idle_timeout_ms = m->config->https.idle_timeout * 1000;
 	o->request_timeout_ms = m->config->https.request_timeout * 1000;
@@ -227,18 +265,10 @@ static mica_rc open_door(
 	return MICA_OK;
 }
 
-static mica_rc open_doors(struct micad *m, struct mica_err *e)
+/* Those that need a certificate, and are not open yet. */
+static mica_rc open_tls_doors(struct micad *m, struct mica_err *e)
 {
 	const struct mica_config *c = m->config;
-	struct http_options metrics = {.listen = &c->metrics,
-		.threads = 1,
-		.max_connections = METRICS_CONNECTIONS,
-		.deferred_timeout_ms = 10000};
-	/* A backup of a large ledger answers when it is done. */
-	struct http_options admin = {.unix_path = c->admin.socket,
-		.threads = 1,
-		.max_connections = ADMIN_CONNECTIONS,
-		.deferred_timeout_ms = 3600 * 1000};
 	struct http_options watch = {.listen = &c->https.watch,
 		.tls = m->tls,
 		.want_client_cert = true,
@@ -255,15 +285,31 @@ static mica_rc open_doors(struct micad *m, struct mica_err *e)
 		.deferred_timeout_ms = 90 * 1000};
 	mica_rc rc = MICA_OK;
 
+	if (c->https.watch.text && c->https.watch.text[0] && !m->door[API_WATCH])
+		rc = open_door(m, API_WATCH, &watch, e);
+	if (rc == MICA_OK && !m->door[API_PUBLIC])
+		rc = open_door(m, API_PUBLIC, &https, e);
+	return rc;
+}
+
+static mica_rc open_doors(struct micad *m, struct mica_err *e)
+{
+	const struct mica_config *c = m->config;
+	struct http_options metrics = {.listen = &c->metrics,
+		.threads = 1,
+		.max_connections = METRICS_CONNECTIONS,
+		.deferred_timeout_ms = 10000};
+	struct http_options admin = {.unix_path = c->admin.socket,
+		.threads = 1,
+		.max_connections = ADMIN_CONNECTIONS,
+		.deferred_timeout_ms = 90 * 1000};
+	mica_rc rc = MICA_OK;
+
 	if (c->metrics.text && c->metrics.text[0])
 		rc = open_door(m, API_METRICS, &metrics, e);
 	if (rc == MICA_OK && c->admin.socket && c->admin.socket[0])
 		rc = open_door(m, API_ADMIN, &admin, e);
-	if (rc == MICA_OK && c->https.watch.text && c->https.watch.text[0])
-		rc = open_door(m, API_WATCH, &watch, e);
-	if (rc == MICA_OK)
-		rc = open_door(m, API_PUBLIC, &https, e);
-	return rc;
+	return rc == MICA_OK && m->tls ? open_tls_doors(m, e) : rc;
 }
 
 static struct mica_field door_field(const struct micad *m, enum api_listener l, const char *key)
@@ -277,8 +323,12 @@ static void say_ready(const struct micad *m)
 		door_field(m, API_WATCH, "watch"), door_field(m, API_METRICS, "metrics"),
 		door_field(m, API_ADMIN, "admin"), MICA_S("trust_domain", m->config->trust_domain),
 		MICA_S("version", MICA_VERSION), MICA_I("pid", getpid()));
-	sd_notifyf(0, "READY=1\nSTATUS=Serving %s on %s", m->config->trust_domain,
-		http_server_address(m->door[API_PUBLIC]));
+	if (m->door[API_PUBLIC])
+		sd_notifyf(0, "READY=1\nSTATUS=Serving %s on %s", m->config->trust_domain,
+			http_server_address(m->door[API_PUBLIC]));
+	else
+		sd_notify(0,
+			"READY=1\nSTATUS=No certificate to serve with: the socket alone is open");
 }
 
 /* ---- while running ------------------------------------------------------------------------- */
@@ -300,8 +350,11 @@ static void maintain(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
 	bool changed = false;
-	mica_rc rc = mica_core_maintain(m->core, mica_now_ms(), &changed, &e);
+	int64_t now_ms = mica_now_ms();
+	mica_rc rc = mica_core_tick(m->core, now_ms, mica_mono_ms(), &e), last_rc;
 
+	last_rc = mica_core_maintain(m->core, now_ms, &changed, &e);
+	rc = rc == MICA_OK ? last_rc : rc;
 	if (rc == MICA_INTERNAL)
 		fatal(m, &e);
 	tell("maintenance_failed", "maintenance_works_again", rc, &e, last);
@@ -324,21 +377,41 @@ static void renew_serving(struct micad *m, const char **last)
 	for (int i = 0; i < API_LISTENER_COUNT; i++)
 		if (m->door[i] && (i == API_PUBLIC || i == API_WATCH))
 			http_server_set_tls(m->door[i], key);
-	http_tls_key_unref(m->tls);
+	if (m->tls)
+		http_tls_key_unref(m->tls);
 	m->tls = key;
 	MICA_LOG(MICA_INFO, "serving_certificate_renewed",
 		MICA_I("not_after", serving_not_after(m->serving)));
 }
 
+/* After a start without a certificate. */
+static void open_late(struct micad *m, const char **last)
+{
+	struct mica_err e = MICA_ERR_INIT;
+	mica_rc rc;
+
+	if (!m->tls || m->door[API_PUBLIC])
+		return;
+	rc = open_tls_doors(m, &e);
+	tell("listener_not_opened", "listener_opened", rc, &e, last);
+	if (rc != MICA_OK)
+		return;
+	MICA_LOG(MICA_INFO, "listening", door_field(m, API_PUBLIC, "https"),
+		door_field(m, API_WATCH, "watch"));
+	sd_notifyf(0, "STATUS=Serving %s on %s", m->config->trust_domain,
+		http_server_address(m->door[API_PUBLIC]));
+}
+
 static void *run_timer(void *arg)
 {
 	struct micad *m = arg;
-	const char *maintenance = NULL, *serving = NULL;
+	const char *maintenance = NULL, *serving = NULL, *listeners = NULL;
 
 	pthread_setname_np(pthread_self(), "timer");
 	while (!atomic_load(&m->stopping)) {
 		maintain(m, &maintenance);
 		renew_serving(m, &serving);
+		open_late(m, &listeners);
 		atomic_store(&m->ticked_ms, mica_mono_ms());
 		usleep(TICK_MS * 1000);
 	}
@@ -491,6 +564,8 @@ static mica_rc start(struct micad *m, struct mica_err *e)
 		rc = open_doors(m, e);
 	if (rc != MICA_OK)
 		return rc;
+	/* From here on the timer may open listeners. */
+	say_ready(m);
 	atomic_store(&m->ticked_ms, mica_mono_ms());
 	m->timer_runs = pthread_create(&m->timer, NULL, run_timer, m) == 0;
 	if (!m->timer_runs)
@@ -512,10 +587,10 @@ int micad_run(const char *config_path)
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	mica_mem_tune();
 	prepare_process();
 	rc = start(&m, &e);
 	if (rc == MICA_OK) {
-		say_ready(&m);
 		watch_over(&m, &signals);
 	} else {
 		MICA_LOG(MICA_ERROR, "start_failed", MICA_E(&e));

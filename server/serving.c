@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serving.h"
 
+#include "mica/cert.h"
 #include "mica/key.h"
+#include "mica/log.h"
 #include "mica/mem.h"
+#include "mica/pem.h"
 
 #include <pthread.h>
 
@@ -10,6 +13,7 @@
 #define CONFLICTS_MAX    5
 #define RETRY_FIRST_MS   1000
 #define RETRY_LONGEST_MS 60000
+#define RETRY_NONE_MS    2000 /* while there is no certificate to serve with */
 
 struct serving {
 	struct mica_core *core;
@@ -85,8 +89,19 @@ static mica_rc record(struct serving *s, struct mica_candidate *k, struct mica_e
 	return w.rc;
 }
 
+/* For a start that cannot issue; not kept is no reason not to serve with it now. */
+static void keep(struct serving *s, const struct mica_secret *pkcs8, struct mica_slice chain_pem,
+	int64_t now_ms)
+{
+	struct mica_err e = MICA_ERR_INIT;
+
+	if (mica_core_keep_serving(s->core, pkcs8, chain_pem, now_ms, &e) != MICA_OK)
+		MICA_LOG(MICA_WARN, "serving_certificate_not_kept", MICA_E(&e));
+}
+
 static mica_rc take_issued(struct serving *s, const struct mica_signer *key,
-	const struct mica_candidate *k, struct http_tls_key **out, struct mica_err *e)
+	const struct mica_candidate *k, int64_t now_ms, struct http_tls_key **out,
+	struct mica_err *e)
 {
 	MICA_AUTO_SECRET pkcs8 = NULL;
 	struct mica_issued issued;
@@ -100,6 +115,31 @@ static mica_rc take_issued(struct serving *s, const struct mica_signer *key,
 		return rc;
 	s->not_after = issued.not_after;
 	s->due_ms = issued.renew_after * 1000;
+	keep(s, pkcs8, issued.chain_pem, now_ms);
+	return MICA_OK;
+}
+
+mica_rc serving_last(struct serving *s, struct http_tls_key **out, struct mica_err *e)
+{
+	MICA_AUTO_SECRET pkcs8 = NULL;
+	struct mica_cert_info info;
+	struct mica_slice certs[4];
+	MICA_AUTO_BUF pem, der;
+	size_t n = 0;
+	mica_rc rc;
+
+	*out = NULL;
+	mica_buf_init(&pem, 8 * MICA_CERT_MAX);
+	mica_buf_init(&der, 4 * MICA_CERT_MAX);
+	rc = mica_core_kept_serving(s->core, &pkcs8, &pem, e);
+	if (rc == MICA_OK)
+		rc = http_tls_key_new(mica_buf_slice(&pem), mica_secret_view(pkcs8), out, e);
+	if (rc != MICA_OK)
+		return rc;
+	if (mica_pem_certs(mica_buf_slice(&pem), &der, certs, MICA_ARRAY_LEN(certs), &n, NULL) ==
+			MICA_OK &&
+		n > 0 && mica_cert_read(certs[0], &info, NULL) == MICA_OK)
+		s->not_after = info.not_after;
 	return MICA_OK;
 }
 
@@ -118,7 +158,7 @@ static mica_rc issue(struct serving *s, const struct mica_signer *key, int64_t n
 		return rc;
 	rc = record(s, k, e);
 	if (rc == MICA_OK)
-		rc = take_issued(s, key, k, out, e);
+		rc = take_issued(s, key, k, now_ms, out, e);
 	mica_candidate_free(k);
 	return rc;
 }
@@ -127,6 +167,7 @@ mica_rc serving_renew(
 	struct serving *s, int64_t now_ms, struct http_tls_key **out, struct mica_err *e)
 {
 	MICA_AUTO_SIGNER key = NULL;
+	int64_t longest;
 	mica_rc rc;
 
 	*out = NULL;
@@ -146,6 +187,7 @@ mica_rc serving_renew(
 		return MICA_OK;
 	}
 	s->due_ms = now_ms + s->retry_ms;
-	s->retry_ms = s->retry_ms * 2 < RETRY_LONGEST_MS ? s->retry_ms * 2 : RETRY_LONGEST_MS;
+	longest = s->not_after ? RETRY_LONGEST_MS : RETRY_NONE_MS;
+	s->retry_ms = s->retry_ms * 2 < longest ? s->retry_ms * 2 : longest;
 	return rc;
 }

@@ -19,9 +19,13 @@ void serving_free(struct serving *s); /* NULL is fine */
 /* A new key and certificate when one is due (at first always): *out has a reference to it then, and
  * is NULL when nothing is due. Waits for its durable record. Errors are those of
  * mica_core_prepare_self, of the commit and of http_tls_key_new; after one, nothing is due for a
- * while that doubles up to a minute. */
+ * while that doubles up to a minute (two seconds while there is none at all). */
 mica_rc serving_renew(struct serving *s, int64_t now_ms, struct http_tls_key **out,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* The one of before, from the store: for a start while none can be issued. It may be over. Errors
+ * are those of mica_core_kept_serving and of http_tls_key_new. */
+mica_rc serving_last(
+	struct serving *s, struct http_tls_key **out, struct mica_err *e) MICA_MUST_CHECK;
 /* The end of the certificate that is in use; 0 = none. */
 int64_t serving_not_after(const struct serving *s);
 

@@ -64,12 +64,15 @@ stage_e2e() {
 	MICA_BIN=$build/asan MICA_TEST_SLOW=3 MICA_CRASH_CYCLES=100 \
 		"$here/tests/e2e/run.sh" --all
 }
+stage_proof() {
+	make -C "$build" proof PROOF_FLAGS=--short
+}
 stage_distcheck() {
 	make -C "$build" -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror
 }
 
 if [ $# = 0 ]; then
-	set -- sanitizers e2e distcheck
+	set -- sanitizers e2e proof distcheck
 fi
 for name in "$@"; do
 	declare -F "stage_${name//-/_}" >/dev/null || die "no stage '$name'"

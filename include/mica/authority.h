@@ -78,6 +78,9 @@ struct mica_authority {
 	unsigned n_times;
 	bool standby; /* kept for an emergency: never activated by plan */
 	bool canary_only; /* published in the canary channel alone */
+	/* Of the first live bundle that has it: who acknowledges this one, or a later one, has it.
+	 * 0 = unsaid: it is as old as the store. */
+	uint64_t sequence;
 	struct mica_buf cert; /* DER; empty for a JWT key and while a signature is awaited */
 	struct mica_buf spki; /* of its key */
 	struct mica_buf envelope; /* its key under the store's; empty: the key is not here */
@@ -116,9 +119,10 @@ enum mica_authority_state mica_authority_state_at(const struct mica_authority *a
 /* The next instant after `now` at which the state may be another; MICA_TIME_NEVER. */
 int64_t mica_authority_next_change(const struct mica_authority *a, int64_t now);
 
-/* Whether relying parties are told to trust it: it was published and is neither removed nor
- * expired. Tainted and retired authorities stay until they are removed: what they signed must
- * still be accepted until it is replaced. */
+/* Whether relying parties are told to trust it: it was published and not removed. Tainted and
+ * retired authorities stay until they are removed: what they signed must still be accepted until it
+ * is replaced. So do expired ones, which nobody accepts: a clock that is wrong must not take away
+ * what is right, and removal is a step that waits for a clock that can be trusted (rotation.h). */
 bool mica_authority_is_published(const struct mica_authority *a, int64_t now);
 
 /* The one that signs: index into `list` of the authority of set and kind in state ACTIVE, -1 if

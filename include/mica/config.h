@@ -91,6 +91,12 @@ struct mica_rule {
 	uint32_t key_types; /* 0 = as in x509 */
 };
 
+/* A way by which bundles reach holders that give no evidence. */
+struct mica_outlet_config {
+	char *name; /* [a-z0-9-] */
+	int64_t propagation; /* 0 = unknown: waits for `mica rotation confirm` */
+};
+
 struct mica_config {
 	char *trust_domain;
 	struct {
@@ -139,6 +145,17 @@ struct mica_config {
 	struct {
 		int64_t refresh_hint;
 	} bundle;
+	/* Times in seconds; what was not given follows from other settings (config_check.c). */
+	struct {
+		struct {
+			bool automatic;
+			int64_t rotate_at; /* per cent of its life */
+		} root, issuing, jwt;
+		bool standby;
+		int64_t propagation, hold, ack_timeout, skew, trash, deadline;
+		struct mica_outlet_config *outlets;
+		unsigned n_outlets;
+	} rotation;
 	struct {
 		int64_t failures_per_address, requests_per_identity; /* a minute; 0 = no limit */
 		int64_t queue; /* issuances that may wait for their commit */

@@ -37,8 +37,8 @@ struct mica_init_result {
  * issuing authority, a JWT key, the log key and the publication key, each encrypted under the
  * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when a
  * store is there already, "directory_not_empty" when something else is (nothing is touched); a
- * failure half way leaves a store that is refused as
- * `store_partial` and says to remove it. */
+ * failure leaves nothing behind, a crash half way a
+ * store that is refused as `store_partial` and says to remove it. */
 mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
 	int64_t now_ms, struct mica_init_result *out, struct mica_err *e) MICA_MUST_CHECK;
 
@@ -63,9 +63,10 @@ mica_rc mica_core_check(const struct mica_config *config, const struct mica_secr
 /* `mica restore FILE`: makes the store of config->store.path, which must be absent or empty, from a
  * backup. Its log goes on under a new origin; the next entry names the old one and the gap.
  * `known_checkpoint` is the last one that is known of the lost log (empty = none); it must be
- * signed by its key. `actor` is who restores (uid, gid, pid). A failure half way leaves a store
- * that is refused as `store_partial`. CONFLICT "store_exists"; CORRUPT "backup_manifest",
- * "backup_damaged", "note_*"; UNAUTHENTICATED "wrong_passphrase"; INVALID "trust_domain_mismatch".
+ * signed by its key. `actor` is who restores (uid, gid, pid). A failure leaves nothing behind, a
+ * crash half way a store that is refused as `store_partial`. CONFLICT "store_exists"; CORRUPT
+ * "backup_manifest", "backup_damaged", "note_*"; UNAUTHENTICATED "wrong_passphrase"; INVALID
+ * "trust_domain_mismatch".
  */
 struct mica_restore_result {
 	char old_origin[MICA_TD_MAX + 32], origin[MICA_TD_MAX + 32];
@@ -308,10 +309,15 @@ mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *j
  * expiry of authorities, at issuers' keys. UNAVAILABLE "store_failed" | "store_full" |
  * "no_active_authority" | "signing_failed" | "issuer_keys_missing" (no issuer has usable ones). */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Writes behind: indexes, acks, what follows from authorities' times, JWS re-signing (hourly),
- * space check. Call about once a second from one thread. *changed (optional) tells that a snapshot
- * changed and watchers should be woken. Each part is done even if another fails; the first trouble
- * is told. INTERNAL: as a commit, the process must exit with status 75. */
+/* What the monotonic clock says, before mica_core_maintain: how a wall clock that jumps is known.
+ * While it disagrees with what was seen, nothing rotates by time; issuing goes on. Errors as a
+ * commit: a disagreement that begins or ends is recorded. */
+mica_rc mica_core_tick(
+	struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Writes behind: indexes, acks, what follows from authorities' times, rotation, JWS re-signing
+ * (hourly), space check. Call about once a second from one thread. *changed (optional) tells that a
+ * snapshot changed and watchers should be woken. Each part is done even if another fails; the first
+ * trouble is told. INTERNAL: as a commit, the process must exit with status 75. */
 mica_rc mica_core_maintain(
 	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
 /* A change by an administrator that only needs a record (reload, backup, restart ...): `type` is of
@@ -332,6 +338,14 @@ mica_rc mica_core_deny(struct mica_core *c, const char *kind, struct mica_slice 
 /* {"denied": [{"kind", "value", "source": "store" | "configuration"}, ...]}: the whole list. */
 mica_rc mica_core_denied(
 	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+/* The server's own TLS key and chain, sealed in the store, so that a start can serve reads while
+ * nothing can be issued (a full disk, no active authority): keep replaces what is kept. Errors of
+ * keep are those of a change and of mica_signer_from_pkcs8; of kept: NOT_FOUND "no_serving_key",
+ * CORRUPT "snapshot_malformed" | "key_envelope_*". `chain_pem` is appended to. Any thread. */
+mica_rc mica_core_keep_serving(struct mica_core *c, const struct mica_secret *pkcs8,
+	struct mica_slice chain_pem, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_kept_serving(struct mica_core *c, struct mica_secret **pkcs8,
+	struct mica_buf *chain_pem, struct mica_err *e) MICA_MUST_CHECK;
 /* Hot, consistent copy. `progress` may be NULL. */
 mica_rc mica_core_backup(struct mica_core *c, const char *path,
 	void (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,

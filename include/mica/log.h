@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Structured log: one event, one line, as logfmt or JSON, to a file descriptor (stderr).
- * A line is written with one write(2); calls are safe from any thread. Only programs
- * (server, agent, cli) log: ca/ and policies/ return errors instead.
+ * A line is written whole, ordinarily with one write(2); calls are safe from any thread. Only
+ *programs (server, agent, cli) log: ca/ and policies/ return errors instead.
  *
  *	MICA_LOG(MICA_INFO, "x509_issued", MICA_S("spiffe_id", id), MICA_I("index", n));
  */
@@ -45,6 +45,11 @@ void mica_log_event(
 #define MICA_LOG(level, event, ...)                                                                \
 	mica_log_event(level, event, (const struct mica_field[]){__VA_ARGS__},                     \
 		sizeof((const struct mica_field[]){__VA_ARGS__}) / sizeof(struct mica_field))
+
+/* Between these the lines of this thread wait, some 16 KiB of them, to be written together.
+ * Warnings and errors do not, and take along what waits. Not nested. */
+void mica_log_hold(void);
+void mica_log_release(void);
 
 /* Lines lost since the start, for a metric: a reader that does not read holds up one line for at
  * most 100 ms; the following ones are dropped at once until it reads again. */

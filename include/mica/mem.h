@@ -11,6 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* For a program whose threads take and give back some kilobytes for each request: they ask the
+ * kernel for memory by the megabyte. Before there are threads. */
+void mica_mem_tune(void);
 void *mica_alloc(size_t size); /* zeroed, never NULL */
 void *mica_calloc(size_t n, size_t size); /* zeroed, checked for overflow, never NULL */
 void *mica_realloc(void *p, size_t n, size_t size); /* never NULL; new bytes are not zeroed */

@@ -155,6 +155,9 @@ struct mica_store *mica_store_mem(void);
 mica_rc mica_store_create(const char *dir, const struct mica_store_options *o,
 	struct mica_store **out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_store_complete(struct mica_store *s, struct mica_err *e) MICA_MUST_CHECK;
+/* Closes one that create or create_from made and that is not complete, and removes its files: as if
+ * it had never been tried. The directory stays, empty. Of a complete one nothing is removed. */
+void mica_store_take_undo(struct mica_store *s); /* NULL is fine */
 /* Opens what create made. Refusals leave every file as it is: NOT_FOUND "store_missing" (says to
  * run `mica init`); CORRUPT "store_foreign" (not a store of ours), "store_partial" (its creation
  * did not end), "store_newer" (of a newer Mica), "store_truncated", "store_damaged"; CONFLICT
@@ -182,7 +185,7 @@ struct mica_progress {
 };
 
 /* A consistent copy into the new file `path` while others write (mode 0600, durable, seen whole or
- * not at all). CONFLICT "exists_already". */
+ * not at all: it grows as `path`.part). CONFLICT "exists_already". */
 mica_rc mica_store_copy(struct mica_store *s, const char *path, const struct mica_progress *p,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Makes a store in `dir` (as create: absent or empty) from such a copy, not complete yet. */

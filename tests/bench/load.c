@@ -3,12 +3,14 @@
  * The client side of `make bench`: many kept-alive TLS connections on one thread that ask a running
  * micad for certificates, every request with a token and a key of its own.
  *
- *	load prepare ISSUER_KEY KID ISSUER COUNT BUNDLE_SEQUENCE FILE	requests, made beforehand
- *	load run HOST PORT CA PID FILE CLIENTS REQUESTS [new]	one JSON object of figures
+ *	load prepare ISSUER_KEY KID ISSUER COUNT FILE	requests, made beforehand
+ *	load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new]	one JSON object
  *	load hold HOST PORT CA COUNT [ETAG]		COUNT idle connections, or waiting watchers
  *
- * `run` reads the CPU time of the server's threads from the kernel before and after. With `new`
- * each request has a connection of its own. `hold` says "held" and stays until its input ends.
+ * `run` sends the requests FIRST to FIRST + REQUESTS - 1 of the file, each of them once, and says
+ *in them that it holds bundle SEQUENCE. It reads the CPU time of the server's threads from the
+ *kernel before and after. With `new` each request has a connection of its own. `hold` says "held"
+ *and stays until its input ends. Whatever happens, no call lasts longer than ten minutes.
  */
 #define _GNU_SOURCE /* strcasestr */
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -35,6 +37,11 @@
 
 #define ANSWER_MAX  16384
 #define REQUEST_MAX 8192
+#define LIFE_MAX    600 /* seconds */
+
+/* Stands in the requests for the sequence of a server's bundle, which is its time in ms. */
+#define SEQUENCE     "1000000000000"
+#define SEQUENCE_LEN (sizeof(SEQUENCE) - 1)
 
 static void must(bool ok, const char *what)
 {
@@ -58,7 +65,7 @@ static uint64_t number(const char *text)
 struct prepare {
 	RSA *key;
 	const char *kid, *issuer;
-	uint64_t from, to, sequence;
+	uint64_t from, to;
 	int64_t now;
 	struct mica_buf out;
 	pthread_t thread;
@@ -141,8 +148,7 @@ static void *prepare_some(void *arg)
 		mica_buf_init(&request, REQUEST_MAX);
 		mica_buf_put_str(&body, "{\"csr\":");
 		put_csr(&body);
-		mica_buf_printf(
-			&body, ",\"bundle_sequence\":%llu}", (unsigned long long)p->sequence);
+		mica_buf_put_str(&body, ",\"bundle_sequence\":" SEQUENCE "}");
 		mica_buf_put_str(&request,
 			"POST /v1/x509-svids HTTP/1.1\r\nHost: localhost\r\n"
 			"Content-Type: application/json\r\nAuthorization: Bearer ");
@@ -166,15 +172,14 @@ static int prepare(char **argv)
 
 	must(key != NULL, "reading the issuer's key");
 	fclose(in);
-	out = fopen(argv[5], "wb");
-	must(out != NULL, argv[5]);
+	out = fopen(argv[4], "wb");
+	must(out != NULL, argv[4]);
 	for (int i = 0; i < THREADS; i++) {
 		p[i] = (struct prepare){.key = key,
 			.kid = argv[1],
 			.issuer = argv[2],
 			.from = count * (uint64_t)i / THREADS,
 			.to = count * (uint64_t)(i + 1) / THREADS,
-			.sequence = number(argv[4]),
 			.now = mica_now()};
 		mica_buf_init(&p[i].out, (size_t)1 << 31);
 		pthread_create(&p[i].thread, NULL, prepare_some, &p[i]);
@@ -304,32 +309,38 @@ static bool conn_step(struct conn *c)
 
 /* ---- run ----------------------------------------------------------------------------------- */
 
-/* CPU time of all threads of a process, as the scheduler counts it. */
-static int64_t cpu_ns(const char *pid)
+/* What all threads of a process used, as the scheduler counts it: of the time slices, each is a
+ * switch to the thread. */
+struct usage {
+	int64_t cpu_ns, switches;
+};
+
+static void usage_of(const char *pid, struct usage *u)
 {
 	char path[64];
-	int64_t sum = 0;
 	DIR *d;
 
+	*u = (struct usage){.cpu_ns = 0};
 	snprintf(path, sizeof(path), "/proc/%s/task", pid);
 	d = opendir(path);
 	must(d != NULL, path);
 	for (struct dirent *t; (t = readdir(d)) != NULL;) {
 		char stat[64 + 256];
-		long long ns = 0;
+		long long ns = 0, waited = 0, slices = 0;
 		FILE *f;
 
 		if (t->d_name[0] == '.')
 			continue;
 		snprintf(stat, sizeof(stat), "/proc/%s/task/%.20s/schedstat", pid, t->d_name);
 		f = fopen(stat, "r");
-		if (f && fscanf(f, "%lld", &ns) == 1)
-			sum += ns;
+		if (f && fscanf(f, "%lld %lld %lld", &ns, &waited, &slices) == 3) {
+			u->cpu_ns += ns;
+			u->switches += slices;
+		}
 		if (f)
 			fclose(f);
 	}
 	closedir(d);
-	return sum;
 }
 
 struct requests {
@@ -338,7 +349,15 @@ struct requests {
 	size_t n;
 };
 
-static void load_requests(const char *path, struct requests *r)
+/* The body's last member, so that nothing else has to be moved. */
+static void say_sequence(uint8_t *request, size_t len, const char *sequence)
+{
+	must(len > SEQUENCE_LEN + 1 && strlen(sequence) == SEQUENCE_LEN, "a sequence");
+	must(memcmp(request + len - 1 - SEQUENCE_LEN, SEQUENCE, SEQUENCE_LEN) == 0, "a request");
+	memcpy(request + len - 1 - SEQUENCE_LEN, sequence, SEQUENCE_LEN);
+}
+
+static void load_requests(const char *path, const char *sequence, struct requests *r)
 {
 	FILE *f = fopen(path, "rb");
 	size_t size, at = 0;
@@ -358,6 +377,8 @@ static void load_requests(const char *path, struct requests *r)
 		len |= (size_t)mica_cur_u8(&c) << 16;
 		len |= (size_t)mica_cur_u8(&c) << 8;
 		len |= mica_cur_u8(&c);
+		must(at + 4 + len <= size, "a whole request");
+		say_sequence(r->bytes + at + 4, len, sequence);
 		r->v[r->n] = mica_slice(r->bytes + at + 4, len);
 		at += 4 + len;
 	}
@@ -365,7 +386,7 @@ static void load_requests(const char *path, struct requests *r)
 
 struct run {
 	struct requests *requests;
-	size_t next, done, all;
+	size_t first, next, done, all;
 	uint64_t created, refused;
 	double *ms;
 	bool fresh; /* a connection a request */
@@ -377,7 +398,7 @@ static void begin(struct run *r, struct conn *c)
 		return;
 	if (!c->ssl)
 		conn_open(c);
-	c->send = r->requests->v[r->next++ % r->requests->n];
+	c->send = r->requests->v[r->first + r->next++];
 	c->got = c->want = 0;
 	c->began = mica_mono_ns();
 }
@@ -427,22 +448,44 @@ static void drive(struct run *r, struct target *t, struct conn *conns, unsigned 
 	}
 }
 
+static void run_init(struct run *r, struct requests *requests, int argc, char **argv)
+{
+	load_requests(argv[4], argv[5], requests);
+	r->requests = requests;
+	r->first = number(argv[6]);
+	r->all = number(argv[7]);
+	must(r->all > 0 && r->first <= requests->n && r->all <= requests->n - r->first,
+		"requests that were not sent yet");
+	r->fresh = argc > 9 && strcmp(argv[9], "new") == 0;
+	r->ms = mica_calloc(r->all, sizeof(double));
+}
+
+static void print_run(struct run *r, double seconds, const struct usage *u)
+{
+	const double n = (double)r->done;
+
+	qsort(r->ms, r->done, sizeof(double), by_value);
+	printf("{\"requests\": %zu, \"created\": %llu, \"seconds\": %.3f, \"per_second\": %.0f, "
+	       "\"cpu_us\": %.2f, \"switches\": %.3f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+	       "\"p999_ms\": %.3f}\n",
+		r->done, (unsigned long long)r->created, seconds, n / seconds,
+		(double)u->cpu_ns / 1e3 / n, (double)u->switches / n, r->ms[r->done / 2],
+		r->ms[r->done * 99 / 100], r->ms[r->done * 999 / 1000]);
+}
+
 static int run(int argc, char **argv)
 {
 	struct target t;
 	struct requests requests = {0};
-	struct run r = {.requests = &requests};
-	unsigned clients = (unsigned)number(argv[5]);
+	struct run r = {.next = 0};
+	unsigned clients = (unsigned)number(argv[8]);
 	struct conn *conns = mica_calloc(clients, sizeof(*conns));
-	int64_t began, cpu;
+	struct usage before, after;
+	int64_t began;
 	double seconds;
 
 	target_init(&t, argv[0], argv[1], argv[2]);
-	load_requests(argv[4], &requests);
-	r.all = number(argv[6]);
-	must(r.all > 0 && requests.n > 0, "some requests");
-	r.fresh = argc > 7 && strcmp(argv[7], "new") == 0;
-	r.ms = mica_calloc(r.all, sizeof(double));
+	run_init(&r, &requests, argc, argv);
 	for (unsigned i = 0; i < clients; i++) {
 		conns[i].t = &t;
 		if (!r.fresh) { /* handshakes are not part of the figures */
@@ -451,18 +494,14 @@ static int run(int argc, char **argv)
 				must(again(&conns[i], -1) && usleep(50) == 0, "a handshake");
 		}
 	}
-	cpu = cpu_ns(argv[3]);
+	usage_of(argv[3], &before);
 	began = mica_mono_ns();
 	drive(&r, &t, conns, clients);
 	seconds = (double)(mica_mono_ns() - began) / 1e9;
-	cpu = cpu_ns(argv[3]) - cpu;
-	qsort(r.ms, r.done, sizeof(double), by_value);
-	printf("{\"requests\": %zu, \"created\": %llu, \"refused\": %llu, \"seconds\": %.3f, "
-	       "\"per_second\": %.0f, \"cpu_us\": %.2f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
-	       "\"p999_ms\": %.3f}\n",
-		r.done, (unsigned long long)r.created, (unsigned long long)r.refused, seconds,
-		(double)r.done / seconds, (double)cpu / 1e3 / (double)r.done, r.ms[r.done / 2],
-		r.ms[r.done * 99 / 100], r.ms[r.done * 999 / 1000]);
+	usage_of(argv[3], &after);
+	after.cpu_ns -= before.cpu_ns;
+	after.switches -= before.switches;
+	print_run(&r, seconds, &after);
 	return r.refused ? 1 : 0;
 }
 
@@ -515,14 +554,15 @@ static int hold(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (argc == 8 && strcmp(argv[1], "prepare") == 0)
+	alarm(LIFE_MAX);
+	if (argc == 7 && strcmp(argv[1], "prepare") == 0)
 		return prepare(argv + 2);
-	if ((argc == 9 || argc == 10) && strcmp(argv[1], "run") == 0)
+	if ((argc == 11 || argc == 12) && strcmp(argv[1], "run") == 0)
 		return run(argc - 2, argv + 2);
 	if ((argc == 6 || argc == 7) && strcmp(argv[1], "hold") == 0)
 		return hold(argc - 2, argv + 2);
-	fputs("usage: load prepare KEY KID ISSUER COUNT SEQUENCE FILE\n"
-	      "       load run HOST PORT CA PID FILE CLIENTS REQUESTS [new]\n"
+	fputs("usage: load prepare KEY KID ISSUER COUNT FILE\n"
+	      "       load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new]\n"
 	      "       load hold HOST PORT CA COUNT [ETAG]\n",
 		stderr);
 	return 2;

@@ -2,12 +2,13 @@
 """Holds answers against the server's own OpenAPI document, strictly: a path, method, status, media
 type, header or member that it does not document is an error, as is one that it promises and that
 does not come. Reads as much of JSON Schema as that document uses, and refuses the rest."""
+import base64
 import json
 import re
 
 KNOWN = {"type", "properties", "required", "additionalProperties", "items", "enum", "const",
          "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "oneOf",
-         "$ref", "format", "description", "examples", "title", "default"}
+         "$ref", "format", "description", "examples", "title", "default", "contentEncoding"}
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 DATE_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
@@ -94,6 +95,11 @@ class Spec:
             raise Undocumented("%s: %r does not match %s" % (where, v, schema["pattern"]))
         if schema.get("format") == "date-time" and not DATE_TIME.match(v):
             raise Undocumented("%s: %r is no time" % (where, v))
+        if schema.get("contentEncoding") == "base64":
+            try:
+                base64.b64decode(v, validate=True)
+            except ValueError:
+                raise Undocumented("%s: %r is no base64" % (where, v)) from None
 
     def members(self, v, schema, where):
         missing = set(schema.get("required", ())) - set(v)

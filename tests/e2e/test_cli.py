@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ledger_check
 import pki
-from micad import MICA, SLOW, certificates, load_private, spiffe_id, verify_chain
+from micad import BIN, MICA, SLOW, certificates, load_private, spiffe_id, verify_chain
 
 ID = "spiffe://example.org/ns/payments/sa/checkout"
 
@@ -235,18 +235,21 @@ def test_deny_and_taint(start, issuer, tmp_path, token):
     admin = Cli(tmp_path, MICA_ADMIN_SOCKET=m.config["admin"]["socket"])
     workload = Cli(tmp_path, MICA_URL="https://" + m.ready["https"], MICA_CA=m.roots_file)
     admin("deny", "add", "spiffe_id", ID)
+    assert admin.json("deny", "list")["denied"] == [
+        {"kind": "spiffe_id", "value": ID, "source": "store"}]
+    assert ID in admin("deny", "list").stdout
     workload.refused("denied_by_list", 4, "svid", "fetch", "-t", token)
     admin("deny", "remove", "spiffe_id", ID)
     workload("svid", "fetch", "-t", token)
     admin.refused("not_denied", 5, "deny", "remove", "spiffe_id", ID)
-    admin.refused("json_range", 2, "deny", "add", "colour", "red")
+    admin.refused("bad_deny_entry", 2, "deny", "add", "colour", "red")
     admin.refused("bad_deny_entry", 2, "deny", "add", "spiffe_id", "red")
     admin.refused("bad_authority_id", 2, "authority", "taint", "beef")
     admin.refused("no_such_authority", 5, "authority", "taint", "00" * 20)
     issuing = next(a["id"] for a in admin.json("status")["authorities"] if a["kind"] == "issuing")
     admin("authority", "taint", issuing)
     admin.refused("tainted_already", 6, "authority", "taint", issuing)
-    workload.refused("no_active_authority", 75, "svid", "fetch", "-t", token, "--timeout", 2)
+    workload("svid", "fetch", "-t", token)  # the standby serves
     # who did it stands in the ledger
     done = admin.json("audit", "list", "--type", "deny")["events"]
     assert len(done) == 2 and done[0]["action"] != done[1]["action"]
@@ -433,8 +436,7 @@ def test_export_and_verify_files(admin, outsider, micad, token, tmp_path):
 
 # ---- logs that lie ---------------------------------------------------------------------------
 
-BUILD = os.environ.get("MICA_BUILDDIR", os.getcwd())
-FILL = os.path.join(BUILD, "tests", "bench", "fill")
+FILL = os.path.join(BIN, "tests", "bench", "fill")
 
 
 def fill(where, size, export="export"):
@@ -447,8 +449,6 @@ def fill(where, size, export="export"):
 @pytest.fixture
 def log(tmp_path):
     """A log that grows, and a copy of it as it was: going on from there makes a fork."""
-    if not os.path.exists(FILL):
-        pytest.skip("tests/bench/fill is not built")
     a, b = tmp_path / "a", tmp_path / "b"
     a.mkdir()
     vkey = fill(a, 300)

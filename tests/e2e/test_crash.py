@@ -96,22 +96,26 @@ def test_killed_at_any_instant(start, issuer):
         m.start()
         total += check(m, load)
     assert total > 5 * CYCLES
-    m.log().verify()
+    size = m.log().verify().size
+    print(f"{CYCLES} kills of micad under load, {total} certificates found in a ledger of {size}")
 
 
 def test_taint_under_full_load(start, issuer):
-    """After a taint no entry of a higher index names what is tainted."""
-    m = start([issuer.config("file")])
+    """After a taint no entry of a higher index names what is tainted; the standby serves, and
+    nobody is refused."""
+    m = start([issuer.config("file")], {"limits": {"requests_per_identity": 0}})
     issuing = next(a["id"] for a in m.admin().get("/v1/status").ok().json()["authorities"]
                    if a["kind"] == "issuing" and a["state"] == "active")
     with Load(m, issuer) as load:
         wait_until("load", lambda: len(load.got) > 50)
         m.admin().post("/v1/authorities/%s/taint" % issuing).ok(204)
-        tainted = m.log().checkpoint().size
-        wait_until("refusals", lambda: len(load.refused) > 50)
+        tainted, before = m.log().checkpoint().size, len(load.got)
+        wait_until("load goes on", lambda: len(load.got) > before + 50)
     check(m, load)
+    # A decision that lost its authority again and again may be told to try again.
     for r in load.refused:
-        r.problem(503, "no_active_authority")
+        assert r.status == 503, r
+    assert len(load.refused) < 5, load.refused
     log = m.log()
     entries = [entry.parse(e) for e in log.entries(log.verify().size)]
     at = next(i for i, e in enumerate(entries) if e.get("action") == "tainted")

@@ -52,7 +52,8 @@ def test_signed_bundle(micad):
     assert header["typ"] == "mica-bundle+jws" and header["alg"] == "ES256"
     chain = [x509.load_der_x509_certificate(base64.b64decode(x)) for x in header["x5c"]]
     assert spiffe_id(chain[0]) == "spiffe://%s/mica/publisher" % TRUST_DOMAIN
-    for cert, by in zip(chain, chain[1:] + certificates(micad.roots())[:1]):
+    root = next(r for r in certificates(micad.roots()) if r.subject == chain[-1].issuer)
+    for cert, by in zip(chain, chain[1:] + [root]):
         signed_by(cert, by)
     payload = jwt.decode(token, chain[0].public_key(), algorithms=["ES256"])
     assert payload["channel"] == "live" and payload["set"] == "default"

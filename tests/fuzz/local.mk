@@ -87,7 +87,7 @@ tests_fuzz_fuzz_guard_LDADD = libmica-server.a $(BASE_LIBS)
 check_PROGRAMS += tests/fuzz/fuzz_token
 FUZZ_TARGETS += tests/fuzz/fuzz_token
 tests_fuzz_fuzz_token_SOURCES = tests/fuzz/fuzz_token.c $(FUZZ_MAIN)
-tests_fuzz_fuzz_token_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_token_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) -I$(srcdir)/ca
 tests_fuzz_fuzz_token_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_token_LDADD = $(CA_LIBS)
 

@@ -42,7 +42,7 @@ OWNERS = [
     (r"yaml\.h", r"base/yaml\.c"),
     (r"cyaml/.*", r"include/mica/yaml\.h|base/yaml\.c"),
     (r"openssl/.*", r"ca/|rpc/|tests/"),
-    (r"jose/.*", r"ca/|tests/"),
+    (r"jose/.*", r"tests/"),
     (r"systemd/.*", r"server/"),
 ]
 

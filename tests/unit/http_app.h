@@ -81,8 +81,11 @@ static inline void handle(void *ctx, struct http_req *r)
 	struct app *a = ctx;
 	const struct http_req_data *d = http_req_data(r);
 	http_req_set_state(r, a, state_done);
-	if (mica_slice_eq_str(d->path, "/defer")) {
-		http_defer(r);
+	if (mica_slice_eq_str(d->path, "/defer") || mica_slice_eq_str(d->path, "/work")) {
+		if (mica_slice_eq_str(d->path, "/work"))
+			http_defer_long(r);
+		else
+			http_defer(r);
 		pthread_mutex_lock(&a->lock);
 		a->deferred[a->n_deferred++] = r;
 		pthread_mutex_unlock(&a->lock);
@@ -140,6 +143,7 @@ static inline struct http_options options(struct app *a)
 	struct http_options o = {.name = "test",
 		.listen = &loopback,
 		.unix_gid = -1,
+		.unix_gid2 = -1,
 		.threads = 2,
 		.max_connections = 3000,
 		.max_body = 4096,

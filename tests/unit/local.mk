@@ -97,13 +97,13 @@ check_PROGRAMS += tests/unit/test_verify
 TESTS += tests/unit/test_verify
 tests_unit_test_verify_SOURCES = tests/unit/test_verify.c tests/unit/pki.h
 tests_unit_test_verify_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(JOSE_CFLAGS)
-tests_unit_test_verify_LDADD = $(X509_TEST_LDADD) $(JANSSON_LIBS)
+tests_unit_test_verify_LDADD = $(X509_TEST_LDADD) $(JOSE_LIBS) $(JANSSON_LIBS)
 
 check_PROGRAMS += tests/unit/test_jwt
 TESTS += tests/unit/test_jwt
 tests_unit_test_jwt_SOURCES = tests/unit/test_jwt.c tests/unit/pki.h
 tests_unit_test_jwt_CPPFLAGS = $(X509_TEST_CPPFLAGS) $(JOSE_CFLAGS)
-tests_unit_test_jwt_LDADD = $(X509_TEST_LDADD) $(JANSSON_LIBS)
+tests_unit_test_jwt_LDADD = $(X509_TEST_LDADD) $(JOSE_LIBS) $(JANSSON_LIBS)
 
 check_PROGRAMS += tests/unit/test_authority
 TESTS += tests/unit/test_authority
@@ -383,3 +383,14 @@ TESTS += tests/unit/test_rpc_session
 tests_unit_test_rpc_session_SOURCES = tests/unit/test_rpc_session.c tests/unit/rpc_session.h
 tests_unit_test_rpc_session_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
 tests_unit_test_rpc_session_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_core_rotate
+TESTS += tests/unit/test_core_rotate
+tests_unit_test_core_rotate_SOURCES = tests/unit/test_core_rotate.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_rotate_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_rotate_LDADD = $(CORE_TEST_LDADD)
+check_PROGRAMS += tests/unit/test_token_plain
+TESTS += tests/unit/test_token_plain
+tests_unit_test_token_plain_SOURCES = tests/unit/test_token_plain.c tests/unit/tokens.h
+tests_unit_test_token_plain_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) -I$(srcdir)/ca
+tests_unit_test_token_plain_LDADD = $(TOKEN_TEST_LDADD)

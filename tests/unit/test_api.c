@@ -101,6 +101,7 @@ static void serve(struct fx *f, enum api_listener l, const char *unix_path)
 		.listen = unix_path ? NULL : &any,
 		.unix_path = unix_path,
 		.unix_gid = -1,
+		.unix_gid2 = -1,
 		.threads = 1,
 		.max_connections = 64,
 		.max_body = 65536,
@@ -434,6 +435,7 @@ static void bad_requests_change_nothing(void **state)
 		{"GET", "/v1/status", NULL, "role_required", 403},
 		{"GET", "/log/tile/entries/000", NULL, "role_required", 403},
 		{"POST", "/v1/authorities/x/taint", NULL, "role_required", 403},
+		{"GET", "/v1/deny", NULL, "role_required", 403},
 		{"POST", "/v1/deny", "{\"kind\":\"key\",\"value\":\"x\"}", "role_required", 403},
 	};
 	struct fx *f = *state;
@@ -475,7 +477,7 @@ static void unknown_paths_and_methods(void **state)
 	refused(a, 405, "method_not_allowed");
 	assert_non_null(strstr(a.head, "Allow: POST\r\n"));
 	a = ask(f, API_PUBLIC, "PUT", "/v1/deny", JSON, "{}");
-	assert_non_null(strstr(a.head, "Allow: POST, DELETE\r\n"));
+	assert_non_null(strstr(a.head, "Allow: GET, HEAD, POST, DELETE\r\n"));
 	a = ask(f, API_PUBLIC, "DELETE", "/log/tile/entries/000", "", NULL);
 	assert_non_null(strstr(a.head, "Allow: GET, HEAD\r\n"));
 	refused(ask(f, API_PUBLIC, "POST", "/v1/x509-svids", "Content-Type: text/plain\r\n", "{}"),
@@ -766,6 +768,13 @@ static void administrators_deny_and_taint(void **state)
 	refused(ask(f, API_ADMIN, "DELETE", "/v1/deny", JSON, entry), 404, "not_denied");
 	assert_int_equal(ask(f, API_ADMIN, "POST", "/v1/deny", JSON, entry).status, 204);
 	refused(x509(f, bearer(f), ""), 403, "denied_by_list");
+	a = ask(f, API_ADMIN, "GET", "/v1/deny", "", NULL);
+	assert_int_equal(a.status, 200);
+	assert_string_equal(a.body,
+		"{\"denied\":[{\"kind\":\"pod_uid\",\"value\":\"" POD_UID
+		"\",\"source\":\"store\"}]}");
+	refused(ask(f, API_ADMIN, "POST", "/v1/deny", JSON, "{\"kind\":\"x\",\"value\":\"y\"}"),
+		400, "bad_deny_entry");
 	assert_int_equal(ask(f, API_ADMIN, "DELETE", "/v1/deny", JSON, entry).status, 204);
 	assert_int_equal(x509(f, bearer(f), "").status, 201);
 	refused(ask(f, API_ADMIN, "POST", "/v1/authorities/00/taint", "", NULL), 404,

@@ -289,7 +289,7 @@ static void bodies(void **state)
 		{B_EXPLAIN, "{\"token\":\"x\",\"front\":\"istio\"}", NULL},
 		{B_EXPLAIN, "{\"token\":\"x\",\"front\":\"ftp\"}", "json_range"},
 		{B_DENY, "{\"kind\":\"key\",\"value\":\"x\"}", NULL},
-		{B_DENY, "{\"kind\":\"name\",\"value\":\"x\"}", "json_range"},
+		{B_DENY, "{\"kind\":\"name\",\"value\":\"x\"}", "bad_deny_entry"},
 		{B_DENY, "{\"kind\":\"key\",\"value\":\"\"}", "json_range"},
 		{B_DENY, "{\"kind\":\"key\"}", "json_missing_member"},
 		{B_BACKUP, "{\"path\":\"/a\"}", NULL},

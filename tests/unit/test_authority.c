@@ -28,6 +28,7 @@ static void record_keeps_everything(void **state)
 	mica_buf_init(&one, MICA_AUTHORITY_RECORD_MAX);
 	mica_buf_init(&two, MICA_AUTHORITY_RECORD_MAX);
 	a.standby = a.canary_only = true;
+	a.sequence = 1732450000000;
 	assert_ok(mica_authority_add_time(&a, MICA_AE_CREATED, T, e));
 	assert_ok(mica_authority_add_time(&a, MICA_AE_ACTIVE, T + 5, e));
 	assert_ok(mica_authority_encode(&a, &one, e));
@@ -44,7 +45,7 @@ static void record_keeps_everything(void **state)
 	assert_int_equal(b.n_times, 2);
 	assert_int_equal(b.times[1].event, MICA_AE_ACTIVE);
 	assert_true(b.times[1].at == T + 5);
-	assert_true(b.standby && b.canary_only);
+	assert_true(b.standby && b.canary_only && b.sequence == 1732450000000);
 	assert_true(mica_slice_eq_str(mica_buf_slice(&b.cert), "certificate"));
 	assert_ok(mica_authority_encode(&b, &two, e));
 	assert_true(mica_slice_eq(mica_buf_slice(&one), mica_buf_slice(&two)));
@@ -114,8 +115,8 @@ static const struct state_case {
 		T + 3, MICA_AS_REVOKED, true},
 	{"the last second", {{MICA_AE_PUBLISHED, T}, {MICA_AE_ACTIVE, T}}, T + 1000, MICA_AS_ACTIVE,
 		true},
-	{"expired", {{MICA_AE_PUBLISHED, T}, {MICA_AE_ACTIVE, T}}, T + 1001, MICA_AS_EXPIRED,
-		false},
+	/* it leaves the bundle by a step alone: the clock may be wrong */
+	{"expired", {{MICA_AE_PUBLISHED, T}, {MICA_AE_ACTIVE, T}}, T + 1001, MICA_AS_EXPIRED, true},
 	{"removed", {{MICA_AE_PUBLISHED, T}, {MICA_AE_ACTIVE, T}, {MICA_AE_REMOVED, T + 9}}, T + 9,
 		MICA_AS_REMOVED, false},
 };

@@ -138,7 +138,7 @@ static void json_strings(void **state)
 		size_t len;
 		const char *out;
 	} cases[] = {{"", 0, "\"\""}, {"a\"b\\c", 5, "\"a\\\"b\\\\c\""},
-		{"\0\x1f\x7f", 3, "\"\\u0000\\u001f\\u007f\""}, {"\n\t", 2, "\"\\u000a\\u0009\""},
+		{"\0\x1f\x7f", 3, "\"\\u0000\\u001f\\u007f\""}, {"\n\t", 2, "\"\\n\\t\""},
 		{"\xc3\xa9\xf0\x9f\x98\x80", 6, "\"\xc3\xa9\xf0\x9f\x98\x80\""},
 		{"\xff"
 		 "a\xe2\x82",

@@ -410,13 +410,13 @@ static void nothing_from_outside_works_the_terminal(void **state)
 {
 	(void)state;
 	assert_string_equal(written(OUT_TEXT, false, hostile),
-		"name:               a\\u001b[2Jb\\u000dc\"d\\e\xef\xbf\xbd\\u202e\n"
+		"name:               a\\u001b[2Jb\\rc\"d\\e\xef\xbf\xbd\\u202e\n"
 		"lines:\n"
 		"  one\n"
 		"  two: forged\n");
 	assert_string_equal(written(OUT_JSON, false, hostile),
-		"{\n  \"name\": \"a\\u001b[2Jb\\u000dc\\\"d\\\\e\xef\xbf\xbd\\u202e\",\n"
-		"  \"lines\": \"one\\u000atwo: forged\"\n}\n");
+		"{\n  \"name\": \"a\\u001b[2Jb\\rc\\\"d\\\\e\xef\xbf\xbd\\u202e\",\n"
+		"  \"lines\": \"one\\ntwo: forged\"\n}\n");
 }
 
 static void two_objects(struct writer *w)

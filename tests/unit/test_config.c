@@ -127,7 +127,8 @@ static void assert_has(const struct mica_yaml_doc *all, const struct mica_yaml_d
 			continue;
 		}
 		if (row->kind == SETTING_ENTRIES) {
-			assert_has(all, all, row->table, "rules[0]");
+			config_path(path, "%s%s%s[0]", prefix, *prefix ? "." : "", row->key);
+			assert_has(all, all, row->table, path);
 			continue;
 		}
 		if (row->kind == SETTING_PAIRS) /* not of Kubernetes */
@@ -202,6 +203,15 @@ static void defaults(void **state)
 	assert_int_equal(c->x509.key_types, (1 << MICA_KN_COUNT) - 1);
 	assert_int_equal(c->authorities.issuing_life, 7 * 86400);
 	assert_int_equal(c->authorities.key_type, MICA_KN_P256);
+	assert_true(c->rotation.root.automatic && c->rotation.issuing.automatic);
+	assert_true(c->rotation.jwt.automatic && c->rotation.standby);
+	assert_int_equal(c->rotation.root.rotate_at, 50);
+	assert_int_equal(c->rotation.propagation, 900);
+	assert_int_equal(c->rotation.hold, 86460);
+	assert_int_equal(c->rotation.ack_timeout, 7 * 86400);
+	assert_int_equal(c->rotation.skew, 60);
+	assert_int_equal(c->rotation.trash, 7 * 86400);
+	assert_int_equal(c->rotation.deadline, 4500);
 	assert_false(c->jwt.oidc_discovery);
 	assert_string_equal(is->cluster, "");
 	assert_true(is->keys.discovery);
@@ -520,7 +530,7 @@ static void bad_together(void **state)
 			"jwt.ttl (2h) is above jwt.max_ttl (1h)"},
 		{MIN "x509: {max_ttl: 3d}\n", "config_lifetimes", 3, 17,
 			"authorities.issuing_life (7d) is too short for 3 certificates of 3d (x509.max_ttl) "
-			"and 3 times bundle.refresh_hint (5m); expected at least 10d, or a lower x509.max_ttl"},
+			"and rotation.propagation (15m); expected at least 10d, or a lower x509.max_ttl"},
 		{MIN "x509: {max_ttl: 10}\nbundle: {refresh_hint: 4}\n"
 		     "authorities: {issuing_life: 41}\n",
 			"config_lifetimes", 3, 17, "x509.ttl (1h) is above"},
@@ -532,6 +542,29 @@ static void bad_together(void **state)
 			"least 21d, or a lower authorities.issuing_life"},
 		{MIN "jwt: {max_ttl: 1d}\nauthorities: {jwt_life: 1d}\n", "config_lifetimes", 4, 25,
 			"authorities.jwt_life (1d) is too short for 5 times bundle.refresh_hint (5m)"},
+		{MIN "rotation: {propagation: 1m}\n", "config_lifetimes", 3, 25,
+			"rotation.propagation (1m) is shorter than 3 times bundle.refresh_hint; expected at "
+			"least 15m"},
+		{MIN "rotation: {propagation: 1h, outlets: [{name: a, propagation: 2h}]}\n",
+			"config_lifetimes", 3, 25,
+			"shorter than that of the slowest of rotation.outlets; expected at least 2h"},
+		{MIN "rotation: {hold: 1d}\n", "config_lifetimes", 3, 18,
+			"rotation.hold (1d) is shorter than the longest certificate (x509.max_ttl) and "
+			"rotation.skew (1m); expected at least 1441m"},
+		{MIN "rotation: {issuing: {rotate_at: 90}}\n", "config_lifetimes", 3, 33,
+			"rotation.issuing.rotate_at (90) leaves too little of authorities.issuing_life (7d) "
+			"for propagation, the longest certificate and skew (1456m together); expected at "
+			"most 85"},
+		{MIN "rotation: {ack_timeout: 300d, root: {rotate_at: 95}}\n", "config_lifetimes",
+			3, 49,
+			"rotation.root.rotate_at (95) leaves too little of authorities.root_life"},
+		{MIN "authorities: {jwt_life: 1d}\nrotation: {jwt: {rotate_at: 99}}\n",
+			"config_lifetimes", 4, 29,
+			"rotation.jwt.rotate_at (99) leaves too little of authorities.jwt_life (1d)"},
+		{MIN "rotation: {outlets: [{name: a}, {name: a}]}\n", "config_value", 3, 40,
+			"entry 1 has this name already"},
+		{MIN "rotation: {outlets: [{name: A}]}\n", "config_value", 3, 29,
+			"\"A\" cannot name an outlet"},
 		{MIN PROD "rules: [{max_ttl: 3d}]\n", "config_lifetimes", 7, 19,
 			"rules[0].max_ttl: authorities.issuing_life (7d) is too short"},
 		{MIN PROD "rules: [{ttl: 2d}]\n", "config_lifetimes", 7, 15,

@@ -8,6 +8,8 @@
 #include "mica/clock.h"
 
 #include <lmdb.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 static mica_rc try_open(struct ct *t, struct mica_err *e)
 {
@@ -194,6 +196,25 @@ static void a_bad_trust_domain_makes_no_store(void **state)
 	t->config.trust_domain = ct_str("Example.org");
 	assert_refused(MICA_INVALID, "trust_domain_invalid", try_init(t, e));
 	assert_refused(MICA_NOT_FOUND, "store_missing", try_open(t, e));
+}
+
+/* A full disk: the next `mica init` finds nothing in its way. */
+static void a_failed_init_leaves_nothing(void **state)
+{
+	struct ct *t = *state;
+	struct rlimit unlimited, little;
+	struct mica_err why = MICA_ERR_INIT;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+	little = unlimited;
+	little.rlim_cur = 40000;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+	assert_int_not_equal(try_init(t, &why), MICA_OK);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+	assert_int_equal(rmdir(t->dir), 0);
+	assert_ok(try_init(t, e));
+	assert_ok(try_open(t, e));
 }
 
 static void a_store_half_made_is_refused(void **state)
@@ -384,7 +405,108 @@ static void a_store_without_authorities_is_refused(void **state)
 	assert_refused(MICA_CORRUPT, "store_damaged", try_open(t, e));
 }
 
+/* ---- starts that cannot issue ------------------------------------------------------------------
+ */
+
+static void a_serving_key_is_kept(void **state)
+{
+	struct ct *t = *state;
+	MICA_AUTO_SIGNER key = NULL;
+	MICA_AUTO_SIGNER other = NULL;
+	MICA_AUTO_SECRET in = NULL;
+	MICA_AUTO_SECRET next = NULL;
+	MICA_AUTO_SECRET out = NULL;
+	MICA_AUTO_BUF chain, file;
+	char path[128];
+
+	mica_buf_init(&chain, 65536);
+	mica_buf_init(&file, (size_t)64 << 20);
+	assert_refused(
+		MICA_NOT_FOUND, "no_serving_key", mica_core_kept_serving(t->core, &out, &chain, e));
+	assert_ok(mica_signer_generate(MICA_KN_P256, &key, e));
+	assert_ok(mica_signer_generate(MICA_KN_P256, &other, e));
+	assert_ok(mica_signer_pkcs8(other, &in, e));
+	assert_ok(mica_signer_pkcs8(key, &next, e));
+	assert_ok(mica_core_keep_serving(t->core, in, MICA_LIT("old chain"), NOW_MS, e));
+	assert_ok(mica_core_keep_serving(t->core, next, MICA_LIT("new chain"), NOW_MS, e));
+	ct_reopen(t, NOW_MS);
+	assert_ok(mica_core_kept_serving(t->core, &out, &chain, e));
+	assert_true(mica_slice_eq_str(mica_buf_slice(&chain), "new chain"));
+	assert_true(mica_slice_eq(mica_secret_view(out), mica_secret_view(next)));
+	/* sealed: its octets are nowhere in the file */
+	snprintf(path, sizeof(path), "%s/store.lmdb", t->dir);
+	assert_ok(mica_file_read(path, &file, e));
+	assert_null(memmem(file.p, file.len, mica_secret_view(out).p + 36, 32));
+}
+
+static void nothing_is_issued_by_rules_that_are_not_recorded(void **state)
+{
+	struct ct *t = *state;
+	struct mica_candidate *k = NULL;
+	struct mica_x509_request r;
+	struct mica_caller who;
+	CORE_AUTO_VIEW v = NULL;
+
+	ct_caller(t, NOW_MS, &who);
+	r = ct_request(t, &who);
+	atomic_store(&t->core->rules_unrecorded, true);
+	mica_store_set_fault(t->core->store, MICA_FAULT_FULL, 0);
+	v = mica_core_view_get(t->core);
+	v->policy->hash[0] ^= 1; /* as if the configuration were another one */
+	assert_refused(MICA_UNAVAILABLE, "disk_full", mica_core_maintain(t->core, NOW_MS, NULL, e));
+	assert_refused(
+		MICA_UNAVAILABLE, "store_full", mica_core_prepare_x509(t->core, &r, NOW_MS, &k, e));
+	assert_ok(mica_core_maintain(t->core, NOW_MS, NULL, e));
+	mica_candidate_free(ct_issue(t, 0, NOW_MS));
+}
+
+/* Design 8.4: without a usable root micad serves reads. */
+static void a_store_whose_authorities_are_over_is_read(void **state)
+{
+	struct ct *t = *state;
+	int64_t then = NOW_MS + (int64_t)50 * 365 * DAY * 1000;
+	const struct mica_snapshot *snap = NULL;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct mica_event_query q = {.limit = 10};
+	MICA_AUTO_BUF json;
+
+	mica_candidate_free(ct_issue(t, 0, NOW_MS));
+	mica_buf_init(&json, (size_t)4 << 20);
+	ct_reopen(t, then);
+	assert_ok(mica_core_maintain(t->core, then, NULL, e));
+	assert_ok(mica_core_snapshot(
+		t->core, NULL, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON, &snap, e));
+	mica_snapshot_unref(snap);
+	assert_ok(mica_core_events(t->core, &admin, &q, &json, e));
+	assert_ok(mica_core_status(t->core, then, &json, e));
+	assert_refused(MICA_UNAVAILABLE, "no_active_authority", mica_core_ready(t->core, then, e));
+}
+
 /* ---- backup and restore ---------------------------------------------------------------------- */
+
+static void refused_restore(struct ct *t, const char *backup, const struct mica_secret *pass,
+	mica_rc rc, const char *reason)
+{
+	struct mica_caller who = ct_role(MICA_ROLE_ADMIN);
+	struct mica_restore_result r;
+
+	assert_refused(rc, reason,
+		mica_core_restore(&t->config, pass, backup, MICA_SLICE_NULL, &who, NOW_MS + 2000,
+			NULL, &r, e));
+	assert_refused(MICA_NOT_FOUND, "store_missing", try_open(t, e));
+	assert_int_equal(rmdir(t->dir), 0); /* it is empty */
+}
+
+/* A wrong passphrase is no reason to look for what must be removed before the next try. */
+static void refused_restores_leave_nothing(struct ct *t, const char *backup)
+{
+	MICA_AUTO_SECRET wrong = mica_secret_new("wrong", 5);
+
+	refused_restore(t, backup, wrong, MICA_UNAUTHENTICATED, "wrong_passphrase");
+	t->config.trust_domain = ct_str("other.example");
+	refused_restore(t, backup, t->pass, MICA_INVALID, "trust_domain_mismatch");
+	t->config.trust_domain = ct_str(TD);
+}
 
 static void a_restored_store_goes_on(void **state)
 {
@@ -409,6 +531,7 @@ static void a_restored_store_goes_on(void **state)
 	ct_close(t);
 	memcpy(old_dir, t->dir, sizeof(old_dir));
 	ct_make_dir(t);
+	refused_restores_leave_nothing(t, backup);
 	assert_ok(mica_core_restore(
 		&t->config, t->pass, backup, MICA_SLICE_NULL, &who, NOW_MS + 2000, NULL, &r, e));
 	assert_string_equal(r.old_origin, t->born.origin);
@@ -442,6 +565,7 @@ int main(void)
 		EMPTY(init_touches_no_store_that_is_there),
 		EMPTY(a_trust_domain_is_for_ever),
 		EMPTY(a_bad_trust_domain_makes_no_store),
+		EMPTY(a_failed_init_leaves_nothing),
 		EMPTY(a_store_half_made_is_refused),
 		EMPTY(a_newer_store_is_refused),
 		EMPTY(only_one_opens_it),
@@ -451,6 +575,9 @@ int main(void)
 		TEST(rules_are_recorded_when_they_change),
 		TEST(a_bad_configuration_changes_nothing),
 		EMPTY(a_store_without_authorities_is_refused),
+		TEST(a_serving_key_is_kept),
+		TEST(nothing_is_issued_by_rules_that_are_not_recorded),
+		TEST(a_store_whose_authorities_are_over_is_read),
 		TEST(a_restored_store_goes_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,34 @@ static void a_token_names_a_pod(void **state)
 	assert_int_equal(who.uid, -1);
 }
 
+/* Class 49: what has expired stays so when the clock is set back; a clock that was far ahead for a
+ * moment does not shut everybody out. */
+static void a_clock_set_back_revives_nothing(void **state)
+{
+	struct ct *t = *state;
+	struct mica_candidate *k = ct_issue(t, 3600, NOW_MS);
+	const int64_t after = NOW_MS + 3000 * 1000 + 61 * 1000;
+	struct mica_caller who;
+	struct mica_err err = MICA_ERR_INIT;
+
+	assert_ok(by_token(t, ct_token(t, NOW), NOW_MS, &who, NULL, e));
+	assert_int_equal(
+		by_token(t, ct_token(t, NOW), after, &who, NULL, &err), MICA_UNAUTHENTICATED);
+	assert_string_equal(err.reason, "token_expired");
+	assert_ok(mica_core_maintain(t->core, after, NULL, e));
+	mica_err_clear(&err);
+	assert_int_equal(by_token(t, ct_token(t, NOW), after - 300 * 1000, &who, NULL, &err),
+		MICA_UNAUTHENTICATED);
+	assert_string_equal(err.reason, "token_expired");
+	assert_ok(mica_core_maintain(t->core, NOW_MS + 3601 * 1000, NULL, e));
+	mica_err_clear(&err);
+	assert_int_equal(by_svid(t, k, NOW_MS + 3500 * 1000, &who, &err), MICA_UNAUTHENTICATED);
+	assert_string_equal(err.reason, "svid_expired");
+	assert_ok(mica_core_maintain(t->core, NOW_MS + 5 * DAY * INT64_C(1000), NULL, e));
+	assert_ok(by_token(t, ct_token(t, NOW), NOW_MS + 1000, &who, NULL, e));
+	mica_candidate_free(k);
+}
+
 static void roles_are_names_in_the_configuration(void **state)
 {
 	struct ct *t = *state;
@@ -413,6 +441,7 @@ int main(void)
 #define TEST(fn)  cmocka_unit_test_setup_teardown(fn, ct_setup, ct_teardown)
 #define EMPTY(fn) cmocka_unit_test_setup_teardown(fn, ct_setup_empty, ct_teardown)
 		TEST(a_token_names_a_pod),
+		TEST(a_clock_set_back_revives_nothing),
 		TEST(roles_are_names_in_the_configuration),
 		TEST(refusals_keep_their_secret),
 		TEST(an_unknown_key_names_its_issuer),

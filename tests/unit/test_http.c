@@ -3,6 +3,11 @@
 #define _GNU_SOURCE /* strcasestr */
 #include "http_app.h"
 
+#include <errno.h>
+#include <grp.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
 #include <sys/stat.h>
 
 /* ---- plain --------------------------------------------------------------------------------- */
@@ -108,17 +113,31 @@ static void a_refusal_before_the_body(void **state)
 	app_start(&a, &o);
 	a.refuse_status = 429;
 	client_open(&c, http_server_address(a.server));
-	/* without a body the connection goes on; with one it ends, and nothing of it was read */
+	/* without a body the connection goes on, and behind one that is here; else it ends */
 	assert_int_equal(client_ask(&c, GET("/a"), &r), 429);
+	assert_int_equal(client_ask(&c, GET("/b"), &r), 429);
+	assert_int_equal(
+		client_ask(&c, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nGET ", &r),
+		429);
+	assert_null(strcasestr(r.head, "\r\nConnection: close\r\n"));
 	assert_int_equal(client_ask(&c, GET("/b"), &r), 429);
 	assert_int_equal(client_ask(&c,
 				 "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4096\r\n"
 				 "Expect: 100-continue\r\n\r\n",
 				 &r),
 		429);
+	assert_non_null(strcasestr(r.head, "\r\nConnection: close\r\n"));
 	assert_true(client_ended(&c));
 	client_close(&c);
-	assert_int_equal(atomic_load(&a.admitted), 3);
+	client_open(&c, http_server_address(a.server));
+	assert_int_equal(client_ask(&c,
+				 "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+				 "4\r\nGET \r\n0\r\n\r\n",
+				 &r),
+		429);
+	assert_true(client_ended(&c));
+	client_close(&c);
+	assert_int_equal(atomic_load(&a.admitted), 6);
 	app_stop(&a);
 	assert_int_equal(atomic_load(&a.states_done), 0);
 }
@@ -458,6 +477,32 @@ static void ipv6_is_counted_by_64(void **state)
 	app_stop(&a);
 }
 
+/* ":8443", the default of https.listen, is "::" here. */
+static void all_addresses_are_ipv4_too(void **state)
+{
+	static char all[] = "::";
+	const struct mica_listen listen = {.host = all};
+	struct app a;
+	struct http_options o = options(&a);
+	char four[32], six[32];
+	const char *port;
+	int fds[6];
+	(void)state;
+	o.listen = &listen;
+	o.max_per_address = 4;
+	app_start(&a, &o);
+	port = strrchr(http_server_address(a.server), ':');
+	snprintf(four, sizeof(four), "127.0.0.1%s", port);
+	snprintf(six, sizeof(six), "[::1]%s", port);
+	assert_int_equal(served(NULL, six, fds, 1), 1);
+	hang_up(fds, 1);
+	/* each IPv4 address counts by itself */
+	assert_int_equal(served("127.0.0.2", four, fds, 6), 4);
+	assert_int_equal(served("127.0.0.3", four, fds + 4, 1), 1);
+	hang_up(fds, 5);
+	app_stop(&a);
+}
+
 static void addresses_that_cannot_be(void **state)
 {
 	static char no[] = "localhost", other[] = "192.0.2.1";
@@ -519,6 +564,99 @@ static void a_unix_socket_tells_who_calls(void **state)
 	rmdir(path);
 }
 
+/* Whether a process of user 65533, in `group` alone, may connect. Only root can be others. */
+static bool may_connect(const char *sock, gid_t group)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	pid_t child = fork();
+	int status = 0;
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", sock);
+	if (child == 0) {
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		if (setgroups(0, NULL) != 0 || setgid(group) != 0 || setuid(65533) != 0)
+			_exit(2);
+		_exit(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 ? 0
+				: errno == EACCES                        ? 1
+									 : 2);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_in_range(WEXITSTATUS(status), 0, 1);
+	return WEXITSTATUS(status) == 0;
+}
+
+static void both_groups_reach_the_socket(void **state)
+{
+	char path[] = "/tmp/mica-http-XXXXXX", sock[64];
+	static const struct {
+		int64_t one, other;
+		bool may[4]; /* groups 7001 to 7004 */
+	} cases[] = {{-1, -1, {false}}, {7002, -1, {false, true}}, {-1, 7003, {false, false, true}},
+		{7003, 7002, {false, true, true}}, {7001, 7004, {true, false, false, true}},
+		{7001, 7001, {true}}};
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(path));
+	assert_int_equal(chmod(path, 0755), 0);
+	snprintf(sock, sizeof(sock), "%s/s", path);
+	for (size_t i = 0; i < MICA_ARRAY_LEN(cases); i++) {
+		struct app a;
+		struct http_options o = options(&a);
+		o.listen = NULL;
+		o.unix_path = sock;
+		o.unix_gid = cases[i].one;
+		o.unix_gid2 = cases[i].other;
+		o.threads = 1;
+		app_start(&a, &o);
+		for (gid_t g = 0; g < 4; g++)
+			if (may_connect(sock, 7001 + g) != cases[i].may[g])
+				fail_msg("case %zu: group %u", i, 7001 + g);
+		app_stop(&a);
+	}
+	rmdir(path);
+}
+
+/* As in a sandbox: who may not change the group of the socket opens it by an access list. */
+static void a_sandboxed_server_admits_its_group(void **state)
+{
+	char path[] = "/tmp/mica-http-XXXXXX", sock[64];
+	pid_t child;
+	int ready[2], end[2];
+	char byte;
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(path));
+	assert_int_equal(chmod(path, 0777), 0);
+	snprintf(sock, sizeof(sock), "%s/s", path);
+	assert_int_equal(pipe(ready) | pipe(end), 0);
+	child = fork();
+	if (child == 0) {
+		struct app a;
+		struct http_options o = options(&a);
+		o.listen = NULL;
+		o.unix_path = sock;
+		o.unix_gid = 7001;
+		o.threads = 1;
+		if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
+			_exit(2);
+		close(end[1]);
+		app_start(&a, &o);
+		_exit(write(ready[1], "r", 1) == 1 && read(end[0], &byte, 1) == 0 ? 0 : 1);
+	}
+	close(ready[1]);
+	close(end[0]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_true(may_connect(sock, 7001));
+	assert_false(may_connect(sock, 7002));
+	close(end[1]);
+	waitpid(child, NULL, 0);
+	close(ready[0]);
+	unlink(sock);
+	rmdir(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -535,8 +673,11 @@ int main(void)
 		cmocka_unit_test(a_peer_that_left_leaks_nothing),
 		cmocka_unit_test(connections_are_counted),
 		cmocka_unit_test(ipv6_is_counted_by_64),
+		cmocka_unit_test(all_addresses_are_ipv4_too),
 		cmocka_unit_test(addresses_that_cannot_be),
 		cmocka_unit_test(a_unix_socket_tells_who_calls),
+		cmocka_unit_test(both_groups_reach_the_socket),
+		cmocka_unit_test(a_sandboxed_server_admits_its_group),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);

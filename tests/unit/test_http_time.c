@@ -181,6 +181,29 @@ static void a_deferred_request_has_a_deadline(void **state)
 	assert_int_equal(atomic_load(&a.states_done), 3);
 }
 
+/* A backup takes as long as it takes; the end of the server is the end of it, too. */
+static void long_work_has_no_deadline(void **state)
+{
+	struct app a;
+	struct http_options o = options(&a);
+	struct client c;
+	struct answer r;
+	struct http_stats s;
+	(void)state;
+	start_hasty(&a, &o);
+	client_open(&c, http_server_address(a.server));
+	assert_true(client_say(&c, GET("/work")));
+	await(&a, 1);
+	usleep(1500000); /* longer than any limit of this server */
+	finish_in_a_thread(&a);
+	assert_true(client_answer(&c, &r, false));
+	assert_int_equal(r.status, 201);
+	http_server_stats(a.server, &s);
+	assert_int_equal(s.timeouts, 0);
+	client_close(&c);
+	app_stop(&a);
+}
+
 /* Owners that finish at the very time at which the sweeper does: each request is answered once,
  * by one of them, and each connection goes on. */
 static void a_finish_may_meet_the_deadline(void **state)
@@ -266,6 +289,7 @@ int main(void)
 		cmocka_unit_test(a_slow_handshake_is_cut),
 		cmocka_unit_test(idle_connections_live_their_time),
 		cmocka_unit_test(a_deferred_request_has_a_deadline),
+		cmocka_unit_test(long_work_has_no_deadline),
 		cmocka_unit_test(a_finish_may_meet_the_deadline),
 		cmocka_unit_test(a_peer_that_reads_nothing_is_cut),
 	};

@@ -3,6 +3,8 @@
 #define _GNU_SOURCE /* strcasestr */
 #include "http_app.h"
 
+#include <netinet/tcp.h>
+
 /* ---- TLS ----------------------------------------------------------------------------------- */
 
 static void tls_serves_and_changes_its_key(void **state)
@@ -193,6 +195,82 @@ static void chains_are_bounded(void **state)
 	identity_clear(&alice);
 }
 
+/* ---- records ------------------------------------------------------------------------------- */
+
+static void cork(struct client *c, int on)
+{
+	assert_int_equal(setsockopt(c->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)), 0);
+}
+
+static void post(struct client *c, const char *path, size_t len)
+{
+	static char text[8192], body[4096];
+	memset(body, 'x', len);
+	snprintf(text, sizeof(text),
+		"POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n%.*s", path, len,
+		(int)len, body);
+	assert_true(client_say(c, text));
+}
+
+static void assert_echo(struct client *c, size_t len)
+{
+	static struct answer r;
+	assert_true(client_answer(c, &r, false));
+	assert_int_equal(r.status, 200);
+	assert_true(r.body_len > len && r.body[r.body_len - len - 1] == '|');
+}
+
+/* Four requests in as few segments as they fit into, one of them answered later. */
+static void ask_at_once(struct client *c)
+{
+	cork(c, 1);
+	post(c, "/t", 7);
+	post(c, "/t", 4000);
+	assert_true(client_say(c, "HEAD /t HTTP/1.1\r\nHost: h\r\n\r\n"));
+	post(c, "/defer", 1);
+	post(c, "/t", 1);
+	cork(c, 0);
+}
+
+static void records_come_and_go_together(void **state)
+{
+	enum { N = 5 };
+	static struct client c[N];
+	struct app a;
+	struct http_options o = options(&a);
+	struct identity server;
+	struct answer r;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	(void)state;
+	identity_init(&server, "server");
+	o.tls = server.serving;
+	o.threads = 1;
+	app_start(&a, &o);
+	for (unsigned i = 0; i < N; i++)
+		assert_true(client_open_tls(&c[i], http_server_address(a.server), ctx, NULL));
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < N; i++)
+			ask_at_once(&c[i]);
+		await(&a, N);
+		finish_in_a_thread(&a);
+		for (unsigned i = 0; i < N; i++) {
+			assert_echo(&c[i], 7);
+			assert_echo(&c[i], 4000);
+			assert_true(client_answer(&c[i], &r, true) && r.status == 200);
+			assert_true(client_answer(&c[i], &r, false) && r.status == 201);
+			assert_string_equal(r.body, "later");
+			assert_echo(&c[i], 1);
+		}
+	}
+	/* one that ends with something unread of it */
+	ask_at_once(&c[0]);
+	for (unsigned i = 0; i < N; i++)
+		client_close(&c[i]);
+	app_stop(&a);
+	identity_clear(&server);
+	SSL_CTX_free(ctx);
+}
+
 static void only_good_tls_is_spoken(void **state)
 {
 	struct app a;
@@ -262,6 +340,7 @@ int main(void)
 		cmocka_unit_test(a_client_is_who_its_key_says),
 		cmocka_unit_test(a_foreign_ticket_proves_nothing),
 		cmocka_unit_test(chains_are_bounded),
+		cmocka_unit_test(records_come_and_go_together),
 		cmocka_unit_test(only_good_tls_is_spoken),
 		cmocka_unit_test(keys_that_do_not_fit_are_refused),
 	};

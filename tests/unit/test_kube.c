@@ -260,60 +260,6 @@ static void one_question_for_one_pod(void **state)
 	peer_stop(&b.peer);
 }
 
-/* ---- questions whose answers others judge -------------------------------------------------- */
-
-struct raw {
-	atomic_uint n, status;
-	char answer[64];
-};
-
-static void answered_raw(void *ctx, int status, struct mica_slice answer)
-{
-	struct raw *r = ctx;
-
-	snprintf(r->answer, sizeof(r->answer), "%.*s", MICA_FMT(answer));
-	r->status = (unsigned)status;
-	atomic_fetch_add(&r->n, 1);
-}
-
-static void questions_can_be_asked_alone(void **state)
-{
-	const struct mica_kube_tuning t = {.threads = 1, .queue = 1};
-	const uint8_t key[MICA_KUBE_KEY_LEN] = {[3] = 1, [16] = 7};
-	const uint8_t nobody[MICA_KUBE_KEY_LEN] = {[3] = 1};
-	struct mica_core core;
-	struct api a;
-	struct mica_issuer_config c;
-	struct mica_kube *k;
-	struct raw r[5] = {{.n = 0}};
-	(void)state;
-	api_start(&a);
-	c = settings("prod", &a);
-	c.review.allow_on_failure = true;
-	k = start(&core, &c, 1, &t);
-	assert_false(mica_kube_ask(k, "no such", key, MICA_LIT("q1"), answered_raw, &r[0]));
-	a.slow_ms = 300;
-	a.status = "403 Forbidden"; /* told as it is, whatever on_failure says */
-	assert_true(mica_kube_ask(k, "prod", key, MICA_LIT("q1"), answered_raw, &r[0]));
-	eventually(a.now == 1);
-	assert_true(mica_kube_ask(k, "prod", key, MICA_LIT("q1"), answered_raw, &r[1]));
-	assert_true(mica_kube_ask(k, "prod", key, MICA_LIT("q2"), answered_raw, &r[2]));
-	assert_false(mica_kube_ask(k, "prod", nobody, MICA_LIT("q1"), answered_raw, &r[3]));
-	eventually(r[0].n == 1 && r[1].n == 1 && r[2].n == 1);
-	assert_int_equal(r[0].status, 403);
-	assert_string_equal(r[1].answer, "yes");
-	assert_int_equal(a.peer.requests, 2); /* another token's question is another one */
-	assert_int_equal(core.judged + core.requests, 0);
-	a.slow_ms = 20000;
-	assert_true(mica_kube_ask(k, "prod", key, MICA_LIT("q3"), answered_raw, &r[4]));
-	mica_kube_free(k);
-	assert_int_equal(r[4].n, 1);
-	assert_int_equal(r[4].status, 0);
-	assert_string_equal(r[4].answer, "");
-	assert_int_equal(r[3].n, 0);
-	peer_stop(&a.peer);
-}
-
 /* ---- limits ---------------------------------------------------------------------------------- */
 
 static void the_queue_is_bounded(void **state)
@@ -662,7 +608,6 @@ int main(void)
 		cmocka_unit_test(answers_are_judged),
 		cmocka_unit_test(never_means_never),
 		cmocka_unit_test(one_question_for_one_pod),
-		cmocka_unit_test(questions_can_be_asked_alone),
 		cmocka_unit_test(the_queue_is_bounded),
 		cmocka_unit_test(latency_is_bounded),
 		cmocka_unit_test(failures_are_never_a_no),

@@ -2,6 +2,8 @@
 /* Malicious tokens, classes 42 to 70: well signed, and what they say is wrong. */
 #include "token_world.h"
 
+#include "../../ca/token.h"
+
 #include "mica/file.h"
 
 /* Classes that this layer cannot know of, and the tests that hold them. */
@@ -515,6 +517,30 @@ static void oidc_claims(void **state)
 			rows[i].why);
 }
 
+/* Clouds put theirs one inside another. */
+static void claims_by_path(void **state)
+{
+	static const char doc[] =
+		"{\"a\":{\"b/c\":{\"~\":\"v\"},\"\":1},\"/x\":1,\"s\":\"t\",\"l\":[1]}";
+	json_t *root = json_loads(doc, 0, NULL);
+	static const char *const absent[] = {
+		"/x", "/s/t", "/", "/a/b", "/a/b/c", "/l/0", "//a", "b", "/a/b~1c/~0/v", "/a//"};
+	char deep[600] = "/";
+	(void)state;
+	assert_non_null(root);
+	assert_string_equal(json_string_value(mica_claim_at(root, "/a/b~1c/~0")), "v");
+	assert_int_equal(json_integer_value(mica_claim_at(root, "/a/")), 1);
+	assert_string_equal(json_string_value(mica_claim_at(root, "/s")), "t");
+	assert_string_equal(json_string_value(mica_claim_at(root, "s")), "t");
+	for (size_t i = 0; i < MICA_ARRAY_LEN(absent); i++)
+		if (mica_claim_at(root, absent[i]))
+			fail_msg("%s", absent[i]);
+	memset(deep + 1, 'x', sizeof(deep) - 2);
+	deep[sizeof(deep) - 1] = '\0';
+	assert_null(mica_claim_at(root, deep));
+	json_decref(root);
+}
+
 static void oidc_names(void **state)
 {
 	struct judged j;
@@ -566,6 +592,7 @@ int main(void)
 		TEST(structured_claims),
 		TEST(ids),
 		TEST(oidc_claims),
+		TEST(claims_by_path),
 		TEST(oidc_names),
 		TEST(every_class_has_its_test),
 	};

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rotation: which step comes next for the authorities of a set. A pure decision over facts and
+ * times (design 8.4): no store, no clock, no key; who asks applies the step, and asks again.
+ *
+ *	root	  due -> CREATE (published) -> propagation, acks, confirmations -> READY -> ACTIVATE
+ *		  (the older one retires) -> all that it vouches for has ended, hold -> REMOVE ->
+ *		  trash delay -> DESTROY
+ *	issuing	  due, or the root is another -> CREATE under the active root -> ACTIVATE; the
+ *bundle does not change jwt	  due -> CREATE (published) -> propagation -> READY -> ACTIVATE ->
+ *... -> REMOVE
+ *
+ * A standby root is published ahead and never activated by plan: it serves when the active root is
+ * tainted, has a tainted issuing authority below it, or has expired. What is lacking to a kind that
+ * has nothing active is made up for at once: a wait would be an outage.
+ *
+ * `automatic` of a kind says whether rotations begin by time. One that has begun is carried
+ *through, and what has ended is removed, in any case.
+ */
+#ifndef MICA_ROTATION_H
+#define MICA_ROTATION_H
+
+#include "mica/authority.h"
+#include "mica/config.h"
+
+/* ---- policy ------------------------------------------------------------------------------ */
+
+/* Times in seconds. */
+struct mica_rotation_policy {
+	struct mica_rotation_kind {
+		bool automatic;
+		int64_t life; /* of a new one */
+		int64_t rotate_at; /* per cent of its life after which its successor is made */
+	} kind[MICA_AUTHORITY_KIND_COUNT];
+	bool standby; /* keep a standby root */
+	int64_t max_leaf_ttl, max_jwt_ttl, refresh_hint;
+	int64_t slowest_outlet; /* the longest propagation of an outlet; 0 = there is none */
+	int64_t propagation; /* until whoever gives no evidence has a new bundle */
+	int64_t hold; /* a retired one stays published at least: a way back */
+	int64_t ack_timeout; /* until holders that have not acknowledged no longer count */
+	int64_t skew; /* of the clocks of relying parties */
+	int64_t trash; /* from removal to destruction of the key */
+	int64_t deadline; /* from a taint to the removal, renewed or not */
+};
+
+/* What a configuration says of it. */
+void mica_rotation_policy_of(const struct mica_config *c, struct mica_rotation_policy *out);
+
+/* The inequalities of design 8.4. */
+enum mica_rotation_rule {
+	MICA_RR_PROPAGATION, /* propagation >= 3 refresh_hint, >= slowest outlet */
+	MICA_RR_HOLD, /* hold >= max_leaf_ttl + skew */
+	MICA_RR_ISSUING_LIFE, /* issuing_life >= 3 max_leaf_ttl + propagation */
+	MICA_RR_ROOT_LIFE, /* root_life >= 3 issuing_life */
+	MICA_RR_JWT_LIFE, /* jwt_life >= 5 refresh_hint + max_jwt_ttl + skew */
+	/* rotate_at + what comes before the end <= life; `have` and `need` are per cent */
+	MICA_RR_ROOT_AT,
+	MICA_RR_ISSUING_AT,
+	MICA_RR_JWT_AT,
+	MICA_RR_COUNT
+};
+struct mica_rotation_breach {
+	enum mica_rotation_rule rule;
+	int64_t have, need; /* of the first number that the rule names: as it is, as it must be */
+};
+/* Whether all of them hold; *out (optional) is the first that does not. */
+bool mica_rotation_policy_holds(
+	const struct mica_rotation_policy *p, struct mica_rotation_breach *out);
+
+/* How long before its end an authority of a kind must be replaced so that nothing it signs is cut
+ * short and nobody meets a stranger. */
+int64_t mica_rotation_lead(const struct mica_rotation_policy *p, enum mica_authority_kind kind);
+/* When the successor of an active authority is made, by time: spread by its id over a twentieth, so
+ * that many sets do not rotate at once. */
+int64_t mica_rotation_due(const struct mica_rotation_policy *p, const struct mica_authority *a);
+/* How long after its publication one of a kind may be used, evidence apart: for roots propagation,
+ * for JWT keys five refresh_hint if that is longer; and skew, as our clock may move meanwhile. */
+int64_t mica_rotation_propagation(
+	const struct mica_rotation_policy *p, enum mica_authority_kind kind);
+
+/* ---- facts ------------------------------------------------------------------------------- */
+
+/* Of one authority, what its record does not say. */
+struct mica_rotation_fact {
+	int64_t last_leaf; /* greatest end of what it signed; 0 = nothing */
+	bool acked; /* every live holder of class `ack` has said that it has it */
+	bool confirmed; /* every outlet that has no propagation was confirmed for it */
+};
+struct mica_rotation_facts {
+	const struct mica_rotation_fact *of; /* of list[i] */
+	bool frozen; /* the clock cannot be trusted: nothing happens by time */
+	int64_t look_again; /* nothing is removed or destroyed before: a second look after a stop */
+};
+
+/* ---- the decision ------------------------------------------------------------------------ */
+
+enum mica_rotation_action {
+	MICA_ROT_NONE,
+	MICA_ROT_CREATE, /* a new one: roots and JWT keys are published with it */
+	MICA_ROT_READY, /* `at` may be used: everybody has it */
+	MICA_ROT_ACTIVATE, /* `at` signs from now on, `instead` (-1 = none) retires */
+	MICA_ROT_REMOVE, /* `at` leaves the bundle */
+	MICA_ROT_DESTROY, /* the key and the record of `at` go */
+	MICA_ROT_ACTION_COUNT
+};
+const char *mica_rotation_action_name(enum mica_rotation_action a); /* "none" "create" ... */
+
+/* What is waited for, or why a step is taken. */
+enum mica_rotation_why {
+	MICA_RW_NOTHING, /* nothing is under way: the next rotation is due at `until` */
+	MICA_RW_DUE, /* its time has come */
+	MICA_RW_PROPAGATION, /* until whoever gives no evidence has it */
+	MICA_RW_ACKS, /* holders of class `ack` have not said that they have it */
+	MICA_RW_CONFIRMATION, /* an outlet without propagation: `mica rotation confirm` */
+	MICA_RW_EVERYBODY_HAS_IT,
+	MICA_RW_NONE_ACTIVE, /* nothing signs */
+	MICA_RW_TAINTED, /* what signs is tainted, or has a tainted one below it */
+	MICA_RW_OTHER_ROOT, /* the active root is another */
+	MICA_RW_STANDBY, /* there is no standby, or it is old */
+	MICA_RW_LAST_LEAF, /* something that it signed has not ended */
+	MICA_RW_HOLD, /* the way back is held open */
+	MICA_RW_DEADLINE, /* of a taint */
+	MICA_RW_TRASH,
+	MICA_RW_LOOK_AGAIN, /* after a stop */
+	MICA_RW_CLOCK, /* frozen */
+	MICA_RW_NO_ROOT, /* no usable root: `mica authority prepare root --recover` */
+	MICA_RW_NO_REPLACEMENT, /* it is the last one that is published */
+	MICA_RW_COUNT
+};
+const char *mica_rotation_why_name(enum mica_rotation_why w); /* "propagation" ... */
+const char *mica_rotation_why_text(enum mica_rotation_why w); /* a sentence for people */
+
+struct mica_rotation_step {
+	enum mica_rotation_action action;
+	enum mica_authority_kind kind;
+	int at; /* in the list; CREATE: -1. NONE: whom the wait is about, -1 = nobody */
+	int instead; /* ACTIVATE */
+	int parent; /* CREATE of an issuing one: the root that signs it */
+	bool standby; /* CREATE */
+	bool emergency; /* not by plan: evidence was not waited for */
+	enum mica_rotation_why why;
+	int64_t until; /* NONE: before that the answer will not change by time alone */
+};
+
+/*
+ * The next step, or none with what is waited for. All of `list` is one set; `now` is the greatest
+ * time ever used. Applied steps and asked again, it ends in NONE after a few.
+ */
+struct mica_rotation_step mica_rotation_next(const struct mica_rotation_policy *p,
+	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n,
+	int64_t now);
+/* The same for one kind alone, for a status: what its rotation waits for. */
+struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
+	const struct mica_rotation_policy *p, const struct mica_rotation_facts *f,
+	const struct mica_authority *list, size_t n, int64_t now);
+
+/* Whether a root must go because of an issuing authority below it that is tainted and has not
+ * expired: whoever has that key makes certificates that this root vouches for. */
+bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t root, int64_t now);
+/* The successor of a kind that a rotation is bringing up, -1 = none is under way. */
+int mica_rotation_successor(
+	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now);
+/* When the last thing that list[at] vouches for has ended: of a root, of all that is below it. */
+int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
+	const struct mica_authority *list, size_t n, size_t at);
+
+/* ---- the clock ----------------------------------------------------------------------------- */
+
+/* Design 8.4: how far the clock may be from what was seen before it. */
+#define MICA_CLOCK_BEHIND_MS (2 * 60 * 1000)
+#define MICA_CLOCK_AHEAD_MS  (10 * 60 * 1000)
+
+struct mica_clock_memory {
+	int64_t seen_ms; /* the greatest time that a commit ever used */
+	bool anchored; /* a clock that was believed, and the monotonic one at that moment */
+	int64_t anchor_ms, anchor_mono_ms;
+};
+enum mica_clock_word { MICA_CLOCK_AGREES, MICA_CLOCK_BEHIND, MICA_CLOCK_AHEAD };
+const char *mica_clock_word_name(enum mica_clock_word w); /* "agrees" "behind" "ahead" */
+/* To be asked often: of all clocks that were seen the slowest is the measure for `ahead`. */
+enum mica_clock_word mica_clock_judge(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms);
+/* The clock as it is now is the measure from here on. */
+void mica_clock_anchor(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms);
+/* When an administrator has said that the clock is right, and what was seen before it was not: what
+ * has happened has happened, at `now` at the latest. Whether anything changed. */
+bool mica_rotation_redate(struct mica_authority *a, int64_t now);
+
+/* ---- times ----------------------------------------------------------------------------------
+ */
+
+/* Times of a new authority, by step: created, and what its kind has at once. `root_end`: end of the
+ * parent, MICA_TIME_NEVER for others. Fills kind, validity, times, standby. LIMIT "too_many_times".
+ */
+mica_rc mica_rotation_born(const struct mica_rotation_policy *p,
+	const struct mica_rotation_step *step, int64_t now, int64_t root_end,
+	struct mica_authority *a, struct mica_err *e) MICA_MUST_CHECK;
+/* What a step other than CREATE and DESTROY does to the records. */
+mica_rc mica_rotation_mark(const struct mica_rotation_step *step, struct mica_authority *at,
+	struct mica_authority *instead, int64_t now, struct mica_err *e) MICA_MUST_CHECK;
+
+#endif

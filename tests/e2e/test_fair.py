@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A flood of bad tokens leaves good callers at least half of what they have without it. What is
+compared are counts of the same callers on the same server, one core of it: good callers ask one
+after the other over kept connections, the flood pipelines, so that there is always more of it."""
+import json
+import multiprocessing
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+import pki
+from proc import SLOW
+
+GOOD = 8
+FLOOD = 8
+PIPELINED = 25
+SECONDS = 2 * SLOW
+
+
+def request(token, csr, ttl="%05d"):
+    """A ttl of its own makes each request another one, so that no answer is a replay."""
+    body = json.dumps({"csr": csr, "bundle_sequence": 2 ** 53 - 1, "ttl": 0})[:-2] + ttl + "}"
+    return ("POST /v1/x509-svids HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            "Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s" % (
+                token, len(body) - len(ttl) + 5, body))
+
+
+def connect(address, context, source):
+    host, port = address.rsplit(":", 1)
+    s = socket.create_connection((host, int(port)), 20 * SLOW, (source, 0))
+    return context().wrap_socket(s, server_hostname="localhost")
+
+
+class Caller:
+    """Sends prepared requests over one kept connection; notes the statuses, 0 for a cut."""
+
+    made = 0
+
+    def __init__(self, address, context, source, requests, pipelined, seen, stop):
+        self.open = lambda: connect(address, context, source)
+        self.requests, self.pipelined, self.seen, self.stop = requests, pipelined, seen, stop
+        Caller.made += 100000
+        self.first = Caller.made  # of its own numbers
+
+    def run(self):
+        s, at = None, self.first
+        try:
+            while not self.stop.is_set():
+                s = s or self.open()
+                s.sendall("".join(
+                    self.requests[(at + i) % len(self.requests)] % (10000 + (at + i) % 70000)
+                    for i in range(self.pipelined)).encode())
+                at += self.pipelined
+                if not self.read(s, self.pipelined):
+                    s.close()
+                    s = None
+        except OSError:
+            self.seen.append(0)
+        finally:
+            if s:
+                s.close()
+
+    def read(self, s, n):
+        """n answers; False when the connection ends behind them."""
+        data = b""
+        while n > 0:
+            more = s.recv(65536)
+            if not more:
+                return False
+            data += more
+            while n > 0:
+                head, sep, rest = data.partition(b"\r\n\r\n")
+                if not sep:
+                    break
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                if len(rest) < length:
+                    break
+                self.seen.append(int(head[9:12]))
+                data = rest[length:]
+                n -= 1
+                if b"connection: close" in head.lower():
+                    return False
+        return True
+
+
+def run_callers(callers):
+    threads = [threading.Thread(target=c.run) for c in callers]
+    for t in threads:
+        t.start()
+    return threads
+
+
+def flood(address, roots, source, requests, stop, out):
+    """A process of its own: it must not hold up the good callers' interpreter."""
+    seen = []
+    context = lambda: pki.client_context(ca_file=roots)
+    threads = run_callers([Caller(address, context, source, requests, PIPELINED, seen, stop)
+                           for _ in range(FLOOD)])
+    for t in threads:
+        t.join()
+    out.put({s: seen.count(s) for s in set(seen)})
+
+
+class World:
+    def __init__(self, m, issuer, bad_key):
+        self.m = m
+        csr = pki.csr(pki.key())
+        self.good = [request(issuer.token(pod="pod-%d" % i), csr) for i in range(GOOD)]
+        self.bad = [request(issuer.token(key=bad_key), csr) for _ in range(100)]
+
+    def measure(self, flooded):
+        """How many the good callers got meanwhile, and what the flood was told."""
+        stop, seen = threading.Event(), []
+        end, out = multiprocessing.Event(), multiprocessing.Queue()
+        p = multiprocessing.Process(target=flood, args=(
+            self.m.ready["https"], self.m.roots_file, "127.0.0.2", self.bad, end, out))
+        if flooded:
+            p.start()
+            time.sleep(0.5)
+        threads = run_callers([
+            Caller(self.m.ready["https"], self.m.context, "127.0.0.1", self.good[i : i + 1], 1,
+                   seen, stop) for i in range(GOOD)])
+        time.sleep(0.3)
+        n = len(seen)
+        time.sleep(SECONDS)
+        n = len(seen) - n
+        stop.set()
+        for t in threads:
+            t.join()
+        assert set(seen) == {201}, set(seen)
+        told = {}
+        if flooded:
+            end.set()
+            told = out.get()
+            p.join()
+        return n, told
+
+
+@pytest.fixture
+def one_core():
+    """The server on one core, its callers on the others; they are started in between."""
+    all_cores = sorted(os.sched_getaffinity(0))
+
+    def server():
+        os.sched_setaffinity(0, all_cores[:1])
+
+    def callers():
+        os.sched_setaffinity(0, all_cores[1:] or all_cores)
+
+    yield server, callers
+    os.sched_setaffinity(0, all_cores)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_half_is_left(start, issuer, one_core, limited):
+    """Without a limit for addresses: as if each bad token came from another one. With it the flood
+    is cut after its burst, and no token of it is looked at any more."""
+    limits = {"requests_per_identity": 0}
+    if not limited:
+        limits["failures_per_address"] = 0
+    one_core[0]()
+    m = start([issuer.config("file")], {"limits": limits})
+    one_core[1]()
+    world = World(m, issuer, pki.key("rsa2048"))
+    world.measure(False)  # warm
+    shares = []
+    for _ in range(3):  # a busy machine may spoil one round; a server that is unfair, each
+        calm, _ = world.measure(False)
+        n, told = world.measure(True)
+        shares.append(n / calm)
+        if limited:
+            assert told[401] < 400 and told[429] > 0 and set(told) <= {0, 401, 429}, told
+        else:
+            assert set(told) == {401} and told[401] > n / 4, told
+        if shares[-1] >= 0.5:
+            return
+    raise AssertionError("of what they got alone the good callers got %s" % shares)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Authorities rotate by themselves, under load, and nobody notices: every certificate and token
+verifies from its first second to its last with bundles as stale as they may be."""
+import threading
+import time
+
+import jwt
+
+import ledger_check
+import pki
+from micad import Client, certificates, openssl_verify, signed_by
+from proc import SLOW, wait_until
+
+# Lives of seconds; what is not said follows from them (micad.yaml).
+HINT = 1
+LIVES = {
+    "x509": {"ttl": 5, "max_ttl": 6, "min_ttl": 1},
+    "jwt": {"ttl": 5, "max_ttl": 6},
+    "bundle": {"refresh_hint": HINT},
+    "authorities": {"root_life": 75, "issuing_life": 25, "jwt_life": 30},
+    "limits": {"requests_per_identity": 0},
+}
+# Before an observer is late itself, on a machine that is busy.
+GRACE = 0.5
+
+
+class Bundle:
+    def __init__(self, pem, doc):
+        self.pem = pem
+        self.sequence = doc["spiffe_sequence"]
+        self.roots = {c.subject.public_bytes(): c for c in certificates(pem)}
+        self.keys = {k["kid"]: jwt.PyJWK(dict(k, alg="ES256")).key
+                     for k in doc["keys"] if k["use"] == "jwt-svid"}
+
+
+class Party(threading.Thread):
+    """A workload and a relying party in one. Its bundle is `stale` seconds old at most; with it, it
+    connects anew for each request, and judges all that it ever got and that has not ended."""
+
+    def __init__(self, m, issuer, stale, name):
+        super().__init__(name=name, daemon=True)
+        self.m, self.issuer, self.stale = m, issuer, stale
+        self.over, self.failed = threading.Event(), []
+        self.svids, self.tokens, self.bundle = [], [], None
+        self.issued = self.judged = self.connections = 0
+        self.roots, self.issuing, self.kids = set(), set(), set()
+        self.sequence = 0
+
+    def client(self):
+        self.connections += 1
+        return Client(self.m.ready["https"], pki.client_context(ca_pem=self.bundle.pem), timeout=10,
+                      spec=self.m.spec)
+
+    def refresh(self, first=None):
+        c = first or self.client()
+        pem, doc = c.get("/v1/bundle.pem").ok().body, c.get("/v1/bundle").ok().json()
+        fresh = Bundle(pem.decode(), doc)
+        assert fresh.sequence >= self.sequence, "the sequence went back"
+        self.bundle, self.sequence, self.refreshed = fresh, fresh.sequence, time.monotonic()
+        c.close()
+
+    def get(self):
+        c, token = self.client(), self.issuer.token()
+        a = c.post("/v1/x509-svids", {"csr": pki.csr(pki.key()), "ttl": 5}, token=token).ok(201)
+        chain = certificates(a.json()["certificate_chain"])
+        self.svids.append((chain, a.json()["certificate_chain"]))
+        self.issuing.add(chain[1].serial_number)
+        a = c.post("/v1/jwt-svids", {"audience": ["x"], "ttl": 5}, token=token).ok(201).json()
+        self.tokens.append(a["token"])
+        c.close()
+        self.issued += 2
+
+    def judge(self):
+        now = time.time()
+        self.svids = [s for s in self.svids if s[0][0].not_valid_after.timestamp() > now + 1]
+        for chain, _ in self.svids:
+            root = self.bundle.roots.get(chain[1].issuer.public_bytes())
+            assert root is not None, "no root of mine signed %s" % chain[1].subject
+            signed_by(chain[0], chain[1])
+            signed_by(chain[1], root)
+            assert chain[0].not_valid_after <= chain[1].not_valid_after <= root.not_valid_after
+            self.roots.add(root.serial_number)
+        if self.svids:
+            good, said = openssl_verify(self.svids[0][1], self.bundle.pem)
+            assert good or self.svids[0][0][0].not_valid_after.timestamp() < time.time(), said
+        live = []
+        for t in self.tokens:
+            if jwt.decode(t, options={"verify_signature": False})["exp"] < now + 1:
+                continue
+            kid = jwt.get_unverified_header(t)["kid"]
+            assert kid in self.bundle.keys, "the token's key is not in my bundle"
+            jwt.decode(t, self.bundle.keys[kid], algorithms=["ES256"], audience="x")
+            self.kids.add(kid)
+            live.append(t)
+        self.tokens = live
+        self.judged += len(self.svids) + len(live)
+
+    def round(self):
+        if time.monotonic() - self.refreshed > self.stale - GRACE:
+            self.refresh()
+        self.get()
+        self.judge()
+        time.sleep(0.2)
+
+    def run(self):
+        try:
+            self.refresh(self.m.client())
+            while not self.over.is_set():
+                self.round()
+        except BaseException as e:  # pylint: disable=broad-except
+            self.failed.append("%s: %r" % (self.name, e))
+
+    def end(self):
+        self.over.set()
+        self.join(30 * SLOW)
+        assert not self.failed, self.failed
+        assert not self.is_alive()
+
+
+def authorities(m, kind=None, state=None):
+    return [a for a in m.admin().get("/v1/status").ok().json()["authorities"]
+            if kind in (None, a["kind"]) and state in (None, a["state"])]
+
+
+def active(m, kind):
+    found = authorities(m, kind, "active")
+    assert len(found) == 1, found
+    return found[0]["id"]
+
+
+def parties(m, issuer):
+    """One that always has the newest bundle, and one that is as late as it may be."""
+    out = [Party(m, issuer, HINT, "prompt"), Party(m, issuer, 3 * HINT, "stale")]
+    for p in out:
+        p.start()
+    return out
+
+
+def test_everything_rotates_and_nobody_notices(start, issuer):
+    m = start([issuer.config("file")], LIVES)
+    first = {kind: active(m, kind) for kind in ("root", "issuing", "jwt")}
+    crowd = parties(m, issuer)
+    wait_until("the first root is gone, and the keys of its time", lambda: not any(
+        a["id"] in first.values() and a["state"] in ("active", "retired") for a in authorities(m))
+        or any(p.failed for p in crowd), timeout=150, step=1)
+    time.sleep(10)
+    for p in crowd:
+        p.end()
+        assert p.issued > 100 and p.judged > 200
+        assert len(p.roots) >= 2 and len(p.issuing) >= 3 and len(p.kids) >= 3
+    for kind, id in first.items():
+        assert active(m, kind) != id
+    events = m.admin().get("/v1/events?type=authority&limit=1000").ok().json()["events"]
+    done = {(e["action"], e["detail"]["kind"]) for e in events if e.get("detail")}
+    for kind in ("root", "issuing", "jwt"):
+        assert {("created", kind), ("activated", kind), ("retired", kind),
+                ("removed", kind)} <= done, done
+    assert not m.events("maintenance_failed") and not m.events("request_refused")
+    log = m.log()
+    ledger_check.verify_consistency(log.checkpoint(), log.verify(), log.leaves)

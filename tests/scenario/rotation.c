@@ -1,0 +1,830 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rotation over ten years of virtual time: the decision of rotation.h with a world around it that
+ * issues leaves, forgets acknowledgements, stops and starts the CA between any two steps, moves its
+ * clock and steals its keys. After every step all promises are looked at. What a promise rests on
+ *is taken away in the controls below, and then it must be seen to break.
+ *
+ *	MICA_SCENARIO_SEEDS=N	worlds per test (6)
+ */
+#include "mica/rotation.h"
+
+#include "mica/file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define MINUTE 60
+#define HOUR   3600
+#define DAY    86400
+#define YEAR   (365 * DAY)
+#define START  INT64_C(1800000000)
+#define SPAN   (10 * YEAR)
+
+#define ROOM      64
+#define LEAVES    4096
+#define HOLDERS   8
+#define CHANGES   4096 /* of the bundle, remembered in a ring */
+#define STEPS_MAX 24 /* until the answer must be "none" */
+
+/* ---- chance ---------------------------------------------------------------------------------- */
+
+struct chance {
+	uint64_t s;
+};
+
+static uint64_t draw(struct chance *c)
+{
+	uint64_t z = c->s += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+static int64_t between(struct chance *c, int64_t low, int64_t high)
+{
+	return low + (int64_t)(draw(c) % (uint64_t)(high - low + 1));
+}
+
+static bool one_in(struct chance *c, unsigned n)
+{
+	return draw(c) % n == 0;
+}
+
+/* ---- the world ---------------------------------------------------------------------------------
+ */
+
+/* What is taken away from the machine, one at a time. */
+enum lie {
+	HONEST,
+	NO_PROPAGATION, /* a policy that breaks its inequality: nobody is waited for */
+	NO_LAST_LEAF, /* ends of leaves are not known, and nothing is held */
+	NO_ACKS, /* every holder is said to have everything */
+	NO_CLOCK_RULE, /* a clock that jumps is believed */
+	NO_READ_SET, /* leaves are signed by whom an old view believes to be active */
+	LIES
+};
+
+struct leaf {
+	char issuer[MICA_KEY_ID_SIZE], root[MICA_KEY_ID_SIZE];
+	int64_t end; /* by true time: who checks has a good clock */
+	bool jwt;
+	bool excused; /* there was nothing else to sign with: its anchor had not spread yet */
+};
+
+/* One who says what it has. It looks for a new bundle at times of its own, and tells; what it tells
+ * may be lost. */
+struct holder {
+	int64_t has; /* true time of its bundle */
+	int64_t told; /* the same, as far as the CA knows */
+	int64_t next;
+};
+
+struct published {
+	int64_t from; /* true time */
+	unsigned n;
+	char ids[ROOM][MICA_KEY_ID_SIZE];
+};
+
+struct world {
+	struct chance c;
+	enum lie lie;
+	struct mica_rotation_policy p;
+	struct mica_authority v[ROOM];
+	struct mica_rotation_fact facts[ROOM];
+	size_t n;
+	uint64_t ids; /* made so far */
+	int64_t now; /* true time, seconds */
+	int64_t off; /* of the CA's clock */
+	int64_t off_until, frozen_since;
+	struct mica_clock_memory clock;
+	int64_t look_again;
+	int64_t down_until; /* the CA does nothing until then */
+	bool compromises; /* keys are stolen in this world */
+	struct leaf leaf[LEAVES];
+	unsigned n_leaf;
+	struct holder holder[HOLDERS];
+	struct published ring[CHANGES];
+	uint64_t sequence; /* of the last; its place is sequence % CHANGES */
+	/* the view of who signs without a read set */
+	int stale_issuing, stale_jwt;
+	int64_t stale_until;
+	char stale_issuing_id[MICA_KEY_ID_SIZE], stale_jwt_id[MICA_KEY_ID_SIZE];
+	/* counted */
+	uint64_t steps, activations, leaves, removals, taints, frozen_looks, emergencies;
+	/* the first broken promise */
+	char broken[256];
+};
+
+static void breaks(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void breaks(struct world *w, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (w->broken[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(w->broken, sizeof(w->broken), fmt, ap);
+	va_end(ap);
+}
+
+/* What the CA believes. */
+static int64_t clock_of(const struct world *w)
+{
+	return w->now + w->off;
+}
+
+static int64_t decision_time(const struct world *w)
+{
+	int64_t seen = w->clock.seen_ms / 1000;
+
+	return clock_of(w) > seen ? clock_of(w) : seen;
+}
+
+static bool is_frozen(struct world *w)
+{
+	return w->lie != NO_CLOCK_RULE &&
+		mica_clock_judge(&w->clock, clock_of(w) * 1000, w->now * 1000) != MICA_CLOCK_AGREES;
+}
+
+static void used_clock(struct world *w)
+{
+	if (w->clock.seen_ms < clock_of(w) * 1000)
+		w->clock.seen_ms = clock_of(w) * 1000;
+}
+
+static int find(const struct world *w, const char *id)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (strcmp(w->v[i].id, id) == 0)
+			return (int)i;
+	return -1;
+}
+
+static int active(const struct world *w, enum mica_authority_kind kind)
+{
+	return mica_authority_active(w->v, w->n, MICA_SET_DEFAULT, kind, decision_time(w));
+}
+
+/* ---- bundles ------------------------------------------------------------------------------------
+ */
+
+static bool in_bundle(const struct published *b, const char *id)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		if (strcmp(b->ids[i], id) == 0)
+			return true;
+	return false;
+}
+
+static void fill_bundle(const struct world *w, struct published *b)
+{
+	b->n = 0;
+	for (size_t i = 0; i < w->n; i++)
+		if (w->v[i].kind != MICA_AUTHORITY_ISSUING &&
+			mica_authority_is_published(&w->v[i], decision_time(w)))
+			memcpy(b->ids[b->n++], w->v[i].id, MICA_KEY_ID_SIZE);
+}
+
+static void publish(struct world *w)
+{
+	struct published next = {.from = w->now}, *last = &w->ring[w->sequence % CHANGES];
+	bool same;
+
+	fill_bundle(w, &next);
+	same = next.n == last->n;
+	for (unsigned i = 0; same && i < next.n; i++)
+		same = in_bundle(last, next.ids[i]);
+	if (!same)
+		w->ring[++w->sequence % CHANGES] = next;
+}
+
+/* The bundle that was current at a time. */
+static const struct published *bundle_at(const struct world *w, int64_t at)
+{
+	uint64_t s = w->sequence;
+
+	while (s > 0 && w->ring[s % CHANGES].from > at && w->sequence - s < CHANGES - 1)
+		s--;
+	return &w->ring[s % CHANGES];
+}
+
+/* How stale a relying party may be that says nothing. */
+static int64_t staleness(const struct world *w, bool jwt)
+{
+	int64_t hints = (jwt ? 5 : 3) * w->p.refresh_hint;
+
+	return hints > w->p.slowest_outlet ? hints : w->p.slowest_outlet;
+}
+
+/* Whether whoever may meet the leaf trusts it: every bundle that somebody may hold has its root. */
+static bool everybody_trusts(const struct world *w, const char *id, bool jwt)
+{
+	int64_t oldest = w->now - staleness(w, jwt);
+	uint64_t s = w->sequence;
+
+	for (;; s--) {
+		const struct published *b = &w->ring[s % CHANGES];
+
+		if (!in_bundle(b, id))
+			return false;
+		if (b->from <= oldest || s == 0 || w->sequence - s == CHANGES - 1)
+			break;
+	}
+	return true;
+}
+
+/* ---- what the machine does ----------------------------------------------------------------------
+ */
+
+static void make_id(struct world *w, char id[MICA_KEY_ID_SIZE])
+{
+	snprintf(id, MICA_KEY_ID_SIZE, "%016llx%024llx", (unsigned long long)draw(&w->c),
+		(unsigned long long)++w->ids);
+}
+
+static void create(struct world *w, const struct mica_rotation_step *s, int64_t now)
+{
+	struct mica_authority *a = &w->v[w->n];
+	int64_t end = s->parent >= 0 ? w->v[s->parent].not_after : MICA_TIME_NEVER;
+
+	if (w->n == ROOM) {
+		breaks(w, "more than %d authorities", ROOM);
+		return;
+	}
+	mica_authority_init(a);
+	snprintf(a->set, sizeof(a->set), "%s", MICA_SET_DEFAULT);
+	make_id(w, a->id);
+	if (mica_rotation_born(&w->p, s, now, end, a, NULL) != MICA_OK)
+		breaks(w, "an authority could not be born");
+	if (s->parent >= 0)
+		memcpy(a->parent, w->v[s->parent].id, sizeof(a->parent));
+	mica_buf_put_str(&a->envelope, "k");
+	mica_buf_put_str(&a->cert, "c");
+	w->facts[w->n++] = (struct mica_rotation_fact){.confirmed = true};
+}
+
+static void destroy(struct world *w, int at)
+{
+	for (unsigned i = 0; i < w->n_leaf; i++)
+		if (w->leaf[i].end >= w->now && strcmp(w->leaf[i].issuer, w->v[at].id) == 0)
+			breaks(w, "the key of %s is destroyed while something of it lives",
+				w->v[at].id);
+	mica_authority_clear(&w->v[at]);
+	memmove(&w->v[at], &w->v[at + 1], (w->n - (size_t)at - 1) * sizeof(w->v[0]));
+	memmove(&w->facts[at], &w->facts[at + 1], (w->n - (size_t)at - 1) * sizeof(w->facts[0]));
+	w->n--;
+}
+
+/* Design 8.4: active only after propagation and (acks, or their time is over). */
+static void look_at_activation(struct world *w, const struct mica_rotation_step *s)
+{
+	const struct mica_authority *a = &w->v[s->at];
+	int64_t known = staleness(w, a->kind == MICA_AUTHORITY_JWT);
+
+	w->activations++;
+	if (s->emergency) {
+		w->emergencies++;
+		return;
+	}
+	if (a->kind == MICA_AUTHORITY_ISSUING)
+		return;
+	for (uint64_t q = w->sequence; q > 0 && w->sequence - q < CHANGES - 1; q--) {
+		if (w->ring[q % CHANGES].from <= w->now - known)
+			break;
+		if (!in_bundle(&w->ring[q % CHANGES], a->id))
+			breaks(w, "%s %s is active, and not known to everybody",
+				mica_authority_kind_name(a->kind), a->id);
+	}
+	if (!in_bundle(&w->ring[w->sequence % CHANGES], a->id))
+		breaks(w, "%s is active and in no bundle", a->id);
+}
+
+/* For whoever looks for the reason of a broken promise: MICA_SCENARIO_TRACE=1. */
+static void trace(struct world *w, const struct mica_rotation_step *s)
+{
+	if (mica_env("MICA_SCENARIO_TRACE"))
+		printf("%12.6f %+8lld %c %-8s %-7s %.10s (%.10s) %s%s\n",
+			(double)(w->now - START) / DAY, (long long)(decision_time(w) - w->now),
+			is_frozen(w) ? '*' : ' ', mica_rotation_action_name(s->action),
+			mica_authority_kind_name(s->kind), s->at < 0 ? "-" : w->v[s->at].id,
+			s->instead < 0 ? "-" : w->v[s->instead].id, mica_rotation_why_name(s->why),
+			s->emergency ? " emergency" : "");
+}
+
+static void apply(struct world *w, const struct mica_rotation_step *s, int64_t now)
+{
+	w->steps++;
+	trace(w, s);
+	if (s->action == MICA_ROT_CREATE) {
+		create(w, s, now);
+	} else if (s->action == MICA_ROT_DESTROY) {
+		destroy(w, s->at);
+	} else {
+		if (s->action == MICA_ROT_ACTIVATE)
+			look_at_activation(w, s);
+		w->removals += s->action == MICA_ROT_REMOVE;
+		if (mica_rotation_mark(s, &w->v[s->at], s->instead >= 0 ? &w->v[s->instead] : NULL,
+			    now, NULL) != MICA_OK)
+			breaks(w, "a time could not be noted");
+	}
+	publish(w);
+	used_clock(w);
+}
+
+/* What holders have told. */
+static void tell_facts(struct world *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		int64_t since = mica_authority_first(&w->v[i], MICA_AE_PUBLISHED, decision_time(w));
+
+		w->facts[i].acked = true;
+		for (unsigned h = 0; h < HOLDERS && w->lie != NO_ACKS; h++)
+			if (w->holder[h].told < since + w->p.skew)
+				w->facts[i].acked = false;
+	}
+}
+
+static struct mica_rotation_step ask(struct world *w)
+{
+	struct mica_rotation_fact blind[ROOM];
+	struct mica_rotation_policy p = w->p;
+	struct mica_rotation_facts f = {
+		.of = w->facts, .frozen = is_frozen(w), .look_again = w->look_again};
+
+	tell_facts(w);
+	w->frozen_looks += f.frozen;
+	if (w->lie == NO_PROPAGATION)
+		p.propagation = p.refresh_hint = p.ack_timeout = 0;
+	if (w->lie == NO_LAST_LEAF) {
+		memcpy(blind, w->facts, sizeof(blind));
+		for (size_t i = 0; i < w->n; i++)
+			blind[i].last_leaf = 0;
+		f.of = blind;
+		p.hold = 0;
+	}
+	return mica_rotation_next(&p, &f, w->v, w->n, decision_time(w));
+}
+
+/* ---- promises
+ * ------------------------------------------------------------------------------------ */
+
+static void look_at_states(struct world *w)
+{
+	int n_active[MICA_AUTHORITY_KIND_COUNT] = {0}, coming[MICA_AUTHORITY_KIND_COUNT] = {0};
+
+	for (size_t i = 0; i < w->n; i++) {
+		const struct mica_authority *a = &w->v[i];
+		enum mica_authority_state s = mica_authority_state_at(a, decision_time(w));
+		int parent = a->parent[0] ? find(w, a->parent) : -1;
+
+		n_active[a->kind] += s == MICA_AS_ACTIVE;
+		coming[a->kind] += !a->standby && (s == MICA_AS_PUBLISHED || s == MICA_AS_READY);
+		if (parent >= 0 && a->not_after > w->v[parent].not_after)
+			breaks(w, "%s outlives its root", a->id);
+	}
+	for (int k = 1; k < MICA_AUTHORITY_KIND_COUNT; k++) {
+		const char *name = mica_authority_kind_name((enum mica_authority_kind)k);
+
+		if (n_active[k] > 1)
+			breaks(w, "%d active of kind %s", n_active[k], name);
+		if (coming[k] > 1)
+			breaks(w, "%d rotations of kind %s", coming[k], name);
+	}
+}
+
+/* Whether everything that `id` vouches for was given up. */
+static bool given_up(const struct world *w, const char *id)
+{
+	int at = find(w, id);
+
+	if (at < 0)
+		return false;
+	return mica_authority_first(&w->v[at], MICA_AE_TAINTED, MICA_TIME_NEVER) !=
+		MICA_TIME_NEVER ||
+		(w->v[at].kind == MICA_AUTHORITY_ROOT &&
+			mica_rotation_doomed(w->v, w->n, (size_t)at, decision_time(w)));
+}
+
+static void look_at_leaves(struct world *w)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < w->n_leaf; i++) {
+		struct leaf *l = &w->leaf[i];
+		const char *anchor = l->jwt ? l->issuer : l->root;
+
+		if (l->end < w->now)
+			continue;
+		if (l->excused || given_up(w, anchor) || given_up(w, l->issuer))
+			continue; /* else: it is to be replaced, and was told so */
+		if (!everybody_trusts(w, anchor, l->jwt))
+			breaks(w, "a %s of %s lives, and somebody does not trust %s",
+				l->jwt ? "token" : "leaf", l->issuer, anchor);
+		w->leaf[kept++] = *l;
+	}
+	w->n_leaf = kept;
+}
+
+/* Holders that acknowledge are waited for, up to ack_timeout: their bundle has what they meet. */
+static void look_at_holders(struct world *w)
+{
+	int root = active(w, MICA_AUTHORITY_ROOT);
+	int64_t since;
+
+	if (root < 0 ||
+		mica_authority_first(&w->v[root], MICA_AE_READY, MICA_TIME_NEVER) ==
+			MICA_TIME_NEVER)
+		return; /* an emergency: there was no other */
+	since = mica_authority_first(&w->v[root], MICA_AE_PUBLISHED, MICA_TIME_NEVER);
+	for (unsigned h = 0; h < HOLDERS; h++)
+		if (w->now < since + w->p.ack_timeout &&
+			!in_bundle(bundle_at(w, w->holder[h].has), w->v[root].id))
+			breaks(w, "root %s is active, and holder %u has it not", w->v[root].id, h);
+}
+
+static void look(struct world *w)
+{
+	look_at_states(w);
+	look_at_leaves(w);
+	look_at_holders(w);
+}
+
+/* Design 8.4: there is a way forward from everywhere. */
+static void look_at_rest(struct world *w)
+{
+	if (is_frozen(w))
+		return;
+	for (int k = 1; k < MICA_AUTHORITY_KIND_COUNT; k++)
+		if (active(w, (enum mica_authority_kind)k) < 0)
+			breaks(w, "nothing of kind %s is active",
+				mica_authority_kind_name((enum mica_authority_kind)k));
+}
+
+/* ---- what happens
+ * -------------------------------------------------------------------------------- */
+
+/* To the end, or until the power goes between two steps. */
+static int64_t rotate(struct world *w)
+{
+	struct mica_rotation_step s;
+	unsigned n = 0;
+
+	for (;;) {
+		s = ask(w);
+		if (s.action == MICA_ROT_NONE)
+			break;
+		if (++n > STEPS_MAX) {
+			breaks(w, "no end: %s %s", mica_rotation_action_name(s.action),
+				mica_rotation_why_name(s.why));
+			break;
+		}
+		apply(w, &s, decision_time(w));
+		look(w);
+		if (one_in(&w->c, 16)) {
+			w->down_until = w->now +
+				(one_in(&w->c, 8) ? between(&w->c, 0, 3 * DAY)
+						  : between(&w->c, 0, HOUR));
+			return w->now;
+		}
+	}
+	look_at_rest(w);
+	return s.until;
+}
+
+static void issue(struct world *w, bool jwt)
+{
+	enum mica_authority_kind kind = jwt ? MICA_AUTHORITY_JWT : MICA_AUTHORITY_ISSUING;
+	int64_t ttl = between(&w->c, MINUTE, jwt ? w->p.max_jwt_ttl : w->p.max_leaf_ttl);
+	int at = active(w, kind);
+	int64_t end;
+	struct leaf *l;
+
+	if (w->lie == NO_READ_SET) {
+		char *id = jwt ? w->stale_jwt_id : w->stale_issuing_id;
+
+		if (w->now > w->stale_until) {
+			w->stale_until = w->now + between(&w->c, 0, 3 * w->p.max_leaf_ttl);
+			for (int k = 0; k < 2; k++) {
+				int who =
+					active(w, k ? MICA_AUTHORITY_JWT : MICA_AUTHORITY_ISSUING);
+				memcpy(k ? w->stale_jwt_id : w->stale_issuing_id,
+					who < 0 ? "" : w->v[who].id,
+					who < 0 ? 1 : MICA_KEY_ID_SIZE);
+			}
+		}
+		at = find(w, id);
+	}
+	if (at < 0 || w->n_leaf == LEAVES)
+		return;
+	/* as the core: by the clock, clamped to the issuer; the end is kept with the append */
+	end = clock_of(w) + ttl;
+	if (end > w->v[at].not_after)
+		end = w->v[at].not_after;
+	if (end <= clock_of(w))
+		return;
+	l = &w->leaf[w->n_leaf++];
+	*l = (struct leaf){.end = end, .jwt = jwt};
+	memcpy(l->issuer, w->v[at].id, sizeof(l->issuer));
+	memcpy(l->root, w->v[at].parent, sizeof(l->root));
+	at = jwt ? at : find(w, l->root);
+	l->excused = at < 0 ||
+		mica_authority_first(&w->v[at], MICA_AE_READY, decision_time(w)) == MICA_TIME_NEVER;
+	at = find(w, l->issuer);
+	if (w->facts[at].last_leaf < end)
+		w->facts[at].last_leaf = end;
+	if (w->lie != NO_READ_SET &&
+		mica_authority_state_at(&w->v[at], decision_time(w)) != MICA_AS_ACTIVE)
+		breaks(w, "signed by one that is not active");
+	w->leaves++;
+	used_clock(w);
+}
+
+static void holders_look(struct world *w)
+{
+	for (unsigned h = 0; h < HOLDERS; h++) {
+		struct holder *k = &w->holder[h];
+
+		if (w->now < k->next)
+			continue;
+		k->has = w->now;
+		if (!one_in(&w->c, 4)) /* else it was lost: it counts as missing */
+			k->told = k->has;
+		k->next = w->now + between(&w->c, 1, w->p.ack_timeout / 3 + 1);
+	}
+}
+
+static void move_clock(struct world *w)
+{
+	if (w->now < w->off_until)
+		return;
+	if (w->off != 0 || !one_in(&w->c, 50)) {
+		w->off = 0;
+		return;
+	}
+	/* within what relying parties allow, or beyond what the rule believes */
+	if (one_in(&w->c, 2))
+		w->off = between(&w->c, -w->p.skew / 2, w->p.skew / 2);
+	else
+		w->off = one_in(&w->c, 2) ? between(&w->c, 11 * MINUTE, 40 * DAY)
+					  : -between(&w->c, 3 * MINUTE, 40 * DAY);
+	w->off_until = w->now + between(&w->c, 1, 6 * HOUR);
+}
+
+/* A clock that was ahead, and is right again, leaves the CA waiting for it: somebody looks within a
+ * day, and accepts it. */
+static void accept_clock(struct world *w)
+{
+	if (!is_frozen(w) || w->off != 0)
+		w->frozen_since = w->now;
+	else if (w->now - w->frozen_since > DAY) {
+		w->clock.seen_ms = w->now * 1000;
+		mica_clock_anchor(&w->clock, w->now * 1000, w->now * 1000);
+		w->look_again = w->now + w->p.propagation;
+		for (size_t i = 0; i < w->n; i++)
+			(void)mica_rotation_redate(&w->v[i], w->now);
+	}
+}
+
+static void steal_a_key(struct world *w)
+{
+	int64_t now = decision_time(w);
+	size_t at;
+
+	if (!w->compromises || !one_in(&w->c, 400) || w->n == 0)
+		return;
+	at = (size_t)between(&w->c, 0, (int64_t)w->n - 1);
+	if (mica_authority_state_at(&w->v[at], now) != MICA_AS_ACTIVE)
+		return;
+	/* one at a time: who loses the standby too has nothing left to go on with */
+	for (size_t i = 0; i < w->n; i++)
+		if (w->v[i].kind == MICA_AUTHORITY_ROOT && w->v[i].standby &&
+			mica_authority_state_at(&w->v[i], now) == MICA_AS_READY) {
+			if (mica_authority_add_time(&w->v[at], MICA_AE_TAINTED, now, NULL) !=
+				MICA_OK)
+				breaks(w, "no room for a taint");
+			w->taints++;
+			return;
+		}
+}
+
+static void start_ca(struct world *w)
+{
+	w->down_until = 0;
+	if (mica_env("MICA_SCENARIO_TRACE"))
+		printf("%12.6f %+8lld start\n", (double)(w->now - START) / DAY, (long long)w->off);
+	w->look_again = decision_time(w) + w->p.propagation;
+	/* a machine that boots with a wrong clock gets the right one before it is looked at again
+	 */
+	if (w->off != 0 && w->off_until > w->now + w->p.propagation / 2)
+		w->off_until = w->now + w->p.propagation / 2;
+	mica_clock_anchor(&w->clock, clock_of(w) * 1000, w->now * 1000);
+}
+
+static void live(struct world *w)
+{
+	int64_t end = w->now + SPAN, wake, pause = w->p.max_leaf_ttl / 4;
+
+	while (w->now < end && !w->broken[0]) {
+		holders_look(w);
+		move_clock(w);
+		accept_clock(w);
+		if (w->down_until > 0 && w->now >= w->down_until)
+			start_ca(w);
+		wake = w->now + between(&w->c, 1, pause);
+		if (w->down_until == 0) {
+			int64_t next;
+
+			steal_a_key(w);
+			next = rotate(w) - w->off;
+			if (next < wake && next > w->now)
+				wake = next;
+			if (w->down_until == 0) {
+				issue(w, false);
+				issue(w, one_in(&w->c, 2));
+			}
+		}
+		publish(w);
+		look(w);
+		if (w->off != 0 && w->off_until < wake && w->off_until > w->now)
+			wake = w->off_until;
+		w->now = wake;
+	}
+}
+
+/* ---- worlds
+ * ---------------------------------------------------------------------------------------- */
+
+static void draw_policy(struct world *w)
+{
+	struct mica_rotation_policy *p = &w->p;
+	struct mica_rotation_breach b;
+
+	do {
+		p->refresh_hint = between(&w->c, MINUTE, HOUR);
+		p->max_leaf_ttl = between(&w->c, HOUR, 2 * DAY);
+		p->max_jwt_ttl = between(&w->c, MINUTE, HOUR);
+		p->skew = between(&w->c, 1, 2 * MINUTE);
+		p->slowest_outlet = one_in(&w->c, 2) ? between(&w->c, 0, DAY) : 0;
+		p->propagation = 3 * p->refresh_hint;
+		if (p->propagation < p->slowest_outlet)
+			p->propagation = p->slowest_outlet;
+		p->propagation += p->skew + between(&w->c, 0, HOUR);
+		p->hold = p->max_leaf_ttl + p->skew + between(&w->c, 0, DAY);
+		p->ack_timeout = between(&w->c, HOUR, 10 * DAY);
+		p->trash = between(&w->c, 0, 10 * DAY);
+		p->deadline = between(&w->c, p->propagation, p->propagation + DAY);
+		p->standby = true;
+		for (int k = 1; k < MICA_AUTHORITY_KIND_COUNT; k++) {
+			p->kind[k].automatic = true;
+			p->kind[k].rotate_at = between(&w->c, 30, 80);
+		}
+		p->kind[MICA_AUTHORITY_ISSUING].life = between(&w->c, 4 * DAY, 20 * DAY);
+		p->kind[MICA_AUTHORITY_JWT].life = between(&w->c, DAY, 20 * DAY);
+		p->kind[MICA_AUTHORITY_ROOT].life = between(&w->c, 60 * DAY, 3 * YEAR);
+	} while (!mica_rotation_policy_holds(p, &b));
+}
+
+static void begin(struct world *w)
+{
+	static const enum mica_authority_kind kinds[] = {
+		MICA_AUTHORITY_ROOT, MICA_AUTHORITY_ISSUING, MICA_AUTHORITY_JWT};
+
+	for (size_t i = 0; i < MICA_ARRAY_LEN(kinds); i++) {
+		struct mica_rotation_step s = {.action = MICA_ROT_CREATE,
+			.kind = kinds[i],
+			.parent = kinds[i] == MICA_AUTHORITY_ISSUING ? 0 : -1};
+
+		create(w, &s, w->now);
+		if (mica_authority_add_time(&w->v[i], MICA_AE_READY, w->now, NULL) != MICA_OK ||
+			mica_authority_add_time(&w->v[i], MICA_AE_ACTIVE, w->now, NULL) != MICA_OK)
+			breaks(w, "no room");
+	}
+	fill_bundle(w, &w->ring[0]); /* whoever comes to be has it */
+	w->ring[0].from = 0;
+}
+
+static struct world *world_new(uint64_t seed, enum lie lie, bool compromises)
+{
+	struct world *w = MICA_NEW(struct world);
+
+	w->c.s = seed;
+	w->lie = lie;
+	w->compromises = compromises;
+	w->now = START;
+	draw_policy(w);
+	begin(w);
+	start_ca(w);
+	w->look_again = 0;
+	for (unsigned h = 0; h < HOLDERS; h++)
+		w->holder[h] = (struct holder){w->now, w->now, w->now};
+	return w;
+}
+
+static void world_free(struct world *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		mica_authority_clear(&w->v[i]);
+	mica_free(w);
+}
+
+static unsigned seeds(void)
+{
+	const char *text = mica_env("MICA_SCENARIO_SEEDS");
+	uint64_t n;
+
+	return text && mica_parse_u64(mica_slice_str(text), 1000000, &n) == MICA_OK ? (unsigned)n
+										    : 6;
+}
+
+struct sum {
+	uint64_t worlds, broken, steps, activations, leaves, removals, taints, frozen, emergencies;
+	char first[512];
+};
+
+static struct sum run(enum lie lie, bool compromises, unsigned n)
+{
+	struct sum s = {.worlds = n};
+
+	const char *only = mica_env("MICA_SCENARIO_SEED");
+
+	for (unsigned i = 0; i < n; i++) {
+		if (only && (unsigned)strtoul(only, NULL, 10) != i + 1)
+			continue;
+		struct world *w = world_new(i + 1, lie, compromises);
+
+		live(w);
+		if (w->broken[0] && !s.broken++)
+			snprintf(s.first, sizeof(s.first), "seed %u, after %lld days: %s", i + 1,
+				(long long)((w->now - START) / DAY), w->broken);
+		s.steps += w->steps;
+		s.activations += w->activations;
+		s.leaves += w->leaves;
+		s.removals += w->removals;
+		s.taints += w->taints;
+		s.frozen += w->frozen_looks;
+		s.emergencies += w->emergencies;
+		world_free(w);
+	}
+	print_message("    %llu worlds: %llu steps, %llu activations, %llu leaves, %llu removals, "
+		      "%llu taints, %llu frozen, %llu emergencies; %llu broken%s%s\n",
+		(unsigned long long)s.worlds, (unsigned long long)s.steps,
+		(unsigned long long)s.activations, (unsigned long long)s.leaves,
+		(unsigned long long)s.removals, (unsigned long long)s.taints,
+		(unsigned long long)s.frozen, (unsigned long long)s.emergencies,
+		(unsigned long long)s.broken, s.first[0] ? ", " : "", s.first);
+	return s;
+}
+
+static void ten_years_without_a_broken_promise(void **state)
+{
+	struct sum s = run(HONEST, false, seeds());
+
+	(void)state;
+	if (s.broken)
+		fail_msg("%s", s.first);
+	/* and it was no idle world */
+	assert_true(s.activations > 500 * s.worlds / 2 && s.leaves > 5000 * s.worlds);
+	assert_true(s.removals > 200 * s.worlds && s.frozen > 0);
+}
+
+static void stolen_keys_stop_signing_and_leave(void **state)
+{
+	struct sum s = run(HONEST, true, seeds());
+
+	(void)state;
+	if (s.broken)
+		fail_msg("%s", s.first);
+	assert_true(s.taints > s.worlds && s.emergencies > s.worlds);
+}
+
+/* The looker must be able to see: what a promise rests on is taken away. */
+static void controls_are_caught(void **state)
+{
+	static const char *const names[LIES] = {
+		"", "no propagation", "no last leaf", "no acks", "no clock rule", "no read set"};
+
+	(void)state;
+	for (int lie = HONEST + 1; lie < LIES; lie++) {
+		struct sum s = run((enum lie)lie, false, 8);
+
+		if (s.broken == 0)
+			fail_msg("%s: nothing was seen to break", names[lie]);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ten_years_without_a_broken_promise),
+		cmocka_unit_test(stolen_keys_stop_signing_and_leave),
+		cmocka_unit_test(controls_are_caught),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rotation through the core: a store, a moving clock, leaves that are checked by OpenSSL. */
+#include "../../ca/core_impl.h"
+
+#include "coretest.h"
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, rot_setup, ct_teardown)
+
+#define LONG 9000
+
+/* Lives of minutes, as of a playground. */
+static void short_lives(struct ct *t)
+{
+	struct mica_config *c = &t->config;
+
+	c->x509.ttl = 60;
+	c->x509.max_ttl = 120;
+	c->x509.min_ttl = 1;
+	c->jwt.ttl = 60;
+	c->jwt.max_ttl = 60;
+	c->bundle.refresh_hint = 5;
+	c->authorities.root_life = 7200;
+	c->authorities.issuing_life = 900;
+	c->authorities.jwt_life = 900;
+	c->rotation.root.automatic = c->rotation.issuing.automatic = true;
+	c->rotation.jwt.automatic = c->rotation.standby = true;
+	c->rotation.root.rotate_at = 50;
+	c->rotation.issuing.rotate_at = c->rotation.jwt.rotate_at = 50;
+	c->rotation.propagation = 15;
+	c->rotation.hold = 130;
+	c->rotation.ack_timeout = 60;
+	c->rotation.skew = 5;
+	c->rotation.trash = 60;
+	c->rotation.deadline = 90;
+}
+
+static int rot_setup(void **state)
+{
+	static char csr[2048];
+	struct ct *t = ct_new();
+	struct mica_rotation_policy p;
+
+	short_lives(t);
+	mica_rotation_policy_of(&t->config, &p);
+	assert_true(mica_rotation_policy_holds(&p, NULL));
+	/* long tests throw away what others keep until their end */
+	snprintf(csr, sizeof(csr), "%s", t->csr);
+	t->csr = csr;
+	ct_init(t);
+	ct_open_at(t, NOW_MS);
+	ct_set_jwks(t, NOW_MS);
+	*state = t;
+	return 0;
+}
+
+static bool maintain(struct ct *t, int64_t now)
+{
+	bool changed = false;
+
+	assert_ok(mica_core_tick(t->core, now * 1000, now * 1000, e));
+	assert_ok(mica_core_maintain(t->core, now * 1000, &changed, e));
+	return changed;
+}
+
+/* Of a kind and state; how many. */
+static unsigned count(struct ct *t, enum mica_authority_kind kind, enum mica_authority_state s,
+	int64_t now, char id[MICA_KEY_ID_SIZE])
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(t->core);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < v->auths->n; i++) {
+		if (v->auths->v[i].kind != kind ||
+			mica_authority_state_at(&v->auths->v[i], now) != s)
+			continue;
+		if (id)
+			memcpy(id, v->auths->v[i].id, MICA_KEY_ID_SIZE);
+		n++;
+	}
+	return n;
+}
+
+struct id {
+	char s[MICA_KEY_ID_SIZE];
+};
+
+static struct id active(struct ct *t, enum mica_authority_kind kind, int64_t now)
+{
+	struct id id = {""};
+
+	assert_int_equal(count(t, kind, MICA_AS_ACTIVE, now, id.s), 1);
+	return id;
+}
+
+static void verifies(struct ct *t, const struct mica_candidate *k, int64_t now)
+{
+	struct mica_issued i;
+
+	mica_candidate_issued(k, &i);
+	assert_int_equal(ct_openssl(t, i.chain_der, i.n_chain, now), X509_V_OK);
+}
+
+/* Beyond a life of the first root, with a certificate every few seconds: each verifies from its
+ * first second to its last, and nothing fails. */
+static void it_rotates_by_itself(void **state)
+{
+	struct ct *t = *state;
+	struct id first_root = active(t, MICA_AUTHORITY_ROOT, NOW);
+	struct id first_jwt = active(t, MICA_AUTHORITY_JWT, NOW);
+	struct mica_candidate *k = NULL, *old = NULL;
+	unsigned changes = 0;
+	int64_t born = 0;
+
+	for (int64_t now = NOW; now < NOW + LONG; now += 9) {
+		changes += maintain(t, now);
+		if (!k || now >= born + 50) {
+			mica_candidate_free(old);
+			old = k;
+			k = ct_issue(t, 115, now * 1000);
+			born = now;
+		}
+		verifies(t, k, now);
+		if (old)
+			verifies(t, old, now);
+		(void)active(t, MICA_AUTHORITY_ROOT, now);
+		(void)active(t, MICA_AUTHORITY_ISSUING, now);
+		(void)active(t, MICA_AUTHORITY_JWT, now);
+		(void)tk_empty_bin(state);
+	}
+	mica_candidate_free(k);
+	mica_candidate_free(old);
+	assert_string_not_equal(first_root.s, active(t, MICA_AUTHORITY_ROOT, NOW + LONG).s);
+	assert_string_not_equal(first_jwt.s, active(t, MICA_AUTHORITY_JWT, NOW + LONG).s);
+	assert_true(changes > 20);
+	/* what was removed is destroyed: nothing piles up */
+	{
+		CORE_AUTO_VIEW v = mica_core_view_get(t->core);
+
+		assert_true(v->auths->n < 16);
+	}
+}
+
+/* ---- what goes wrong ------------------------------------------------------------------------- */
+
+/* The store fails at the commit after `after` more; then micad ends, and a new one goes on. */
+static int64_t fail_once(struct ct *t, enum mica_store_fault f, unsigned after, int64_t from)
+{
+	struct mica_candidate *k = ct_issue(t, 100, from * 1000);
+	struct mica_err own = MICA_ERR_INIT;
+	int64_t now = from;
+	mica_rc rc;
+
+	mica_store_set_fault(t->core->store, f, after);
+	do {
+		now += 5;
+		rc = mica_core_maintain(t->core, now * 1000, NULL, &own);
+	} while (rc == MICA_OK && now < from + 3000);
+	assert_int_equal(rc, f == MICA_FAULT_FULL ? MICA_UNAVAILABLE : MICA_INTERNAL);
+	if (f == MICA_FAULT_UNKNOWN)
+		ct_reopen(t, now * 1000);
+	(void)maintain(t, ++now);
+	if (now < from + 100)
+		verifies(t, k, now);
+	mica_candidate_free(k);
+	k = ct_issue(t, 100, now * 1000);
+	verifies(t, k, now);
+	mica_candidate_free(k);
+	return now;
+}
+
+/* At each commit of rotations in turn. */
+static void it_goes_on_after_any_commit(void **state)
+{
+	struct ct *t = *state;
+	int64_t now = NOW;
+
+	for (unsigned i = 0; i < 80; i++) {
+		now = fail_once(t, i & 1 ? MICA_FAULT_FULL : MICA_FAULT_UNKNOWN, i / 2 % 9, now);
+		(void)active(t, MICA_AUTHORITY_ROOT, now);
+		(void)active(t, MICA_AUTHORITY_ISSUING, now);
+		(void)active(t, MICA_AUTHORITY_JWT, now);
+		(void)tk_empty_bin(state);
+	}
+	assert_true(now > NOW + 2 * 7200);
+}
+
+/* One step is one transaction: no reader of the store sees a bundle without its authority. */
+static void a_step_is_whole_or_not_at_all(void **state)
+{
+	struct ct *t = *state;
+	int64_t due = NOW + 3700;
+	uint64_t before = mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE);
+	struct mica_err own = MICA_ERR_INIT;
+	CORE_AUTO_VIEW v = NULL;
+
+	mica_store_set_fault(t->core->store, MICA_FAULT_FULL, 0);
+	assert_int_equal(mica_core_maintain(t->core, due * 1000, NULL, &own), MICA_UNAVAILABLE);
+	assert_int_equal(mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE), before);
+	assert_true(maintain(t, due));
+	assert_true(mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE) > before);
+	v = mica_core_view_get(t->core);
+	for (unsigned i = 0; i < v->auths->n; i++)
+		if (v->auths->v[i].kind == MICA_AUTHORITY_ROOT &&
+			mica_authority_state_at(&v->auths->v[i], due) == MICA_AS_PUBLISHED &&
+			!v->auths->v[i].standby)
+			assert_in_range(v->auths->v[i].sequence, before + 1,
+				mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE));
+}
+
+/* ---- compromise ------------------------------------------------------------------------------ */
+
+static void a_tainted_issuing_authority_takes_its_root_with_it(void **state)
+{
+	struct ct *t = *state;
+	struct id root = active(t, MICA_AUTHORITY_ROOT, NOW);
+	struct id issuing = active(t, MICA_AUTHORITY_ISSUING, NOW);
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct mica_candidate *k = ct_issue(t, 120, NOW_MS);
+	int64_t now = NOW + 1;
+
+	assert_ok(mica_core_taint(t->core, issuing.s, &admin, now * 1000, e));
+	/* the standby serves from that moment on, and what the old one signed is still accepted */
+	assert_string_not_equal(active(t, MICA_AUTHORITY_ROOT, now).s, root.s);
+	assert_string_not_equal(active(t, MICA_AUTHORITY_ISSUING, now).s, issuing.s);
+	verifies(t, k, now);
+	mica_candidate_free(k);
+	k = ct_issue(t, 120, now * 1000);
+	verifies(t, k, now);
+	/* until the deadline: then nobody who has the stolen key is believed */
+	for (; now < NOW + 120; now += 10)
+		(void)maintain(t, now);
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_REMOVED, now, NULL), 1);
+	assert_null(strstr(ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON), root.s));
+	/* and there is a new standby */
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_READY, now, NULL), 1);
+	mica_candidate_free(k);
+}
+
+/* ---- the clock ---------------------------------------------------------------------------------
+ */
+
+static void a_clock_that_jumps_rotates_nothing(void **state)
+{
+	struct ct *t = *state;
+	struct id root = active(t, MICA_AUTHORITY_ROOT, NOW);
+	struct id jwt = active(t, MICA_AUTHORITY_JWT, NOW);
+	int64_t jump = NOW + 3700;
+	bool changed;
+
+	(void)maintain(t, NOW + 1);
+	/* an hour in a second: everything is due by it */
+	assert_ok(mica_core_tick(t->core, jump * 1000, (NOW + 2) * 1000, e));
+	assert_ok(mica_core_maintain(t->core, jump * 1000, &changed, e));
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, jump).s, root.s);
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_PUBLISHED, jump, NULL), 0);
+	assert_int_equal(count(t, MICA_AUTHORITY_JWT, MICA_AS_EXPIRED, jump, NULL), 1);
+	assert_non_null(strstr(ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON), jwt.s));
+	/* it comes back: the clock is behind what was seen, until it has caught up */
+	assert_ok(mica_core_tick(t->core, (NOW + 3) * 1000, (NOW + 3) * 1000, e));
+	assert_ok(mica_core_maintain(t->core, (NOW + 3) * 1000, &changed, e));
+	assert_int_equal(t->core->rotation.word, MICA_CLOCK_BEHIND);
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_PUBLISHED, jump, NULL), 0);
+	(void)maintain(t, jump);
+	assert_int_equal(t->core->rotation.word, MICA_CLOCK_AGREES);
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_PUBLISHED, jump, NULL), 1);
+}
+
+/* ---- recovery ----------------------------------------------------------------------------------
+ */
+
+static void after_a_long_stop_the_standby_or_a_new_one_serves(void **state)
+{
+	struct ct *t = *state;
+	int64_t now = NOW + 1000; /* the issuing authority and the JWT key have expired meanwhile */
+
+	ct_reopen(t, now * 1000);
+	assert_refused(
+		MICA_UNAVAILABLE, "no_active_authority", mica_core_ready(t->core, now * 1000, e));
+	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
+	ct_set_jwks(t, now * 1000);
+	assert_ok(mica_core_ready(t->core, now * 1000, e));
+	mica_candidate_free(ct_issue(t, 60, now * 1000));
+	now = NOW + 7300; /* roots too: there is nothing to go on with */
+	ct_reopen(t, now * 1000);
+	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
+	assert_refused(
+		MICA_UNAVAILABLE, "no_active_authority", mica_core_ready(t->core, now * 1000, e));
+}
+
+/* After a stop nothing is removed or destroyed before a second look. */
+static void removal_waits_for_a_second_look(void **state)
+{
+	struct ct *t = *state;
+	int64_t now = NOW + 600;
+	unsigned published;
+
+	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
+	published = count(t, MICA_AUTHORITY_ISSUING, MICA_AS_RETIRED, now, NULL);
+	assert_int_equal(published, 1);
+	now += 600; /* it could go by now */
+	ct_reopen(t, now * 1000);
+	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
+	assert_int_equal(count(t, MICA_AUTHORITY_ISSUING, MICA_AS_REMOVED, now, NULL), 0);
+	now += 25;
+	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
+	assert_true(count(t, MICA_AUTHORITY_ISSUING, MICA_AS_REMOVED, now, NULL) > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(it_rotates_by_itself),
+		TEST(it_goes_on_after_any_commit),
+		TEST(a_step_is_whole_or_not_at_all),
+		TEST(a_tainted_issuing_authority_takes_its_root_with_it),
+		TEST(a_clock_that_jumps_rotates_nothing),
+		TEST(after_a_long_stop_the_standby_or_a_new_one_serves),
+		TEST(removal_waits_for_a_second_look),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
