@@ -358,8 +358,10 @@ static void records_come_and_go_together(void **state)
 	}
 	/* one that ends with something unread of it */
 	ask_at_once(&c[0]);
+	await(&a, 1);
 	for (unsigned i = 0; i < N; i++)
 		client_close(&c[i]);
+	finish_in_a_thread(&a);
 	app_stop(&a);
 	identity_clear(&server);
 	SSL_CTX_free(ctx);
