@@ -16,9 +16,11 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define ACCEPT_AT_ONCE 64
-#define REST_MS        100 /* after accept failed for want of descriptors or memory */
-#define STACK          ((size_t)1 << 20)
+#define ACCEPT_AT_ONCE   64
+#define REST_MS          100 /* after accept failed for want of descriptors or memory */
+#define STACK            ((size_t)1 << 20)
+#define TRIM_EVERY_S     5
+#define TRIM_CONNECTIONS 1000 /* new ones since the last time */
 
 /* ---- accepting ------------------------------------------------------------------------------ */
 
@@ -117,6 +119,20 @@ static void on_rested(evutil_socket_t fd, short what, void *ctx)
 	(void)fd, (void)what;
 	for (size_t k = 0; k < s->n_listens && !atomic_load(&s->draining); k++)
 		event_add(s->listens[k].event, NULL);
+}
+
+/* A crowd of handshakes leaves holes of 16 KiB where their buffers were. */
+static void on_trim(evutil_socket_t fd, short what, void *ctx)
+{
+	struct mica_rpc_server *s = ctx;
+	uint64_t n = 0;
+	(void)fd, (void)what;
+	for (unsigned i = 0; i < s->n_loops; i++)
+		n += atomic_load_explicit(&s->loops[i].home->n.connections, memory_order_relaxed);
+	if (n - s->trimmed_at < TRIM_CONNECTIONS)
+		return;
+	s->trimmed_at = n;
+	mica_mem_trim();
 }
 
 /* ---- loops ---------------------------------------------------------------------------------- */
@@ -289,6 +305,7 @@ static void join(struct mica_rpc_server *s)
 static mica_rc start(
 	struct mica_rpc_server *s, const struct mica_rpc_options *o, struct mica_err *e)
 {
+	const struct timeval trim_every = {TRIM_EVERY_S, 0};
 	mica_rc rc = MICA_OK;
 	for (unsigned i = 0; i < s->n_loops && rc == MICA_OK; i++)
 		rc = loop_init(s, &s->loops[i], &s->core->homes[i], e);
@@ -297,6 +314,8 @@ static mica_rc start(
 	if (rc != MICA_OK)
 		return rc;
 	event_assign(&s->rest, s->loops[0].base, -1, 0, on_rested, s);
+	event_assign(&s->trim, s->loops[0].base, -1, EV_PERSIST, on_trim, s);
+	event_add(&s->trim, &trim_every);
 	for (; s->n_started < s->n_loops && rc == MICA_OK; s->n_started += rc == MICA_OK)
 		rc = loop_start(&s->loops[s->n_started], e);
 	if (rc != MICA_OK)
