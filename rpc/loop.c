@@ -225,7 +225,6 @@ static mica_rc loop_init(
 	home->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (config) {
 		event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-		event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
 		l->base = event_base_new_with_config(config);
 		event_config_free(config);
 	}

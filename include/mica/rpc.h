@@ -225,8 +225,9 @@ struct mica_rpc_options {
 /* Defaults for all that is a number; the rest is empty. */
 void mica_rpc_options_init(struct mica_rpc_options *o);
 
-/* Listens and serves. INVALID "listen_address" (also plaintext beyond loopback), "service_invalid"
- * (a name twice, a missing function, unreadable descriptors), CONFLICT "address_in_use", DENIED
+/* Listens and serves; methods may be called before it returns. INVALID "listen_address" (also
+ * plaintext beyond loopback), "service_invalid" (a name twice, a missing function, unreadable
+ * descriptors), CONFLICT "address_in_use", DENIED
  * ..., as errno. */
 mica_rc mica_rpc_server_new(const struct mica_rpc_options *o, struct mica_rpc_server **out,
 	struct mica_err *e) MICA_MUST_CHECK;
