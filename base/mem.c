@@ -89,3 +89,8 @@ void mica_free(void *p)
 {
 	free(p);
 }
+
+void mica_mem_trim(void)
+{
+	malloc_trim(0);
+}

@@ -9,7 +9,7 @@ void mica_rpc_options_init(struct mica_rpc_options *o)
 	*o = (struct mica_rpc_options){
 		.max_connections = 10000,
 		.max_streams = 100,
-		.max_calls = 10000,
+		.max_calls = 20000,
 		.max_message = 64 << 10,
 		.max_headers = 64,
 		.max_header_bytes = 16 << 10,

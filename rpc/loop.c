@@ -16,9 +16,11 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define ACCEPT_AT_ONCE 64
-#define REST_MS        100 /* after accept failed for want of descriptors or memory */
-#define STACK          ((size_t)1 << 20)
+#define ACCEPT_AT_ONCE   64
+#define REST_MS          100 /* after accept failed for want of descriptors or memory */
+#define STACK            ((size_t)1 << 20)
+#define TRIM_EVERY_S     5
+#define TRIM_CONNECTIONS 1000 /* new ones since the last time */
 
 /* ---- accepting ------------------------------------------------------------------------------ */
 
@@ -119,6 +121,20 @@ static void on_rested(evutil_socket_t fd, short what, void *ctx)
 		event_add(s->listens[k].event, NULL);
 }
 
+/* A crowd of handshakes leaves holes of 16 KiB where their buffers were. */
+static void on_trim(evutil_socket_t fd, short what, void *ctx)
+{
+	struct mica_rpc_server *s = ctx;
+	uint64_t n = 0;
+	(void)fd, (void)what;
+	for (unsigned i = 0; i < s->n_loops; i++)
+		n += atomic_load_explicit(&s->loops[i].home->n.connections, memory_order_relaxed);
+	if (n - s->trimmed_at < TRIM_CONNECTIONS)
+		return;
+	s->trimmed_at = n;
+	mica_mem_trim();
+}
+
 /* ---- loops ---------------------------------------------------------------------------------- */
 
 static bool take_handed(struct rpc_loop *l)
@@ -209,7 +225,6 @@ static mica_rc loop_init(
 	home->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (config) {
 		event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-		event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
 		l->base = event_base_new_with_config(config);
 		event_config_free(config);
 	}
@@ -289,6 +304,7 @@ static void join(struct mica_rpc_server *s)
 static mica_rc start(
 	struct mica_rpc_server *s, const struct mica_rpc_options *o, struct mica_err *e)
 {
+	const struct timeval trim_every = {TRIM_EVERY_S, 0};
 	mica_rc rc = MICA_OK;
 	for (unsigned i = 0; i < s->n_loops && rc == MICA_OK; i++)
 		rc = loop_init(s, &s->loops[i], &s->core->homes[i], e);
@@ -297,6 +313,8 @@ static mica_rc start(
 	if (rc != MICA_OK)
 		return rc;
 	event_assign(&s->rest, s->loops[0].base, -1, 0, on_rested, s);
+	event_assign(&s->trim, s->loops[0].base, -1, EV_PERSIST, on_trim, s);
+	event_add(&s->trim, &trim_every);
 	for (; s->n_started < s->n_loops && rc == MICA_OK; s->n_started += rc == MICA_OK)
 		rc = loop_start(&s->loops[s->n_started], e);
 	if (rc != MICA_OK)

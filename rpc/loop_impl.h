@@ -45,6 +45,8 @@ struct mica_rpc_server {
 	size_t n_listens;
 	struct rpc_addresses *addresses;
 	struct event rest; /* accepting goes on again */
+	struct event trim;
+	uint64_t trimmed_at;
 	_Atomic unsigned n_conns;
 	_Atomic uint64_t refused;
 	_Atomic bool draining, stopping;

@@ -194,7 +194,7 @@ struct mica_rpc_options {
 	unsigned max_connections;
 	unsigned max_per_address; /* IPv4 address or IPv6 /64; 0 = no bound */
 	unsigned max_streams; /* a connection: told to the client, and kept for abandoned ones */
-	unsigned max_calls; /* all calls that methods work on; above: RESOURCE_EXHAUSTED */
+	unsigned max_calls; /* that methods have, streams too; above: RESOURCE_EXHAUSTED */
 	size_t max_message; /* of a request, where its method says nothing */
 	unsigned max_headers;
 	size_t max_header_bytes; /* names and values; 32 more for each, as HTTP/2 counts */
@@ -225,8 +225,9 @@ struct mica_rpc_options {
 /* Defaults for all that is a number; the rest is empty. */
 void mica_rpc_options_init(struct mica_rpc_options *o);
 
-/* Listens and serves. INVALID "listen_address" (also plaintext beyond loopback), "service_invalid"
- * (a name twice, a missing function, unreadable descriptors), CONFLICT "address_in_use", DENIED
+/* Listens and serves; methods may be called before it returns. INVALID "listen_address" (also
+ * plaintext beyond loopback), "service_invalid" (a name twice, a missing function, unreadable
+ * descriptors), CONFLICT "address_in_use", DENIED
  * ..., as errno. */
 mica_rc mica_rpc_server_new(const struct mica_rpc_options *o, struct mica_rpc_server **out,
 	struct mica_err *e) MICA_MUST_CHECK;

@@ -23,6 +23,8 @@ import tempfile
 import time
 import urllib.request
 
+import rpc
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.join(HERE, "..", "..")
 ISSUER = "https://issuer.demo.mica.example"
@@ -399,6 +401,8 @@ def main():
     args.folder = tempfile.mkdtemp(prefix="mica-bench-", dir=os.environ.get("MICA_BENCH_DIR"))
     try:
         measure(args, figures)
+        progress("measure the gRPC server")
+        figures.update(rpc.measure(args.build, args.short))
     finally:
         for server in args.servers:
             server.kill()

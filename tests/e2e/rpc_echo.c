@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-static struct mica_rpc_server *server;
+static _Atomic(struct mica_rpc_server *) server; /* NULL while it begins */
 static bool refuse_all;
 
 /* ---- answers that come later, from another thread -------------------------------------------- */
@@ -207,10 +207,11 @@ static void who(void *ctx, struct mica_rpc_call *c, struct mica_slice m)
 
 static void stats(void *ctx, struct mica_rpc_call *c, struct mica_slice m)
 {
-	struct mica_rpc_stats s;
+	struct mica_rpc_stats s = {0};
 	MICA_AUTO_BUF out;
 	(void)ctx, (void)m;
-	mica_rpc_server_stats(server, &s);
+	if (server)
+		mica_rpc_server_stats(server, &s);
 	mica_buf_init(&out, 4096);
 	mica_buf_printf(&out,
 		"connections_now=%zu connections=%zu refused=%zu tls_failed=%zu calls_now=%zu "
@@ -233,7 +234,8 @@ static void serving(void *ctx, struct mica_rpc_call *c, struct mica_slice m)
 	(void)ctx;
 	mica_slice_cut(&m, ' ', &yes);
 	MICA_AUTO_FREE char *name = mica_slice_dup(m);
-	mica_rpc_server_set_serving(server, name, number(yes) != 0);
+	if (server)
+		mica_rpc_server_set_serving(server, name, number(yes) != 0);
 	mica_rpc_reply(c, MICA_SLICE_NULL);
 }
 
@@ -415,6 +417,7 @@ static void serve(const char *chain_file, const char *key_file, const sigset_t *
 int main(int argc, char **argv)
 {
 	struct mica_rpc_listener listeners[3] = {0};
+	struct mica_rpc_server *made = NULL;
 	struct mica_rpc_options o;
 	struct mica_err e = MICA_ERR_INIT;
 	const char *chain_file = NULL, *key_file = NULL;
@@ -467,10 +470,11 @@ int main(int argc, char **argv)
 	pthread_cond_init(&changed, &mono);
 	if (pthread_create(&thread, NULL, worker, NULL) != 0)
 		return 1;
-	if (mica_rpc_server_new(&o, &server, &e) != MICA_OK) {
+	if (mica_rpc_server_new(&o, &made, &e) != MICA_OK) {
 		fprintf(stderr, "%s: %s\n", e.reason, e.text);
 		return mica_rc_exit(e.rc);
 	}
+	server = made;
 	for (size_t i = 0; i < n; i++)
 		printf("listening %s\n", mica_rpc_server_address(server, i));
 	fflush(stdout);

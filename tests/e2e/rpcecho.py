@@ -52,6 +52,10 @@ class Echo:
             argv.append("--want-cert")
         for name, value in settings.items():
             argv += ["--set", "%s=%d" % (name, value)]
+        env = dict(env or os.environ)
+        # a sanitizer keeps what was freed: tests look at memory
+        env["ASAN_OPTIONS"] = "quarantine_size_mb=1:thread_local_quarantine_size_kb=64:" + \
+            env.get("ASAN_OPTIONS", "")
         self.p = proc.Process(argv, self.path("log"), env=env)
         lines = self.p.wait_until("it listens", lambda: self._listening())
         self.address = dict(zip(self.names, lines))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Floods of HTTP/2: each connection is cut after a counted number of frames, memory stays what it
 was, and all good calls complete meanwhile."""
+import subprocess
 import threading
 import time
 
@@ -156,6 +157,26 @@ def test_honest_windows_are_not_a_flood(echo):
         p.c.ping(b"12345678")
         p.flush()
     p.close()
+
+
+@pytest.mark.parametrize("how", ["tls", "plain"])
+def test_h2load(tmp_path, how):
+    """A client that cares for speed alone: each call is answered, and well."""
+    body = str(tmp_path / "frame")
+    with open(body, "wb") as f:
+        f.write(frame(b"m" * 1500))
+    with rpcecho.Echo(tmp_path, plain=True) as e:
+        scheme = "https" if how == "tls" else "http"
+        for method in ("Unary", "Later"):
+            before = e.stats()["code_0"]
+            said = subprocess.run(
+                ["h2load", "-n", "20000", "-c", "20", "-m", "20", "-d", body,
+                 "-H", "content-type: application/grpc", "-H", "te: trailers",
+                 "%s://%s/test.Echo/%s" % (scheme, e.address[how], method)],
+                capture_output=True, text=True, check=True, timeout=60 * proc.SLOW).stdout
+            assert "20000 succeeded" in said
+            # it looks at :status alone
+            assert e.stats()["code_0"] - before == 20000 + 1
 
 
 def test_good_callers_meanwhile(echo):
