@@ -256,6 +256,13 @@ static void server_free(struct mica_rpc_server *s)
 		mica_free((void *)(uintptr_t)l->o.unix_path);
 	}
 	for (unsigned i = 0; i < s->n_loops; i++) {
+		struct rpc_handover *h;
+		while ((h = s->loops[i].handed)) { /* to a loop that had ended */
+			s->loops[i].handed = h->next;
+			close(h->fd);
+			rpc_peer_unref(h->peer);
+			mica_free(h);
+		}
 		if (s->loops[i].base)
 			event_base_free(s->loops[i].base);
 		pthread_mutex_destroy(&s->loops[i].lock);
