@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """rpc_echo as a process, gRPC channels to it, and a client that speaks HTTP/2 as it likes."""
 import os
+import re
 import signal
 import socket
 import ssl
@@ -99,6 +100,14 @@ class Echo:
                 if line.startswith("VmRSS:"):
                     return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
+
+    def bounded(self, before, growth):
+        """Whether its memory grew by less than that since `before`. A sanitizer keeps what was freed
+        for a while, so only a build without one can tell (make check-full runs both)."""
+        with open("/proc/%d/exe" % self.p.pid, "rb") as f:
+            if re.search(rb"__(asan|tsan|msan)_init", f.read()):
+                return True
+        return self.rss() - before < growth
 
     def cpu(self):
         with open("/proc/%d/stat" % self.p.pid) as f:
