@@ -30,6 +30,9 @@ void mica_mem_tune(void)
 	 * again */
 	mallopt(M_TOP_PAD, 1 << 20);
 	mallopt(M_TRIM_THRESHOLD, 16 << 20);
+	/* the thread's own cache holds what is small; these lists are only merged again and again
+	 */
+	mallopt(M_MXFAST, 0);
 }
 
 void *mica_calloc(size_t n, size_t size)
@@ -85,4 +88,9 @@ char *mica_strdup(const char *s)
 void mica_free(void *p)
 {
 	free(p);
+}
+
+void mica_mem_trim(void)
+{
+	malloc_trim(0);
 }

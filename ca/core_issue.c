@@ -14,6 +14,8 @@
 #include <stdio.h>
 
 #define TTL_MIN_JWT 1
+#define BODY_ROOM   1000 /* of a candidate: octets that most take */
+#define CERT_ROOM   800
 
 struct names {
 	char text[MICA_LEAF_DNS_MAX][MICA_K8S_NAME_MAX + 1];
@@ -203,6 +205,9 @@ static struct mica_candidate *new_candidate(struct core_view *v, int authority, 
 	mica_buf_init(&k->body, MICA_ENTRY_MAX);
 	mica_buf_init(&k->cert, MICA_CERT_MAX);
 	mica_buf_init(&k->pem, 4 * MICA_CERT_MAX);
+	/* at once, and not by doubling: most need less */
+	(void)mica_buf_room(&k->body, BODY_ROOM);
+	(void)mica_buf_room(&k->cert, CERT_ROOM);
 	mica_buf_init_secret(&k->token, MICA_TOKEN_MAX);
 	k->issued.spiffe_id = k->spiffe_id;
 	k->issued.bundle_sequence = v->pub ? v->pub->sequence[MICA_CHANNEL_LIVE] : 0;

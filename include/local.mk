@@ -32,4 +32,5 @@ noinst_HEADERS += include/mica/note.h
 noinst_HEADERS += include/mica/entry.h
 noinst_HEADERS += include/mica/store.h
 noinst_HEADERS += include/mica/ledger.h
+noinst_HEADERS += include/mica/rpc.h
 noinst_HEADERS += include/mica/rotation.h

@@ -274,6 +274,12 @@ static bool check_rate(struct api_call *c)
 	return false;
 }
 
+/* Of a request that was admitted, when its body never came. */
+static void drop(void *state)
+{
+	api_unref(state);
+}
+
 bool api_admit(void *ctx, struct http_req *r)
 {
 	struct api_call *c = call_new(ctx, r);
@@ -281,16 +287,21 @@ bool api_admit(void *ctx, struct http_req *r)
 	/* each answers itself when it says no */
 	if (!check_rate(c) || !find_route(c) || !check_content_type(c) || !check_queue(c))
 		return false;
-	api_unref(c);
+	http_req_set_state(r, c, drop); /* for the handler */
 	return true;
 }
 
 void api_handler(void *ctx, struct http_req *r)
 {
-	struct api_call *c = call_new(ctx, r);
+	struct api_call *c = http_req_state(r);
 
-	if (!find_route(c) || !check_content_type(c))
-		return;
+	if (!c) { /* nothing was looked at yet */
+		c = call_new(ctx, r);
+		if (!find_route(c) || !check_content_type(c))
+			return;
+	}
+	http_req_set_state(r, NULL, NULL);
+	c->t_begin = mica_mono_ns(); /* without what its body took to come */
 	if (api_issues(c->route))
 		api_enter(c);
 	api_authenticate(c);

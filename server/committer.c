@@ -13,7 +13,7 @@
 #define BATCH_MAX 1024
 /* A batch is looked at this many times while it fills, and goes when it grew no more: the larger
  * the one before was, the less often, since each look is two switches of a core that has work. */
-#define FILL_SLICES       4
+#define FILL_SLICES       2
 #define FILL_SLICES_SMALL 16
 #define SMALL_BATCH       16
 

@@ -96,6 +96,7 @@ static struct http_server *server_alloc(const struct http_options *o)
 	s->listen_fd = -1;
 	s->layout_known = strncmp(MHD_get_version(), "0.9.7", 5) == 0;
 	s->n_workers = o->threads > 0 ? o->threads : cores();
+	s->shake_epoll = s->shake_end = -1;
 	s->workers = mica_calloc(s->n_workers, sizeof(struct worker));
 	for (unsigned i = 0; i < s->n_workers; i++) {
 		s->workers[i].server = s;
@@ -134,9 +135,12 @@ static mica_rc server_start(struct http_server *s, const struct http_options *o,
 	mica_rc rc = tls_server_init(s, e);
 	if (rc == MICA_OK)
 		rc = listen_open(o, s->address, sizeof(s->address), &s->listen_fd, e);
+	if (rc == MICA_OK && o->tls)
+		rc = shake_start(s, e);
 	if (rc == MICA_OK)
 		rc = sweeper_start(s, e);
 	if (rc != MICA_OK) {
+		shake_stop(s);
 		if (s->listen_fd >= 0)
 			close(s->listen_fd);
 		return rc;
@@ -144,6 +148,7 @@ static mica_rc server_start(struct http_server *s, const struct http_options *o,
 	rc = daemon_start(s, e);
 	if (rc != MICA_OK) {
 		sweeper_stop(s);
+		shake_stop(s);
 		close(s->listen_fd);
 	}
 	return rc;
@@ -254,11 +259,12 @@ void http_server_stop(struct http_server *s, int64_t wait_ms)
 	atomic_store(&s->stopping, true);
 	while (any_in_handler(s))
 		nap();
-	while (suspended(s) > 0 || atomic_load(&s->finishing) > 0) {
+	while (suspended(s) + shakes_waiting(s) > 0 || atomic_load(&s->finishing) > 0) {
 		sweep_deferred(s);
 		nap();
 	}
 	sweeper_stop(s);
+	shake_stop(s);
 	MHD_stop_daemon(s->daemon);
 	server_free(s);
 }

@@ -286,6 +286,8 @@ static void sweep_conn(struct http_server *s, struct conn *c, int64_t now, bool 
 	uint64_t word = atomic_load_explicit(&c->word, memory_order_acquire);
 	int64_t deadline = atomic_load_explicit(&c->deadline_ms, memory_order_relaxed);
 	enum phase p = PHASE_OF(word);
+	if (all_deferred && p == P_HANDSHAKE)
+		shutdown(c->fd, SHUT_RDWR);
 	if (p == P_FINISHED || p == P_OVERDUE || (deadline > now && !all_deferred))
 		return;
 	if (p == P_DEFERRED) {

@@ -61,6 +61,7 @@ struct worker {
 	counter connections, requests, guard_refused, tls_failed, bytes_out;
 	counter begun, over; /* requests; their difference is under way */
 	counter deferred, resumed; /* likewise */
+	counter shakes_parked, shakes_resumed; /* likewise */
 	_Atomic bool in_handler;
 };
 
@@ -94,6 +95,10 @@ struct http_server {
 	struct address **addresses;
 	unsigned n_buckets; /* a power of two */
 	uint64_t hash_key;
+	/* Handshakes that wait */
+	int shake_epoll, shake_end;
+	pthread_t shake;
+	bool shake_runs;
 	/* TLS */
 	pthread_mutex_t tls_lock;
 	struct http_tls_key *tls;
@@ -114,6 +119,7 @@ struct conn {
 	struct MHD_Connection *mhd;
 	int fd;
 	bool counted, handshaken, chain_read;
+	bool shake_waits, shake_known; /* suspended in its handshake; in that epoll set */
 	gnutls_session_t tls;
 	struct tls_bytes *ahead; /* received, when its worker's room was needed for another's */
 	struct tls_bytes *held; /* the record with an answer's header, until its body comes */
@@ -196,6 +202,14 @@ mica_rc tls_server_init(struct http_server *s, struct mica_err *e) MICA_MUST_CHE
 void tls_server_clear(struct http_server *s);
 struct http_tls_key *tls_key_ref(struct http_tls_key *k);
 struct conn *conn_of(struct MHD_Connection *c);
+
+/* ---- http_shake.c: handshakes that wait for their peer ----------------------------------------
+ */
+void shake_wait(struct conn *c);
+void shake_waited(struct conn *c);
+uint64_t shakes_waiting(struct http_server *s);
+mica_rc shake_start(struct http_server *s, struct mica_err *e) MICA_MUST_CHECK;
+void shake_stop(struct http_server *s);
 
 /* ---- http_listen.c ------------------------------------------------------------------------- */
 /* A listening socket; writes where it listens to `address`. */

@@ -255,12 +255,24 @@ static ssize_t next_bytes(struct conn *c, void *data, size_t len)
 	return n;
 }
 
+static ssize_t again(void)
+{
+	errno = EAGAIN;
+	return -1;
+}
+
 /* The first bytes of a request start its time: libmicrohttpd tells only when a line is whole, and
  * its own timeout starts anew with each byte. */
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t len)
 {
 	struct conn *c = ptr;
-	ssize_t n = next_bytes(c, data, len);
+	ssize_t n;
+	shake_waited(c);
+	n = next_bytes(c, data, len);
+	if (n < 0 && errno == EAGAIN && !c->handshaken) {
+		shake_wait(c);
+		return again();
+	}
 	if (n > 0 && PHASE_OF(atomic_load_explicit(&c->word, memory_order_relaxed)) == P_IDLE)
 		conn_begin_request(c, mica_mono_ms());
 	return n;
@@ -286,12 +298,6 @@ static bool hold(struct conn *c, const giovec_t *iov, int n, size_t len)
 	for (int i = 0; i < n; at += iov[i++].iov_len)
 		memcpy(c->held->bytes + at, iov[i].iov_base, iov[i].iov_len);
 	return true;
-}
-
-static ssize_t again(void)
-{
-	errno = EAGAIN;
-	return -1;
 }
 
 /* What was held first; then as much of the rest as goes. */
@@ -337,6 +343,7 @@ void tls_conn_answer(struct conn *c, size_t len)
 
 void tls_conn_end(struct conn *c)
 {
+	shake_waited(c);
 	if (c->worker->ahead_of == c)
 		c->worker->ahead_of = NULL;
 	mica_free(MICA_STEAL(c->ahead));

@@ -29,6 +29,7 @@ libmica_server_a_SOURCES += server/http_impl.h
 libmica_server_a_SOURCES += server/http.c
 libmica_server_a_SOURCES += server/http_conn.c
 libmica_server_a_SOURCES += server/http_tls.c
+libmica_server_a_SOURCES += server/http_shake.c
 libmica_server_a_SOURCES += server/http_listen.c
 libmica_server_a_SOURCES += server/http_req.c
 libmica_server_a_SOURCES += server/keys.h

@@ -26,7 +26,7 @@
 
 #define TICK_MS             1000
 #define STUCK_MS            60000 /* a timer that did not tick for so long: no more word to the watchdog */
-#define COMMIT_FILL_US      4000
+#define COMMIT_FILL_US      6000
 #define REPLAYS_MAX         8192
 #define REPLAY_WAITERS_MAX  16
 #define DRAIN_MS            10000

@@ -64,6 +64,10 @@ stage_e2e() {
 	MICA_BIN=$build/asan MICA_TEST_SLOW=3 MICA_CRASH_CYCLES=100 \
 		"$here/tests/e2e/run.sh" --all
 }
+# Memory bounds are the program's own only without a sanitizer.
+stage_memory() {
+	MICA_BIN=$build "$here/tests/e2e/run.sh" --all -k "rpc_flood or does_not_read"
+}
 stage_proof() {
 	make -C "$build" proof PROOF_FLAGS=--short
 }
@@ -72,7 +76,7 @@ stage_distcheck() {
 }
 
 if [ $# = 0 ]; then
-	set -- sanitizers e2e proof distcheck
+	set -- sanitizers e2e memory proof distcheck
 fi
 for name in "$@"; do
 	declare -F "stage_${name//-/_}" >/dev/null || die "no stage '$name'"

@@ -21,6 +21,9 @@ char *mica_strdup(const char *s); /* NULL stays NULL */
 char *mica_strndup(const char *s, size_t n);
 void *mica_memdup(const void *p, size_t n); /* n = 0 gives a 1-byte block */
 void mica_free(void *p); /* NULL is fine */
+/* Gives pages that hold nothing back to the system: after a peak. Takes some milliseconds for
+ * hundreds of megabytes. */
+void mica_mem_trim(void);
 
 #define MICA_NEW(T) ((T *)mica_alloc(sizeof(T)))
 

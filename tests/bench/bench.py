@@ -23,6 +23,8 @@ import tempfile
 import time
 import urllib.request
 
+import rpc
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.join(HERE, "..", "..")
 ISSUER = "https://issuer.demo.mica.example"
@@ -178,6 +180,14 @@ class Server:
             fail(f"no metric {name}")
         return int(m.group(1))
 
+    def wait_watchers(self, count):
+        """The last of them may still be on its way."""
+        until = time.monotonic() + 30
+        while (waiting := self.metric('mica_watchers{listener="watch"}')) != count:
+            if time.monotonic() > until:
+                fail(f"{waiting} watchers wait, expected {count}")
+            time.sleep(0.05)
+
     def rss_mb(self, field="VmRSS"):
         with open(f"/proc/{self.pid}/status", encoding="utf-8") as f:
             return int(re.search(rf"{field}:\s+(\d+)", f.read()).group(1)) / 1024
@@ -302,9 +312,7 @@ def measure_watchers(args, server, figures):
     n = args.size["all"] if args.size["rounds"] > 1 else args.size["all"] // 2
     base = [server.load(CLIENTS, n)]
     with Held(server, args.size["held"], watch=True):
-        waiting = server.metric('mica_watchers{listener="watch"}')
-        if waiting != args.size["held"]:
-            fail(f"{waiting} watchers wait, expected {args.size['held']}")
+        server.wait_watchers(args.size["held"])
         watched = server.load(CLIENTS, n)
     base.append(server.load(CLIENTS, n))
     figures["watchers"] = args.size["held"]
@@ -393,6 +401,8 @@ def main():
     args.folder = tempfile.mkdtemp(prefix="mica-bench-", dir=os.environ.get("MICA_BENCH_DIR"))
     try:
         measure(args, figures)
+        progress("measure the gRPC server")
+        figures.update(rpc.measure(args.build, args.short))
     finally:
         for server in args.servers:
             server.kill()

@@ -22,9 +22,10 @@ EXTRA_DIST += tests/bench/bench.py
 
 # Takes some minutes and both cores; docs/PERFORMANCE.md says what the figures mean.
 .PHONY: bench
-bench: all tests/bench/micro tests/bench/load tests/bench/grow
+bench: all tests/bench/micro tests/bench/load tests/bench/grow tests/e2e/rpc_echo
 	$(PYTHON3) $(srcdir)/tests/bench/bench.py --build . --out bench.json $(BENCH_FLAGS)
 check_PROGRAMS += tests/bench/core
 tests_bench_core_SOURCES = tests/bench/core.c tests/unit/coretest.h tests/unit/tokens.h
 tests_bench_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS) -I$(srcdir)/tests/unit
 tests_bench_core_LDADD = $(CORE_TEST_LDADD)
+EXTRA_DIST += tests/bench/rpc.py

@@ -30,6 +30,14 @@ EXTRA_DIST += tests/e2e/test_ledger_export.py
 # The main job in `make check`; all of them are a stage of `make check-full`.
 TESTS += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_cli.py
+check_PROGRAMS += tests/e2e/rpc_echo
+tests_e2e_rpc_echo_SOURCES = tests/e2e/rpc_echo.c
+tests_e2e_rpc_echo_CPPFLAGS = $(AM_CPPFLAGS)
+tests_e2e_rpc_echo_LDADD = $(RPC_LIBS)
+EXTRA_DIST += tests/e2e/rpcecho.py
+EXTRA_DIST += tests/e2e/test_rpc.py
+EXTRA_DIST += tests/e2e/test_rpc_flood.py
+EXTRA_DIST += tests/e2e/test_rpc_odd.py
 EXTRA_DIST += tests/e2e/test_rotation.py
 EXTRA_DIST += tests/e2e/test_starved.py
 EXTRA_DIST += tests/e2e/test_service.py

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ledger_check
 import pki
-from micad import MICA, SLOW, certificates, load_private, spiffe_id, verify_chain
+from micad import BIN, MICA, SLOW, certificates, load_private, spiffe_id, verify_chain
 
 ID = "spiffe://example.org/ns/payments/sa/checkout"
 
@@ -436,8 +436,7 @@ def test_export_and_verify_files(admin, outsider, micad, token, tmp_path):
 
 # ---- logs that lie ---------------------------------------------------------------------------
 
-BUILD = os.environ.get("MICA_BUILDDIR", os.getcwd())
-FILL = os.path.join(BUILD, "tests", "bench", "fill")
+FILL = os.path.join(BIN, "tests", "bench", "fill")
 
 
 def fill(where, size, export="export"):
@@ -450,8 +449,6 @@ def fill(where, size, export="export"):
 @pytest.fixture
 def log(tmp_path):
     """A log that grows, and a copy of it as it was: going on from there makes a fork."""
-    if not os.path.exists(FILL):
-        pytest.skip("tests/bench/fill is not built")
     a, b = tmp_path / "a", tmp_path / "b"
     a.mkdir()
     vkey = fill(a, 300)

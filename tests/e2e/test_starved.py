@@ -110,7 +110,8 @@ def test_a_first_start_on_a_full_disk(issuer, small_disk, tmp_path):
 @pytest.mark.parametrize("kinds", [["issuing"], ["issuing", "root"]])
 def test_a_start_without_an_authority(start, issuer, kinds):
     """Design 8.4, recovery: reads are served, readiness says why, nobody is called denied."""
-    m = start([issuer.config("file")])
+    off = {"automatic": False}
+    m = start([issuer.config("file")], {"rotation": {"root": off, "issuing": off}})
     a = m.fetch(issuer.token()).ok(201).json()
     for kind in kinds:
         for one in m.admin().get("/v1/status").ok().json()["authorities"]:

@@ -130,3 +130,16 @@ tests_fuzz_fuzz_cli_SOURCES = tests/fuzz/fuzz_cli.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_cli_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_cli_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_cli_LDADD = $(CLI_LIBS) $(JANSSON_LIBS)
+check_PROGRAMS += tests/fuzz/fuzz_grpc_frame
+FUZZ_TARGETS += tests/fuzz/fuzz_grpc_frame
+tests_fuzz_fuzz_grpc_frame_SOURCES = tests/fuzz/fuzz_grpc_frame.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_grpc_frame_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)
+tests_fuzz_fuzz_grpc_frame_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_grpc_frame_LDADD = $(RPC_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_h2_session
+FUZZ_TARGETS += tests/fuzz/fuzz_h2_session
+tests_fuzz_fuzz_h2_session_SOURCES = tests/fuzz/fuzz_h2_session.c tests/unit/rpc_session.h $(FUZZ_MAIN)
+tests_fuzz_fuzz_h2_session_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) -I$(srcdir)/tests $(NGHTTP2_CFLAGS)
+tests_fuzz_fuzz_h2_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_h2_session_LDADD = $(RPC_LIBS)

@@ -25,7 +25,8 @@ MAY_USE = {
 }
 # Whose contract a public header is; the others are ca's.
 HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file".split()}
-HEADER_OF["http_client"] = "rpc"
+for h in "http_client rpc".split():
+    HEADER_OF[h] = "rpc"
 for h in "policy".split():
     HEADER_OF[h] = "policies"
 
@@ -34,7 +35,9 @@ OWNERS = [
     (r"lmdb\.h", r"ca/store_lmdb\.c|tests/"),
     (r"microhttpd\.h", r"server/http[a-z_]*\.[ch]|tests/"),
     (r"gnutls/.*", r"server/http_tls\.[ch]|server/http\.c|server/http_impl\.h|tests/"),
-    (r"nghttp2/.*", r"rpc/"),
+    (r"nghttp2/.*", r"rpc/h2\.c|tests/"),
+    (r"event2/.*", r"rpc/"),
+    (r"openssl/ssl\.h", r"rpc/tls\.c|tests/"),
     (r"curl/.*", r"rpc/http_client\.c"),
     (r"yaml\.h", r"base/yaml\.c"),
     (r"cyaml/.*", r"include/mica/yaml\.h|base/yaml\.c"),
@@ -144,6 +147,9 @@ PLANTED = {
     "rpc/b.c": ('#include "mica/token.h"\n', "layer"),
     "server/c.c": ('#include "ca/token.h"\n', "layer"),
     "server/d.c": ("#include <lmdb.h>\n", "owner"),
+    "rpc/o.c": ("#include <nghttp2/nghttp2.h>\n", "owner"),
+    "rpc/p.c": ("#include <openssl/ssl.h>\n", "owner"),
+    "server/q.c": ("#include <event2/event.h>\n", "owner"),
     "ca/e.c": ("int f(void) { return mica_now(); }\n", "pure"),
     "ca/f.c": ('void f(void) { MICA_LOG(MICA_INFO, "x"); }\n', "pure"),
     "cli/g.c": ("void f(char *a) { strcpy(a, a); }\n", "banned"),

@@ -371,6 +371,18 @@ TESTS += tests/unit/test_cli_wire
 tests_unit_test_cli_wire_SOURCES = tests/unit/test_cli_wire.c tests/unit/pki.h
 tests_unit_test_cli_wire_CPPFLAGS = $(CLI_TEST_CPPFLAGS)
 tests_unit_test_cli_wire_LDADD = $(CLI_TEST_LDADD)
+RPC_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CMOCKA_CFLAGS) $(NGHTTP2_CFLAGS)
+check_PROGRAMS += tests/unit/test_rpc
+TESTS += tests/unit/test_rpc
+tests_unit_test_rpc_SOURCES = tests/unit/test_rpc.c
+tests_unit_test_rpc_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_rpc_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_rpc_session
+TESTS += tests/unit/test_rpc_session
+tests_unit_test_rpc_session_SOURCES = tests/unit/test_rpc_session.c tests/unit/rpc_session.h
+tests_unit_test_rpc_session_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_rpc_session_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test_core_rotate
 TESTS += tests/unit/test_core_rotate

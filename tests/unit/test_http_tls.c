@@ -4,6 +4,7 @@
 #include "http_app.h"
 
 #include <netinet/tcp.h>
+#include <time.h>
 
 /* ---- TLS ----------------------------------------------------------------------------------- */
 
@@ -195,6 +196,99 @@ static void chains_are_bounded(void **state)
 	identity_clear(&alice);
 }
 
+/* ---- handshakes ---------------------------------------------------------------------------- */
+
+static double cpu_ms(void)
+{
+	struct timespec t;
+	assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* Who begins a handshake and says no more costs a place, and no time; a stop does not wait for it.
+ */
+static void a_stalled_handshake_costs_nothing(void **state)
+{
+	enum { N = 20, WAIT_MS = 400 };
+	struct client c[N];
+	struct app a;
+	struct http_options o = options(&a);
+	struct identity server;
+	struct answer r;
+	struct client good;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	double before;
+	(void)state;
+	identity_init(&server, "server");
+	o.tls = server.serving;
+	app_start(&a, &o);
+	for (unsigned i = 0; i < N; i++) {
+		client_open(&c[i], http_server_address(a.server));
+		assert_true(client_send(&c[i], "\x16\x03\x01\x02\x00\x01", i % 6 + 1));
+	}
+	usleep(100000);
+	before = cpu_ms();
+	usleep(WAIT_MS * 1000);
+	assert_true(cpu_ms() - before < WAIT_MS / 4);
+	assert_true(client_open_tls(&good, http_server_address(a.server), ctx, NULL));
+	assert_int_equal(client_ask(&good, GET("/t"), &r), 200);
+	client_close(&good);
+	app_stop(&a);
+	for (unsigned i = 0; i < N; i++)
+		client_close(&c[i]);
+	identity_clear(&server);
+	SSL_CTX_free(ctx);
+}
+
+/* What the client has to say, octet by octet. */
+static void say_slowly(int fd, BIO *out)
+{
+	char octet;
+	while (BIO_read(out, &octet, 1) == 1) {
+		assert_int_equal(send(fd, &octet, 1, MSG_NOSIGNAL), 1);
+		usleep(300);
+	}
+}
+
+static void a_handshake_may_come_in_pieces(void **state)
+{
+	const int one = 1;
+	struct app a;
+	struct http_options o = options(&a);
+	struct identity server;
+	struct client c;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+	char buf[4096];
+	int n = 0;
+	(void)state;
+	identity_init(&server, "server");
+	o.tls = server.serving;
+	app_start(&a, &o);
+	client_open(&c, http_server_address(a.server));
+	setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	SSL_set_bio(ssl, in, out);
+	SSL_set_connect_state(ssl);
+	while (SSL_do_handshake(ssl) != 1) {
+		say_slowly(c.fd, out);
+		assert_true((n = (int)recv(c.fd, buf, sizeof(buf), 0)) > 0);
+		BIO_write(in, buf, n);
+	}
+	assert_true(SSL_write(ssl, GET("/t"), sizeof(GET("/t")) - 1) > 0);
+	say_slowly(c.fd, out);
+	while ((n = SSL_read(ssl, buf, sizeof(buf))) <= 0) {
+		assert_true((n = (int)recv(c.fd, buf, sizeof(buf), 0)) > 0);
+		BIO_write(in, buf, n);
+	}
+	assert_true(n > 15 && memcmp(buf, "HTTP/1.1 200 OK", 15) == 0);
+	SSL_free(ssl);
+	client_close(&c);
+	app_stop(&a);
+	identity_clear(&server);
+	SSL_CTX_free(ctx);
+}
+
 /* ---- records ------------------------------------------------------------------------------- */
 
 static void cork(struct client *c, int on)
@@ -264,8 +358,10 @@ static void records_come_and_go_together(void **state)
 	}
 	/* one that ends with something unread of it */
 	ask_at_once(&c[0]);
+	await(&a, 1);
 	for (unsigned i = 0; i < N; i++)
 		client_close(&c[i]);
+	finish_in_a_thread(&a);
 	app_stop(&a);
 	identity_clear(&server);
 	SSL_CTX_free(ctx);
@@ -340,6 +436,8 @@ int main(void)
 		cmocka_unit_test(a_client_is_who_its_key_says),
 		cmocka_unit_test(a_foreign_ticket_proves_nothing),
 		cmocka_unit_test(chains_are_bounded),
+		cmocka_unit_test(a_stalled_handshake_costs_nothing),
+		cmocka_unit_test(a_handshake_may_come_in_pieces),
 		cmocka_unit_test(records_come_and_go_together),
 		cmocka_unit_test(only_good_tls_is_spoken),
 		cmocka_unit_test(keys_that_do_not_fit_are_refused),
