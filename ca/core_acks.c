@@ -10,7 +10,9 @@
 #define PRUNE_MAX   512 /* records looked at */
 #define PRUNE_EVERY 60000 /* ms */
 #define KEY_LEN     18
-#define VALUE_LEN   25 /* then the SPIFFE ID */
+#define VALUE_LEN   26 /* then the SPIFFE ID */
+#define MARK_EVERY  60000 /* ms */
+#define CATCH_UP    100 /* pages of 1000 entries */
 #define MISSING_MAX 100 /* that are told by name */
 #define VERSION     1
 
@@ -19,6 +21,8 @@ struct ack {
 	struct ack *chain, *next; /* of its bucket; of all */
 	uint64_t sequence;
 	int64_t time_ms, expires;
+	bool of_pod; /* the pod's own record counts instead */
+	bool again; /* remembered at a start: it has said nothing */
 	char *id; /* SPIFFE ID */
 };
 
@@ -28,7 +32,10 @@ struct core_acks {
 	struct ack *bucket[BUCKETS];
 	struct ack *first, **end; /* in the order of their coming */
 	unsigned n;
+	bool incomplete; /* somebody is not known who should be: nobody can be said to have all */
 	/* maintain's alone */
+	int64_t marked_ms;
+	uint64_t marked_issued;
 	int64_t pruned_ms;
 	uint8_t cursor[KEY_LEN];
 	size_t cursor_len;
@@ -109,10 +116,80 @@ static struct ack *add(struct core_acks *a, const uint8_t key[KEY_LEN])
 	return *at;
 }
 
+/* What somebody says it holds, until when it may say so. */
+struct saying {
+	uint64_t sequence;
+	int64_t time_ms, expires;
+	const char *id;
+	struct mica_uid pod;
+	bool again;
+};
+
+static void say(struct ack *k, const struct saying *s)
+{
+	if (k->sequence < s->sequence)
+		k->sequence = s->sequence;
+	if (k->expires < s->expires)
+		k->expires = s->expires;
+	k->time_ms = s->time_ms;
+	k->again = s->again;
+	if (!k->id)
+		k->id = mica_strdup(s->id);
+}
+
+static struct ack *say_for_pod(struct core_acks *a, enum mica_channel ch, const struct saying *s)
+{
+	uint8_t key[KEY_LEN] = {(uint8_t)ch, 'p'};
+	struct ack *k;
+
+	memcpy(key + 2, s->pod.b, 16);
+	k = add(a, key);
+	if (k)
+		say(k, s);
+	return k;
+}
+
+/* A holder is its pod, or else its certificate. */
+static void be_born(struct core_acks *a, const uint8_t serial[16], const struct saying *s)
+{
+	static const struct mica_uid none;
+	uint8_t key[KEY_LEN] = {MICA_CHANNEL_LIVE, 's'};
+	struct ack *k;
+
+	pthread_mutex_lock(&a->lock);
+	if (memcmp(&s->pod, &none, sizeof(none)) != 0) {
+		k = say_for_pod(a, MICA_CHANNEL_LIVE, s);
+	} else {
+		memcpy(key + 2, serial, 16);
+		k = add(a, key);
+		if (k)
+			say(k, s);
+	}
+	a->incomplete = a->incomplete || !k;
+	pthread_mutex_unlock(&a->lock);
+}
+
+void mica_core_acks_born(struct mica_core *c, const struct mica_candidate *k, int64_t now_ms)
+{
+	const struct saying s = {.sequence = k->said,
+		.time_ms = now_ms,
+		.expires = k->end,
+		.id = k->spiffe_id,
+		.pod = k->pod};
+
+	be_born(c->acks, k->serial, &s);
+}
+
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
 	uint64_t sequence, int64_t now_ms, struct mica_err *e)
 {
+	static const struct mica_uid none;
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	const struct saying saying = {.sequence = sequence,
+		.time_ms = now_ms,
+		.expires = caller->evidence.credential_expiry,
+		.id = caller->principal.spiffe_id,
+		.pod = caller->principal.pod_uid};
 	uint8_t key[KEY_LEN];
 	struct ack *k;
 
@@ -128,13 +205,11 @@ mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enu
 			"expected a certificate, or a token that is bound to a pod");
 	pthread_mutex_lock(&c->acks->lock);
 	k = add(c->acks, key);
-	if (k && k->sequence < sequence)
-		k->sequence = sequence;
 	if (k) {
-		k->time_ms = now_ms;
-		if (!k->id)
-			k->id = mica_strdup(caller->principal.spiffe_id);
-		k->expires = caller->evidence.credential_expiry;
+		say(k, &saying);
+		k->of_pod = caller->has_serial && memcmp(&saying.pod, &none, sizeof(none)) != 0;
+		if (k->of_pod)
+			say_for_pod(c->acks, ch, &saying);
 	}
 	pthread_mutex_unlock(&c->acks->lock);
 	return k ? MICA_OK
@@ -165,6 +240,32 @@ static struct ack *take_some(struct core_acks *a)
 	return some;
 }
 
+/* What is known of a holder outlives what it says anew: it lives as long as the longest of its
+ * certificates, and one that is only remembered again has what it had. */
+static void merge(struct mica_core *c, struct ack *k)
+{
+	struct mica_cursor cur;
+	uint64_t sequence;
+	int64_t expires;
+	MICA_AUTO_BUF b;
+
+	mica_buf_init(&b, VALUE_LEN + MICA_SPIFFE_ID_MAX);
+	if (mica_store_get(c->store, MICA_T_HOLDER, mica_slice(k->key, KEY_LEN), &b, NULL, NULL) !=
+		MICA_OK)
+		return;
+	cur = (struct mica_cursor){mica_buf_slice(&b), false};
+	mica_cur_u8(&cur);
+	sequence = mica_cur_be64(&cur);
+	mica_cur_be64(&cur);
+	expires = (int64_t)mica_cur_be64(&cur);
+	if (cur.bad)
+		return;
+	if (k->expires < expires)
+		k->expires = expires;
+	if (k->again && k->sequence < sequence)
+		k->sequence = sequence;
+}
+
 static void write_one(struct core_change *ch, const struct ack *k)
 {
 	MICA_AUTO_BUF b;
@@ -174,6 +275,7 @@ static void write_one(struct core_change *ch, const struct ack *k)
 	mica_buf_put_be64(&b, k->sequence);
 	mica_buf_put_be64(&b, (uint64_t)k->time_ms);
 	mica_buf_put_be64(&b, (uint64_t)k->expires);
+	mica_buf_put_u8(&b, k->of_pod);
 	mica_buf_put_str(&b, k->id ? k->id : "");
 	mica_core_change_write(
 		ch, MICA_PUT, MICA_T_HOLDER, mica_slice(k->key, KEY_LEN), mica_buf_slice(&b));
@@ -223,6 +325,82 @@ static mica_rc prune(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 	return mica_core_change_commit(c, &ch, now_ms, e);
 }
 
+/* Until when all that was issued has its holders in the store. */
+static void put_mark(struct mica_core *c, struct core_change *ch, int64_t now_ms)
+{
+	struct core_acks *a = c->acks;
+	uint64_t issued = atomic_load(&c->x509_issued);
+	MICA_AUTO_BUF b;
+	bool all;
+
+	pthread_mutex_lock(&a->lock);
+	all = a->n == 0;
+	pthread_mutex_unlock(&a->lock);
+	if (!all ||
+		(ch->n_writes == 0 &&
+			(now_ms < a->marked_ms + MARK_EVERY || issued == a->marked_issued)))
+		return;
+	mica_buf_init(&b, 16);
+	mica_buf_put_u8(&b, VERSION);
+	mica_buf_put_be64(&b, (uint64_t)now_ms);
+	mica_core_change_write(ch, MICA_PUT, MICA_T_META, MICA_LIT("holders"), mica_buf_slice(&b));
+	a->marked_ms = now_ms;
+	a->marked_issued = issued;
+}
+
+static bool catch_one(
+	void *ctx, uint64_t index, const struct mica_entry *en, struct mica_slice bytes)
+{
+	struct mica_core *c = ctx;
+	struct mica_entry_keys keys;
+	MICA_AUTO_FREE char *id = NULL;
+
+	(void)index;
+	(void)bytes;
+	if (en->outlet != MICA_OUTLET_ACK || mica_entry_keys(en, &keys, NULL) != MICA_OK ||
+		keys.serial.len != 16)
+		return true;
+	id = mica_slice_dup(keys.spiffe_id);
+	be_born(c->acks, keys.serial.p,
+		&(struct saying){.time_ms = en->time_ms,
+			.expires = keys.not_after,
+			.id = id,
+			.pod = keys.pod_uid,
+			.again = true});
+	return true;
+}
+
+/* What they said they hold stands in no entry: it counts as nothing until they say it again. */
+mica_rc mica_core_acks_catch_up(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+{
+	struct mica_ledger_query q = {
+		.type = MICA_ENTRY_X509_ISSUED, .oldest_first = true, .limit = 1000};
+	char next[MICA_CURSOR_SIZE] = "";
+	struct mica_cursor cur;
+	MICA_AUTO_BUF b;
+	mica_rc rc = MICA_OK;
+	unsigned page = 0;
+
+	mica_buf_init(&b, 16);
+	if (mica_store_get(c->store, MICA_T_META, MICA_LIT("holders"), &b, NULL, NULL) == MICA_OK) {
+		cur = (struct mica_cursor){mica_buf_slice(&b), false};
+		mica_cur_u8(&cur);
+		q.since_ms = (int64_t)mica_cur_be64(&cur) - MARK_EVERY;
+		if (q.since_ms > now_ms)
+			q.since_ms = 0; /* by a clock that was ahead */
+	}
+	do {
+		char at[MICA_CURSOR_SIZE];
+
+		memcpy(at, next, sizeof(at));
+		q.cursor = mica_slice_str(at);
+		rc = mica_ledger_query(c->ledger, &q, catch_one, c, next, e);
+	} while (rc == MICA_OK && next[0] && ++page < CATCH_UP);
+	c->acks->incomplete = c->acks->incomplete || next[0];
+	c->acks->marked_ms = now_ms - MARK_EVERY;
+	return rc;
+}
+
 mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 {
 	struct ack *some = take_some(c->acks);
@@ -231,10 +409,12 @@ mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_er
 
 	for (struct ack *k = some, *next; k; k = next) {
 		next = k->next;
+		merge(c, k);
 		write_one(&ch, k);
 		mica_free(k->id);
 		mica_free(k);
 	}
+	put_mark(c, &ch, now_ms);
 	if (ch.n_writes > 0)
 		rc = mica_core_change_commit(c, &ch, now_ms, e);
 	return rc == MICA_OK ? prune(c, now_ms, e) : rc;
@@ -275,7 +455,7 @@ static bool look_at_holder(void *ctx, struct mica_slice key, struct mica_slice v
 	has = mica_cur_be64(&cur);
 	mica_cur_be64(&cur);
 	expires = (int64_t)mica_cur_be64(&cur);
-	if (cur.bad || expires < a->now)
+	if (mica_cur_u8(&cur) != 0 || cur.bad || expires < a->now)
 		return true;
 	a->holders++;
 	if (has >= a->sequence)
@@ -285,6 +465,16 @@ static bool look_at_holder(void *ctx, struct mica_slice key, struct mica_slice v
 	return true;
 }
 
+static bool is_complete(struct core_acks *a)
+{
+	bool complete;
+
+	pthread_mutex_lock(&a->lock);
+	complete = !a->incomplete && a->n == 0;
+	pthread_mutex_unlock(&a->lock);
+	return complete;
+}
+
 mica_rc mica_core_acked(
 	struct mica_core *c, uint64_t sequence, int64_t now, bool *acked, struct mica_err *e)
 {
@@ -292,7 +482,9 @@ mica_rc mica_core_acked(
 	struct acked a = {.sequence = sequence, .now = now};
 	mica_rc rc = mica_store_list(c->store, &scan, look_at_holder, &a, e);
 
-	*acked = rc == MICA_OK && a.missing == 0;
+	/* What waits to be written is younger than what is there: it is looked at a second later.
+	 */
+	*acked = rc == MICA_OK && a.missing == 0 && is_complete(c->acks);
 	return rc;
 }
 

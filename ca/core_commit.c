@@ -142,7 +142,7 @@ static void fill(struct mica_core *c, struct batch *b)
 }
 
 /* Tells each candidate what became of it. */
-static void settle(struct mica_core *c, struct batch *b)
+static void settle(struct mica_core *c, struct batch *b, int64_t now_ms)
 {
 	for (unsigned i = 0; i < b->n_groups; i++) {
 		struct core_last_leaf *l =
@@ -162,6 +162,8 @@ static void settle(struct mica_core *c, struct batch *b)
 			atomic_fetch_add(&c->conflicts, 1);
 		else
 			atomic_fetch_add(k->cert.len ? &c->x509_issued : &c->jwt_issued, 1);
+		if (k->rc == MICA_OK && k->acks)
+			mica_core_acks_born(c, k, now_ms);
 	}
 	atomic_fetch_add(&c->commits, 1);
 }
@@ -185,7 +187,7 @@ static mica_rc commit_batch(struct mica_core *c, struct mica_candidate **k, size
 	fill(c, &b);
 	rc = mica_core_ledger_commit(c, changes, b.n_groups, now_ms, e);
 	if (rc == MICA_OK)
-		settle(c, &b);
+		settle(c, &b, now_ms);
 	pthread_mutex_unlock(&c->commit);
 	return rc;
 }

@@ -19,6 +19,7 @@
  *	           rules              1 | SHA-256 of the rules; its revision is that of the rules
  *	           deny               1; its revision is that of the deny list
  *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8
+ *	           holders            1 | all certificates until then (ms) 8 have their holders
  *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
  *	AUTHORITY  <id>               mica/authority.h
  *	KEY        log, publication,  envelopes, sealed under these names
@@ -28,8 +29,9 @@
  *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
  *	           publisher          1 | authority id 40 | certificate
  *	           serving            1 | chain in PEM
- *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | ID
- *	COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a minute more
+ *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | of
+ *a pod 1 | SPIFFE ID COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a
+ *minute more
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -362,6 +364,11 @@ struct mica_candidate {
 	int authority; /* in view->auths */
 	mica_rc rc; /* INTERNAL until it was committed */
 	int64_t end; /* of its validity, seconds */
+	/* x509 of class `ack`: its holder, and what that one has said it holds */
+	bool acks;
+	struct mica_uid pod;
+	uint8_t serial[16];
+	uint64_t said;
 	char *spiffe_id;
 	struct mica_buf body; /* its entry */
 	struct mica_buf cert, pem; /* x509 */
@@ -456,6 +463,11 @@ void mica_core_put_time(struct mica_buf *b, const char *before, const char *name
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 
+/* A certificate of class `ack` is out: from now on its holder is one that is waited for. */
+void mica_core_acks_born(struct mica_core *c, const struct mica_candidate *k, int64_t now_ms);
+/* At the start: holders whose certificates were recorded and who were not written any more. */
+mica_rc mica_core_acks_catch_up(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 struct core_acks *mica_core_acks_new(void);
 void mica_core_acks_free(struct core_acks *a);
 /* Whether every live holder of class `ack` has said that it has a bundle of `sequence` or later. */

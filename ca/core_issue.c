@@ -312,6 +312,10 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	k->issued.renew_after = renew_after(now, s.not_after, s.serial + MICA_SERIAL_LEN - 2);
 	k->issued.ttl_clamped = final.clamped;
 	k->issued.bundle_wanted = d->bundle_sequence < k->issued.bundle_sequence;
+	k->acks = d->outlet == MICA_OUTLET_ACK;
+	k->pod = d->principal->pod_uid;
+	k->said = d->bundle_sequence;
+	memcpy(k->serial, s.serial, sizeof(k->serial));
 	*out = MICA_STEAL(k);
 	return MICA_OK;
 }

@@ -172,16 +172,17 @@ static int64_t fail_once(struct ct *t, enum mica_store_fault f, unsigned after, 
 static void it_goes_on_after_any_commit(void **state)
 {
 	struct ct *t = *state;
+	struct id first = active(t, MICA_AUTHORITY_ROOT, NOW);
 	int64_t now = NOW;
 
-	for (unsigned i = 0; i < 80; i++) {
+	for (unsigned i = 0; i < 80 || now < NOW + 2 * 7200; i++) {
 		now = fail_once(t, i & 1 ? MICA_FAULT_FULL : MICA_FAULT_UNKNOWN, i / 2 % 9, now);
 		(void)active(t, MICA_AUTHORITY_ROOT, now);
 		(void)active(t, MICA_AUTHORITY_ISSUING, now);
 		(void)active(t, MICA_AUTHORITY_JWT, now);
 		(void)tk_empty_bin(state);
 	}
-	assert_true(now > NOW + 2 * 7200);
+	assert_string_not_equal(first.s, active(t, MICA_AUTHORITY_ROOT, now).s);
 }
 
 /* One step is one transaction: no reader of the store sees a bundle without its authority. */
@@ -463,6 +464,44 @@ static void who_is_missing_is_named(void **state)
 	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now + 2).s, id);
 }
 
+/* Who has a certificate and says that it acknowledges is waited for from the beginning; also when
+ * micad was killed before it was written down. */
+static void who_never_said_a_word_is_missing_too(void **state)
+{
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN), who;
+	struct id old = active(t, MICA_AUTHORITY_ROOT, NOW);
+	struct mica_candidate *k = NULL;
+	struct mica_x509_request r;
+	int64_t now = NOW + 1;
+	char id[41];
+	json_t *j;
+
+	ct_caller(t, NOW_MS, &who);
+	r = ct_request(t, &who);
+	r.ttl = 120;
+	r.outlet = MICA_OUTLET_ACK;
+	r.bundle_sequence = mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE);
+	assert_ok(mica_core_prepare_x509(t->core, &r, NOW_MS, &k, e));
+	assert_ok(mica_core_commit(t->core, &k, 1, NOW_MS, e));
+	mica_candidate_free(k);
+	ct_reopen(t, now * 1000); /* it was only in memory */
+	(void)maintain(t, now);
+	assert_ok(
+		mica_core_rotation_start(t->core, MICA_AUTHORITY_ROOT, &admin, now * 1000, id, e));
+	(void)maintain(t, now += 40);
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, old.s);
+	j = status(t, now);
+	assert_string_equal(
+		text(json_array_get(json_object_get(j, "rotations"), 0), "waits_for"), "acks");
+	assert_string_equal(text(json_array_get(json_object_get(j, "missing"), 0), "spiffe_id"),
+		who.principal.spiffe_id);
+	json_decref(j);
+	/* it is not waited for for ever */
+	(void)maintain(t, now += 30);
+	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, id);
+}
+
 /* The plan is what then happens. */
 static void the_plan_comes_true(void **state)
 {
@@ -537,6 +576,7 @@ int main(void)
 		TEST(a_new_root_when_there_is_none),
 		TEST(an_unknown_outlet_is_waited_for),
 		TEST(who_is_missing_is_named),
+		TEST(who_never_said_a_word_is_missing_too),
 		TEST(the_plan_comes_true),
 		TEST(an_accepted_clock_is_the_measure),
 	};
