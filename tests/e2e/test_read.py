@@ -349,8 +349,9 @@ def test_every_documented_operation(start, issuer, tmp_path):
         h = c.request("HEAD", path).ok()
         assert h.body == b"" and h.headers["Content-Length"] == str(len(r.body))
     for path in ("/v1/certificates/" + a["serial"], "/v1/events", "/v1/log/proof/1", "/v1/status",
-                 "/log/tile/entries/000.p/1", "/v1/deny"):
-        admin.get(path)
+                 "/log/tile/entries/000.p/1", "/v1/deny", "/v1/authorities", "/v1/rotation",
+                 "/v1/rotation/plan?ahead=30d"):
+        admin.get(path).ok()
     admin.post("/v1/tokens/explain", {"token": token}).ok()
     deny = {"kind": "key", "value": "ab" * 32}
     admin.post("/v1/deny", deny).ok(204)
@@ -358,6 +359,14 @@ def test_every_documented_operation(start, issuer, tmp_path):
     admin.post("/v1/backups", {"path": str(tmp_path / "backup")}).ok(201)
     for path in ("/healthz", "/readyz", "/metrics"):
         m.metrics().get(path).ok()
+    made = admin.post("/v1/rotation", {"action": "start", "kind": "root"}).ok(201).json()["id"]
+    admin.get("/v1/authorities/" + made).ok()
+    admin.post("/v1/authorities/%s/activate" % made, {"force": True}).ok(204)
+    admin.post("/v1/rotation", {"action": "rollback", "kind": "root"}).ok(204)
+    admin.post("/v1/authorities/%s/revoke" % made, {"force": True}).ok(204)
+    admin.post("/v1/authorities", {"kind": "jwt"}).ok(201)
+    admin.post("/v1/rotation", {"action": "start"}).problem(400, "bad_rotation")
+    admin.post("/v1/rotation", {"action": "confirm", "outlet": "x"}).problem(404, "no_such_outlet")
     issuing = next(x["id"] for x in admin.get("/v1/status").ok().json()["authorities"]
                    if x["kind"] == "issuing")
     admin.post("/v1/authorities/%s/taint" % issuing).ok(204)
