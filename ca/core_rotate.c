@@ -504,6 +504,8 @@ static mica_rc tick(struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct
 {
 	struct mica_clock_memory *m = &c->rotation.clock;
 	enum mica_clock_word before = c->rotation.word;
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	int64_t skew = v->policy->rotation.skew;
 
 	if (greatest_ms(c) > m->seen_ms)
 		m->seen_ms = greatest_ms(c);
@@ -512,6 +514,8 @@ static mica_rc tick(struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct
 	c->rotation.mono_ms = mono_ms;
 	c->rotation.word = mica_clock_judge(m, now_ms, mono_ms);
 	atomic_store(&c->clock_frozen, c->rotation.word != MICA_CLOCK_AGREES);
+	if (c->rotation.word == MICA_CLOCK_AGREES && mica_clock_stepped(m, now_ms, mono_ms, skew))
+		mica_core_look_again(c, now_ms);
 	return c->rotation.word == before ? MICA_OK : note_word(c, now_ms, e);
 }
 

@@ -460,6 +460,10 @@ static bool begin(struct deciding *d, enum mica_authority_kind kind, int active,
 	if (active < 0 || !d->p->kind[kind].automatic ||
 		mica_rotation_successor(d->v, d->n, kind, d->now) >= 0)
 		return false;
+	/* One that ends with its root cannot be followed by one that lives longer. */
+	if (kind == MICA_AUTHORITY_ISSUING && d->root >= 0 &&
+		d->v[active].not_after >= d->v[d->root].not_after)
+		return false;
 	due = mica_rotation_due(d->p, &d->v[active]);
 	if (d->now < due) {
 		d->until = lesser(d->until, due);
@@ -814,6 +818,14 @@ enum mica_clock_word mica_clock_judge(struct mica_clock_memory *m, int64_t now_m
 	if (m->anchored && now_ms > m->anchor_ms + since + MICA_CLOCK_AHEAD_MS)
 		return MICA_CLOCK_AHEAD;
 	return MICA_CLOCK_AGREES;
+}
+
+bool mica_clock_stepped(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms, int64_t skew)
+{
+	if (!m->anchored || now_ms <= m->anchor_ms + (mono_ms - m->anchor_mono_ms) + skew * 1000)
+		return false;
+	mica_clock_anchor(m, now_ms, mono_ms);
+	return true;
 }
 
 void mica_clock_anchor(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms)

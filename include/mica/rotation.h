@@ -186,6 +186,10 @@ enum mica_clock_word { MICA_CLOCK_AGREES, MICA_CLOCK_BEHIND, MICA_CLOCK_AHEAD };
 const char *mica_clock_word_name(enum mica_clock_word w); /* "agrees" "behind" "ahead" */
 /* To be asked often: of all clocks that were seen the slowest is the measure for `ahead`. */
 enum mica_clock_word mica_clock_judge(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms);
+/* Whether the clock has gone ahead by more than relying parties allow (`skew`, seconds), though not
+ * so far that it is not believed: what was waited for by it needs a second look. It is the measure
+ * from then on. */
+bool mica_clock_stepped(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms, int64_t skew);
 /* The clock as it is now is the measure from here on. */
 void mica_clock_anchor(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms);
 /* When an administrator has said that the clock is right, and what was seen before it was not: what

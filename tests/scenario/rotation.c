@@ -642,6 +642,11 @@ static void live(struct world *w)
 		if (w->down_until == 0) {
 			int64_t next;
 
+			if (!is_frozen(w) &&
+				mica_clock_stepped(
+					&w->clock, clock_of(w) * 1000, w->now * 1000, w->p.skew))
+				w->look_again = decision_time(w) + w->p.propagation;
+
 			steal_a_key(w);
 			next = rotate(w) - w->off;
 			if (next < wake && next > w->now)

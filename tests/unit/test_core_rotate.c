@@ -288,6 +288,21 @@ static void after_a_long_stop_the_standby_or_a_new_one_serves(void **state)
 		MICA_UNAVAILABLE, "no_active_authority", mica_core_ready(t->core, now * 1000, e));
 }
 
+/* An issuing authority that ends with its root is not replaced by one that would, too. */
+static void at_the_end_of_a_root_nothing_is_made_over_and_over(void **state)
+{
+	struct ct *t = *state;
+	int64_t now;
+
+	t->config.rotation.root.automatic = t->config.rotation.standby = false;
+	assert_ok(mica_core_configure(t->core, &t->config, NOW_MS, e));
+	for (now = NOW; now < NOW + 7100; now += 50) {
+		assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
+		(void)active(t, MICA_AUTHORITY_ISSUING, now);
+	}
+	assert_true(atomic_load(&t->core->rotation_steps) < 250);
+}
+
 /* After a stop nothing is removed or destroyed before a second look. */
 static void removal_waits_for_a_second_look(void **state)
 {
@@ -571,6 +586,7 @@ int main(void)
 		TEST(a_tainted_issuing_authority_takes_its_root_with_it),
 		TEST(a_clock_that_jumps_rotates_nothing),
 		TEST(after_a_long_stop_the_standby_or_a_new_one_serves),
+		TEST(at_the_end_of_a_root_nothing_is_made_over_and_over),
 		TEST(removal_waits_for_a_second_look),
 		TEST(everything_by_hand),
 		TEST(a_new_root_when_there_is_none),
