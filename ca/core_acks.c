@@ -12,7 +12,7 @@
 #define KEY_LEN     18
 #define VALUE_LEN   26 /* then the SPIFFE ID */
 #define MARK_EVERY  60000 /* ms */
-#define CATCH_UP    100 /* pages of 1000 entries */
+#define CATCH_UP    1000 /* entries read again in one call */
 #define MISSING_MAX 100 /* that are told by name */
 #define VERSION     1
 
@@ -32,8 +32,11 @@ struct core_acks {
 	struct ack *bucket[BUCKETS];
 	struct ack *first, **end; /* in the order of their coming */
 	unsigned n;
-	bool incomplete; /* somebody is not known who should be: nobody can be said to have all */
+	/* Somebody who is in the ledger may not be known here: nobody can be said to have all. */
+	bool behind;
+	bool lost; /* and what was read again so far does not count: there was no room */
 	/* maintain's alone */
+	char next[MICA_CURSOR_SIZE]; /* where reading again goes on; "" = at the mark */
 	int64_t marked_ms;
 	uint64_t marked_issued;
 	int64_t pruned_ms;
@@ -127,12 +130,14 @@ struct saying {
 
 static void say(struct ack *k, const struct saying *s)
 {
+	/* What is remembered takes nothing from what was said meanwhile. */
+	k->again = s->again && (k->again || !k->id);
 	if (k->sequence < s->sequence)
 		k->sequence = s->sequence;
 	if (k->expires < s->expires)
 		k->expires = s->expires;
-	k->time_ms = s->time_ms;
-	k->again = s->again;
+	if (k->time_ms < s->time_ms)
+		k->time_ms = s->time_ms;
 	if (!k->id)
 		k->id = mica_strdup(s->id);
 }
@@ -165,7 +170,8 @@ static void be_born(struct core_acks *a, const uint8_t serial[16], const struct 
 		if (k)
 			say(k, s);
 	}
-	a->incomplete = a->incomplete || !k;
+	a->lost = a->lost || !k;
+	a->behind = a->behind || !k;
 	pthread_mutex_unlock(&a->lock);
 }
 
@@ -334,7 +340,7 @@ static void put_mark(struct mica_core *c, struct core_change *ch, int64_t now_ms
 	bool all;
 
 	pthread_mutex_lock(&a->lock);
-	all = a->n == 0;
+	all = a->n == 0 && !a->behind;
 	pthread_mutex_unlock(&a->lock);
 	if (!all ||
 		(ch->n_writes == 0 &&
@@ -348,20 +354,25 @@ static void put_mark(struct mica_core *c, struct core_change *ch, int64_t now_ms
 	a->marked_issued = issued;
 }
 
+struct catching {
+	struct mica_core *c;
+	int64_t now;
+};
+
 static bool catch_one(
 	void *ctx, uint64_t index, const struct mica_entry *en, struct mica_slice bytes)
 {
-	struct mica_core *c = ctx;
+	const struct catching *x = ctx;
 	struct mica_entry_keys keys;
 	MICA_AUTO_FREE char *id = NULL;
 
 	(void)index;
 	(void)bytes;
 	if (en->outlet != MICA_OUTLET_ACK || mica_entry_keys(en, &keys, NULL) != MICA_OK ||
-		keys.serial.len != 16)
+		keys.serial.len != 16 || keys.not_after < x->now)
 		return true;
 	id = mica_slice_dup(keys.spiffe_id);
-	be_born(c->acks, keys.serial.p,
+	be_born(x->c->acks, keys.serial.p,
 		&(struct saying){.time_ms = en->time_ms,
 			.expires = keys.not_after,
 			.id = id,
@@ -370,39 +381,80 @@ static bool catch_one(
 	return true;
 }
 
-/* What they said they hold stands in no entry: it counts as nothing until they say it again. */
-mica_rc mica_core_acks_catch_up(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+/* From when on holders may not be in the store; 0 = from the beginning. */
+static int64_t read_mark(struct mica_core *c, int64_t now_ms)
 {
-	struct mica_ledger_query q = {
-		.type = MICA_ENTRY_X509_ISSUED, .oldest_first = true, .limit = 1000};
-	char next[MICA_CURSOR_SIZE] = "";
 	struct mica_cursor cur;
+	int64_t since;
 	MICA_AUTO_BUF b;
-	mica_rc rc = MICA_OK;
-	unsigned page = 0;
 
 	mica_buf_init(&b, 16);
-	if (mica_store_get(c->store, MICA_T_META, MICA_LIT("holders"), &b, NULL, NULL) == MICA_OK) {
-		cur = (struct mica_cursor){mica_buf_slice(&b), false};
-		mica_cur_u8(&cur);
-		q.since_ms = (int64_t)mica_cur_be64(&cur) - MARK_EVERY;
-		if (q.since_ms > now_ms)
-			q.since_ms = 0; /* by a clock that was ahead */
-	}
-	do {
-		char at[MICA_CURSOR_SIZE];
+	if (mica_store_get(c->store, MICA_T_META, MICA_LIT("holders"), &b, NULL, NULL) != MICA_OK)
+		return 0;
+	cur = (struct mica_cursor){mica_buf_slice(&b), false};
+	mica_cur_u8(&cur);
+	since = (int64_t)mica_cur_be64(&cur) - MARK_EVERY;
+	return cur.bad || since < 0 || since > now_ms ? 0 : since; /* a clock that was ahead */
+}
 
-		memcpy(at, next, sizeof(at));
-		q.cursor = mica_slice_str(at);
-		rc = mica_ledger_query(c->ledger, &q, catch_one, c, next, e);
-	} while (rc == MICA_OK && next[0] && ++page < CATCH_UP);
-	c->acks->incomplete = c->acks->incomplete || next[0];
+void mica_core_acks_begin(struct mica_core *c, int64_t now_ms)
+{
+	c->acks->behind = true;
 	c->acks->marked_ms = now_ms - MARK_EVERY;
-	return rc;
+}
+
+/* Whether there is something to be read again, and room for what that finds. */
+static bool may_catch_up(struct core_acks *a)
+{
+	bool may;
+
+	pthread_mutex_lock(&a->lock);
+	if (a->lost)
+		a->next[0] = '\0';
+	a->lost = false;
+	may = a->behind && a->n <= CORE_ACKS_MAX / 2;
+	pthread_mutex_unlock(&a->lock);
+	return may;
+}
+
+/* Issuing goes on before all holders are known again: the ledger is read from the mark on, a part
+ * at a time. What they said they hold stands in no entry: it counts as nothing until they say it.
+ */
+static mica_rc catch_up(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+{
+	struct core_acks *a = c->acks;
+	struct catching x = {c, now_ms / 1000};
+	struct mica_ledger_query q = {.type = MICA_ENTRY_X509_ISSUED,
+		.oldest_first = true,
+		.limit = CATCH_UP,
+		.since_ms = read_mark(c, now_ms)};
+	char at[MICA_CURSOR_SIZE];
+	mica_rc rc;
+
+	memcpy(at, a->next, sizeof(at));
+	q.cursor = mica_slice_str(at);
+	rc = mica_ledger_query(c->ledger, &q, catch_one, &x, a->next, e);
+	if (rc != MICA_OK) {
+		memcpy(a->next, at, sizeof(at));
+		return rc;
+	}
+	pthread_mutex_lock(&a->lock);
+	a->behind = a->lost || a->next[0] != '\0';
+	pthread_mutex_unlock(&a->lock);
+	return MICA_OK;
+}
+
+/* What was taken out of memory did not reach the store. */
+static void forget_what_was_read(struct core_acks *a)
+{
+	pthread_mutex_lock(&a->lock);
+	a->behind = a->lost = true;
+	pthread_mutex_unlock(&a->lock);
 }
 
 mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 {
+	mica_rc caught = may_catch_up(c->acks) ? catch_up(c, now_ms, e) : MICA_OK;
 	struct ack *some = take_some(c->acks);
 	CORE_AUTO_CHANGE ch = {.n_reads = 0};
 	mica_rc rc = MICA_OK;
@@ -417,6 +469,10 @@ mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_er
 	put_mark(c, &ch, now_ms);
 	if (ch.n_writes > 0)
 		rc = mica_core_change_commit(c, &ch, now_ms, e);
+	if (rc != MICA_OK)
+		forget_what_was_read(c->acks);
+	else
+		rc = caught;
 	return rc == MICA_OK ? prune(c, now_ms, e) : rc;
 }
 
@@ -470,7 +526,7 @@ static bool is_complete(struct core_acks *a)
 	bool complete;
 
 	pthread_mutex_lock(&a->lock);
-	complete = !a->incomplete && a->n == 0;
+	complete = !a->behind && a->n == 0;
 	pthread_mutex_unlock(&a->lock);
 	return complete;
 }

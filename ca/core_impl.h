@@ -465,9 +465,9 @@ void mica_core_put_time(struct mica_buf *b, const char *before, const char *name
 
 /* A certificate of class `ack` is out: from now on its holder is one that is waited for. */
 void mica_core_acks_born(struct mica_core *c, const struct mica_candidate *k, int64_t now_ms);
-/* At the start: holders whose certificates were recorded and who were not written any more. */
-mica_rc mica_core_acks_catch_up(
-	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* At the start: holders whose certificates were recorded and who were not written any more will be
+ * read again, by the flushes that follow; until then nobody can be said to have all. */
+void mica_core_acks_begin(struct mica_core *c, int64_t now_ms);
 struct core_acks *mica_core_acks_new(void);
 void mica_core_acks_free(struct core_acks *a);
 /* Whether every live holder of class `ack` has said that it has a bundle of `sequence` or later. */

@@ -347,10 +347,10 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 		rc = mica_core_rotation_open(c, now_ms, e);
 	if (rc == MICA_OK)
 		rc = load_view(c, config, now_ms, e);
-	if (rc == MICA_OK)
+	if (rc == MICA_OK) {
 		mica_core_look_again(c, now_ms);
-	if (rc == MICA_OK)
-		rc = mica_core_acks_catch_up(c, now_ms, e);
+		mica_core_acks_begin(c, now_ms);
+	}
 	mica_core_look_at_space(c, now_ms);
 	return rc == MICA_OK ? publish_or_later(c, now_ms, e) : rc;
 }

@@ -517,6 +517,56 @@ static void who_never_said_a_word_is_missing_too(void **state)
 	assert_string_equal(active(t, MICA_AUTHORITY_ROOT, now).s, id);
 }
 
+static int64_t missing_count(struct ct *t, int64_t now)
+{
+	json_t *j = status(t, now);
+	int64_t n = json_integer_value(json_object_get(j, "missing_count"));
+
+	json_decref(j);
+	return n;
+}
+
+/* After a kill the holders are read from the ledger again, but not while it starts: opening takes
+ * the same time however many there are, and nobody can be said to have all meanwhile. */
+static void holders_are_read_again_a_part_at_a_time(void **state)
+{
+	enum { HOLDERS = 2300 };
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN), who;
+	struct mica_candidate *k[HOLDERS];
+	int64_t now = NOW + 1;
+	bool acked = true;
+	char id[41];
+
+	ct_caller(t, NOW_MS, &who);
+	for (int i = 0; i < HOLDERS; i++) {
+		struct mica_x509_request r = ct_request(t, &who);
+
+		who.principal.pod_uid.b[0] = (uint8_t)i;
+		who.principal.pod_uid.b[1] = (uint8_t)(i >> 8);
+		r.ttl = 120;
+		r.outlet = MICA_OUTLET_ACK;
+		assert_ok(mica_core_prepare_x509(t->core, &r, NOW_MS, &k[i], e));
+	}
+	assert_ok(mica_core_commit(t->core, k, HOLDERS, NOW_MS, e));
+	for (int i = 0; i < HOLDERS; i++)
+		mica_candidate_free(k[i]);
+	ct_reopen(t, now * 1000); /* they were only in memory */
+	assert_ok(mica_core_acked(t->core, 1, now, &acked, e));
+	assert_false(acked);
+	(void)maintain(t, now);
+	assert_in_range(missing_count(t, now), 0, HOLDERS - 1);
+	/* a disk that is full for a while loses nobody */
+	mica_store_set_fault(t->core->store, MICA_FAULT_FULL, 0);
+	assert_int_equal(mica_core_maintain(t->core, ++now * 1000, NULL, NULL), MICA_UNAVAILABLE);
+	for (int i = 0; i < 8; i++)
+		(void)maintain(t, ++now);
+	assert_ok(
+		mica_core_rotation_start(t->core, MICA_AUTHORITY_ROOT, &admin, now * 1000, id, e));
+	(void)maintain(t, ++now);
+	assert_int_equal(missing_count(t, now), HOLDERS);
+}
+
 /* The plan is what then happens. */
 static void the_plan_comes_true(void **state)
 {
@@ -593,6 +643,7 @@ int main(void)
 		TEST(an_unknown_outlet_is_waited_for),
 		TEST(who_is_missing_is_named),
 		TEST(who_never_said_a_word_is_missing_too),
+		TEST(holders_are_read_again_a_part_at_a_time),
 		TEST(the_plan_comes_true),
 		TEST(an_accepted_clock_is_the_measure),
 	};
