@@ -45,6 +45,36 @@ static void hand_clear(struct hand *h)
 }
 #define HAND_AUTO __attribute__((cleanup(hand_clear))) struct hand
 
+/* What an administrator asks for; each function reads what is its own. */
+struct wish {
+	mica_rc (*fulfil)(struct hand *h, const struct wish *w, struct mica_err *e);
+	enum mica_authority_kind kind;
+	const char *which; /* id of an authority */
+	struct mica_slice outlet;
+	bool force, anew;
+	char *id; /* out */
+};
+
+/* One at a time, and what follows from it at once. */
+static mica_rc fulfil(struct mica_core *c, const struct wish *w, const struct mica_caller *actor,
+	int64_t now_ms, struct mica_err *e)
+{
+	mica_rc rc;
+
+	pthread_mutex_lock(&c->admin);
+	{
+		HAND_AUTO h;
+
+		rc = begin(&h, c, actor, w->force, now_ms, e);
+		if (rc == MICA_OK)
+			rc = w->fulfil(&h, w, e);
+	}
+	if (rc == MICA_OK)
+		mica_core_go_on(c, now_ms);
+	pthread_mutex_unlock(&c->admin);
+	return rc;
+}
+
 static mica_rc find(const struct hand *h, const char *id, int *at, struct mica_err *e)
 {
 	for (unsigned i = 0; i < h->v->auths->n; i++) {
@@ -205,40 +235,26 @@ static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standb
 	return MICA_OK;
 }
 
-static mica_rc start(struct hand *h, enum mica_authority_kind kind, char id[MICA_KEY_ID_SIZE],
-	struct mica_err *e)
+static mica_rc start(struct hand *h, const struct wish *w, struct mica_err *e)
 {
-	int next = mica_rotation_successor(h->v->auths->v, h->v->auths->n, kind, h->now);
+	int next = mica_rotation_successor(h->v->auths->v, h->v->auths->n, w->kind, h->now);
 
 	if (next >= 0)
 		return mica_fail(e, MICA_CONFLICT, "rotation_running",
 			"a rotation of this kind is under way, with %s; `mica rotation status` says "
 			"what it waits for",
 			authority(h, next)->id);
-	if (active(h, kind) < 0)
+	if (active(h, w->kind) < 0)
 		return mica_fail(e, MICA_CONFLICT, "none_active",
 			"nothing of this kind is active that could be replaced; see `mica authority "
 			"prepare`");
-	return create(h, kind, false, id, e);
+	return create(h, w->kind, false, w->id, e);
 }
 
 mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind kind,
 	const struct mica_caller *actor, int64_t now_ms, char id[41], struct mica_err *e)
 {
-	mica_rc rc;
-
-	pthread_mutex_lock(&c->admin);
-	{
-		HAND_AUTO h;
-
-		rc = begin(&h, c, actor, false, now_ms, e);
-		if (rc == MICA_OK)
-			rc = start(&h, kind, id, e);
-	}
-	if (rc == MICA_OK)
-		mica_core_go_on(c, now_ms);
-	pthread_mutex_unlock(&c->admin);
-	return rc;
+	return fulfil(c, &(struct wish){.fulfil = start, .kind = kind, .id = id}, actor, now_ms, e);
 }
 
 /* A new root, when there is nothing to go on with: relying parties have to be told anew. */
@@ -268,27 +284,21 @@ static mica_rc recover(struct hand *h, char id[MICA_KEY_ID_SIZE], struct mica_er
 	return rc == MICA_OK ? step(h, &s, e) : rc;
 }
 
+static mica_rc prepare(struct hand *h, const struct wish *w, struct mica_err *e)
+{
+	if (w->anew && w->kind != MICA_AUTHORITY_ROOT)
+		return mica_fail(e, MICA_INVALID, "recover_is_for_roots",
+			"recovery is for roots; the others follow from an active one");
+	return w->anew ? recover(h, w->id, e) : create(h, w->kind, true, w->id, e);
+}
+
 mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
 	bool begin_anew, const struct mica_caller *actor, int64_t now_ms, char id[41],
 	struct mica_err *e)
 {
-	mica_rc rc;
-
-	pthread_mutex_lock(&c->admin);
-	{
-		HAND_AUTO h;
-
-		rc = begin(&h, c, actor, false, now_ms, e);
-		if (rc == MICA_OK && begin_anew && kind != MICA_AUTHORITY_ROOT)
-			rc = mica_fail(e, MICA_INVALID, "recover_is_for_roots",
-				"recovery is for roots; the others follow from an active one");
-		if (rc == MICA_OK)
-			rc = begin_anew ? recover(&h, id, e) : create(&h, kind, true, id, e);
-	}
-	if (rc == MICA_OK)
-		mica_core_go_on(c, now_ms);
-	pthread_mutex_unlock(&c->admin);
-	return rc;
+	return fulfil(c,
+		&(struct wish){.fulfil = prepare, .kind = kind, .anew = begin_anew, .id = id},
+		actor, now_ms, e);
 }
 
 /* ---- activate and go back
@@ -327,11 +337,11 @@ static mica_rc may_activate(struct hand *h, int at, struct mica_err *e)
 		mica_rotation_why_text(next.why));
 }
 
-static mica_rc activate(struct hand *h, const char *id, struct mica_err *e)
+static mica_rc activate(struct hand *h, const struct wish *w, struct mica_err *e)
 {
 	struct mica_rotation_step s;
 	int at = -1;
-	mica_rc rc = find(h, id, &at, e);
+	mica_rc rc = find(h, w->which, &at, e);
 
 	if (rc == MICA_OK)
 		rc = may_activate(h, at, e);
@@ -343,8 +353,9 @@ static mica_rc activate(struct hand *h, const char *id, struct mica_err *e)
 }
 
 /* How long an authority must have left for a way back to be one. */
-static mica_rc go_back(struct hand *h, enum mica_authority_kind kind, struct mica_err *e)
+static mica_rc go_back(struct hand *h, const struct wish *w, struct mica_err *e)
 {
+	const enum mica_authority_kind kind = w->kind;
 	const struct mica_rotation_policy *p = &h->v->policy->rotation;
 	int64_t least = (kind == MICA_AUTHORITY_JWT ? p->max_jwt_ttl : p->max_leaf_ttl) + p->hold;
 	struct mica_rotation_step s = by_hand(MICA_ROT_ACTIVATE, kind,
@@ -368,50 +379,26 @@ static mica_rc go_back(struct hand *h, enum mica_authority_kind kind, struct mic
 mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
-	mica_rc rc;
-
-	pthread_mutex_lock(&c->admin);
-	{
-		HAND_AUTO h;
-
-		rc = begin(&h, c, actor, force, now_ms, e);
-		if (rc == MICA_OK)
-			rc = activate(&h, authority_id, e);
-	}
-	if (rc == MICA_OK)
-		mica_core_go_on(c, now_ms);
-	pthread_mutex_unlock(&c->admin);
-	return rc;
+	return fulfil(c, &(struct wish){.fulfil = activate, .which = authority_id, .force = force},
+		actor, now_ms, e);
 }
 
 mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
-	mica_rc rc;
-
-	pthread_mutex_lock(&c->admin);
-	{
-		HAND_AUTO h;
-
-		rc = begin(&h, c, actor, force, now_ms, e);
-		if (rc == MICA_OK)
-			rc = go_back(&h, kind, e);
-	}
-	if (rc == MICA_OK)
-		mica_core_go_on(c, now_ms);
-	pthread_mutex_unlock(&c->admin);
-	return rc;
+	return fulfil(c, &(struct wish){.fulfil = go_back, .kind = kind, .force = force}, actor,
+		now_ms, e);
 }
 
-/* ---- revoke
- * -------------------------------------------------------------------------------------- */
+/* ---- revoke ------------------------------------------------------------------------------------
+ */
 
 /* Out of the bundle, now. */
-static mica_rc take_out(struct hand *h, const char *id, struct mica_err *e)
+static mica_rc take_out(struct hand *h, const struct wish *w, struct mica_err *e)
 {
 	struct mica_rotation_step s;
 	int at = -1;
-	mica_rc rc = find(h, id, &at, e);
+	mica_rc rc = find(h, w->which, &at, e);
 	enum mica_authority_state st;
 
 	if (rc != MICA_OK)
@@ -440,24 +427,12 @@ static mica_rc take_out(struct hand *h, const char *id, struct mica_err *e)
 mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
-	mica_rc rc;
-
-	pthread_mutex_lock(&c->admin);
-	{
-		HAND_AUTO h;
-
-		rc = begin(&h, c, actor, force, now_ms, e);
-		if (rc == MICA_OK)
-			rc = take_out(&h, authority_id, e);
-	}
-	if (rc == MICA_OK)
-		mica_core_go_on(c, now_ms);
-	pthread_mutex_unlock(&c->admin);
-	return rc;
+	return fulfil(c, &(struct wish){.fulfil = take_out, .which = authority_id, .force = force},
+		actor, now_ms, e);
 }
 
-/* ---- confirmations and the clock
- * ------------------------------------------------------------------- */
+/* ---- confirmations and the clock ---------------------------------------------------------------
+ */
 
 static mica_rc note_confirmed(struct hand *h, const char *outlet, struct core_change *ch,
 	const char *id, struct mica_err *e)
@@ -478,14 +453,14 @@ static mica_rc note_confirmed(struct hand *h, const char *outlet, struct core_ch
 }
 
 /* Every root that is published and not in use yet: whoever gets the bundle gets all of them. */
-static mica_rc confirm(struct hand *h, struct mica_slice outlet, struct mica_err *e)
+static mica_rc confirm(struct hand *h, const struct wish *w, struct mica_err *e)
 {
 	const struct mica_string_list *l = &h->v->policy->unsure_outlets;
 	CORE_AUTO_CHANGE ch = {.n_reads = 0};
 	unsigned at = 0;
 	mica_rc rc = MICA_OK;
 
-	while (at < l->n && !mica_slice_eq_str(outlet, l->v[at]))
+	while (at < l->n && !mica_slice_eq_str(w->outlet, l->v[at]))
 		at++;
 	if (at == l->n)
 		return mica_fail(e, MICA_NOT_FOUND, "no_such_outlet",
@@ -504,20 +479,7 @@ static mica_rc confirm(struct hand *h, struct mica_slice outlet, struct mica_err
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
-	mica_rc rc;
-
-	pthread_mutex_lock(&c->admin);
-	{
-		HAND_AUTO h;
-
-		rc = begin(&h, c, actor, false, now_ms, e);
-		if (rc == MICA_OK)
-			rc = confirm(&h, outlet, e);
-	}
-	if (rc == MICA_OK)
-		mica_core_go_on(c, now_ms);
-	pthread_mutex_unlock(&c->admin);
-	return rc;
+	return fulfil(c, &(struct wish){.fulfil = confirm, .outlet = outlet}, actor, now_ms, e);
 }
 
 mica_rc mica_core_clock_accept(
