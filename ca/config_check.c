@@ -196,6 +196,11 @@ static mica_rc check_outlets(struct checking *k)
 				return config_refuse(k->src,
 					config_path(path, "rotation.outlets[%u].name", i),
 					"config_value", "entry %u has this name already", n + 1);
+	for (unsigned i = 0; i < c->rotation.n_outlets; i++)
+		if (strcmp(c->rotation.outlets[i].name, MICA_OUTLET_CANARY) == 0)
+			return config_refuse(k->src,
+				config_path(path, "rotation.outlets[%u].name", i), "config_value",
+				"\"" MICA_OUTLET_CANARY "\" is the canary channel's; expected another");
 	return MICA_OK;
 }
 
@@ -278,11 +283,11 @@ static mica_rc blame_rotate_at(struct checking *k, const struct mica_rotation_po
 		const char *parts;
 	} of[MICA_RR_COUNT] = {
 		[MICA_RR_ROOT_AT] = {"rotation.root.rotate_at", ROOT, MICA_AUTHORITY_ROOT,
-			"propagation, ack_timeout, the longest certificate and skew"},
+			"canary.time, propagation, ack_timeout, the longest certificate and skew"},
 		[MICA_RR_ISSUING_AT] = {"rotation.issuing.rotate_at", ISSUING,
 			MICA_AUTHORITY_ISSUING, "propagation, the longest certificate and skew"},
 		[MICA_RR_JWT_AT] = {"rotation.jwt.rotate_at", JWT, MICA_AUTHORITY_JWT,
-			"5 times bundle.refresh_hint or propagation, jwt.max_ttl and skew"}};
+			"canary.time, 5 times bundle.refresh_hint or propagation, jwt.max_ttl and skew"}};
 	const char *path = of[b->rule].path, *life = of[b->rule].life;
 	int64_t lead = mica_rotation_lead(p, of[b->rule].kind);
 	char t[2][CONFIG_DURATION_SIZE];
@@ -653,28 +658,39 @@ static mica_rc check_roles(struct checking *k)
 }
 
 /* A SPIFFE ID stands for itself and all below it; a trailing '/' says so to people, and is cut. */
-static mica_rc check_denied(struct checking *k)
+static mica_rc check_ids(struct checking *k, const char *setting, const struct mica_string_list *l,
+	const char *of_others)
 {
-	const struct mica_config *c = k->c;
-
-	for (unsigned i = 0; i < c->deny_spiffe_ids.n; i++) {
-		char *id_text = c->deny_spiffe_ids.v[i];
+	for (unsigned i = 0; i < l->n; i++) {
+		char *id_text = l->v[i];
 		struct mica_slice text = mica_slice_str(id_text);
 		struct mica_spiffe_id id;
 		struct mica_err why = MICA_ERR_INIT;
 		char path[CONFIG_PATH_MAX];
 
-		config_path(path, "deny.spiffe_ids[%u]", i);
+		config_path(path, "%s[%u]", setting, i);
 		if (mica_slice_has_suffix(text, MICA_LIT("/")))
 			id_text[--text.len] = '\0';
 		if (mica_spiffe_id_parse(text, &id, &why) != MICA_OK)
 			return config_refuse_why(k->src, path, &why);
-		if (!mica_spiffe_id_member_of(&id, mica_slice_str(c->trust_domain)))
+		if (!mica_spiffe_id_member_of(&id, mica_slice_str(k->c->trust_domain)))
 			return config_refuse(k->src, path, "config_value",
-				"\"%.255s\" is of another trust domain, which gets nothing here anyway; expected spiffe://%s/...",
-				id_text, c->trust_domain);
+				"\"%.255s\" is of another trust domain, %s; expected spiffe://%s/...",
+				id_text, of_others, k->c->trust_domain);
 	}
 	return MICA_OK;
+}
+
+static mica_rc check_denied(struct checking *k)
+{
+	return check_ids(k, "deny.spiffe_ids", &k->c->deny_spiffe_ids,
+		"which gets nothing here anyway");
+}
+
+static mica_rc check_canary(struct checking *k)
+{
+	return check_ids(k, "rotation.canary.spiffe_ids", &k->c->rotation.canary.spiffe_ids,
+		"which has bundles of its own");
 }
 
 static bool listed(const struct mica_string_list *l, const char *text)
@@ -703,7 +719,7 @@ mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
 		check_jwt, check_lives, check_rotation, check_issuers, check_rules, check_roles,
-		check_denied};
+		check_denied, check_canary};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;
 

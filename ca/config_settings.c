@@ -397,6 +397,12 @@ TABLE(root_table, root_rows, struct mica_config);
 TABLE(issuing_table, issuing_rows, struct mica_config);
 TABLE(jwt_key_table, jwt_key_rows, struct mica_config);
 
+static const struct setting canary_rows[] = {
+	{"spiffe_ids", SETTING_LIST, OF(rotation.canary.spiffe_ids), .high = 1000},
+	{"time", SETTING_DURATION, OF(rotation.canary.time), .high = YEAR, .number = HOUR},
+};
+TABLE(canary_table, canary_rows, struct mica_config);
+
 #define DERIVED(member) SETTING_DURATION, OF(member), .high = YEAR, .number = CONFIG_UNSET
 static const struct setting rotation_rows[] = {
 	{"root", SETTING_SECTION, .table = &root_table},
@@ -412,6 +418,7 @@ static const struct setting rotation_rows[] = {
 	{"outlets", SETTING_ENTRIES, OF(rotation.outlets),
 		.count = offsetof(struct mica_config, rotation.n_outlets), .high = 32,
 		.table = &outlet_table},
+	{"canary", SETTING_SECTION, .table = &canary_table},
 };
 TABLE(rotation_table, rotation_rows, struct mica_config);
 

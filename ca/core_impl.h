@@ -110,11 +110,14 @@ struct core_policy {
 	int64_t refresh_hint;
 	struct mica_rotation_policy rotation;
 	struct mica_string_list unsure_outlets; /* without propagation: they are confirmed */
+	struct core_denials canary; /* whose bundles are the canary channel's: SPIFFE IDs */
 	enum mica_key_name authority_key;
 	bool caller_address;
 };
 mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *config,
 	struct core_policy **out, struct mica_err *e) MICA_MUST_CHECK;
+/* Which channel's bundles somebody gets. */
+enum mica_channel mica_core_channel(const struct core_policy *p, const char *spiffe_id);
 /* NULL when none matches. */
 const struct core_rule *mica_core_rule(
 	const struct core_policy *p, const struct mica_principal *who);
@@ -193,6 +196,7 @@ struct core_view {
 	/* Keys that nobody may bring: our own and denied ones; sorted. */
 	uint8_t (*no_keys)[32];
 	size_t n_no_keys;
+	struct mica_renewal_calls calls; /* who shall renew sooner */
 	uint64_t generation;
 };
 /* A new reference to the current view; any thread, no lock. */
@@ -366,6 +370,7 @@ struct mica_candidate {
 	int64_t end; /* of its validity, seconds */
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
+	enum mica_channel channel;
 	struct mica_uid pod;
 	uint8_t serial[16];
 	uint64_t said;
@@ -399,15 +404,16 @@ mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e) MICA_MUST_C
 mica_rc mica_core_publish(
 	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
 /* Numbers for what differs from what was published, into a change: for a content that is not in the
- * view yet. *sequence is the live bundle's from then on. When the change is committed,
+ * view yet. `sequence` are the bundles' from then on. When the change is committed,
  * c->renumbered is to be set. Under admin. */
 mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
 	const struct core_authorities *a, struct core_change *ch, int64_t now_ms,
-	uint64_t *sequence, struct mica_err *e) MICA_MUST_CHECK;
+	uint64_t sequence[MICA_CHANNEL_COUNT], struct mica_err *e) MICA_MUST_CHECK;
 /* The content of a channel's bundle at `now`; memory is `c`'s part only. */
 struct core_content {
 	struct mica_slice roots[MICA_BUNDLE_KEYS_MAX];
 	struct mica_bundle_key keys[MICA_BUNDLE_KEYS_MAX];
+	const char *renew[MICA_BUNDLE_KEYS_MAX];
 	struct mica_bundle_content b;
 };
 void mica_core_content(const struct core_policy *p, const struct core_authorities *a,
@@ -454,6 +460,13 @@ mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *ac
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 
+/* ---- the canary channel: core_canary.c --------------------------------------------------------- */
+
+/* What waits there: the authority's index, -1 = nothing more from `from` on. */
+int mica_core_in_canary(const struct core_authorities *a, int from, int64_t now);
+/* ,"canary": {...} of a status. */
+void mica_core_put_canary(struct mica_buf *b, const struct core_view *v, int64_t now);
+
 /* One authority as JSON, as `mica status` has it. */
 void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 	const struct core_authorities *a, unsigned i, int64_t now);
@@ -470,12 +483,16 @@ void mica_core_acks_born(struct mica_core *c, const struct mica_candidate *k, in
 void mica_core_acks_begin(struct mica_core *c, int64_t now_ms);
 struct core_acks *mica_core_acks_new(void);
 void mica_core_acks_free(struct core_acks *a);
-/* Whether every live holder of class `ack` has said that it has a bundle of `sequence` or later. */
-mica_rc mica_core_acked(struct mica_core *c, uint64_t sequence, int64_t now, bool *acked,
-	struct mica_err *e) MICA_MUST_CHECK;
+/* Whether every live holder of class `ack` has said that it has a bundle of its channel of
+ * `sequence` or later. */
+mica_rc mica_core_acked(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, bool *acked, struct mica_err *e) MICA_MUST_CHECK;
+/* The first bundles that have an authority. */
+void mica_core_first_bundles(
+	const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT]);
 /* ,"missing": [...], "missing_count", "holders": who has not, by SPIFFE ID. */
-mica_rc mica_core_put_missing(struct mica_core *c, uint64_t sequence, int64_t now,
-	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_put_missing(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes what waits, a bounded part of it. */
 mica_rc mica_core_acks_flush(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;

@@ -210,17 +210,9 @@ static struct mica_candidate *new_candidate(struct core_view *v, int authority, 
 	(void)mica_buf_room(&k->cert, CERT_ROOM);
 	mica_buf_init_secret(&k->token, MICA_TOKEN_MAX);
 	k->issued.spiffe_id = k->spiffe_id;
-	k->issued.bundle_sequence = v->pub ? v->pub->sequence[MICA_CHANNEL_LIVE] : 0;
+	k->channel = k->issued.channel = mica_core_channel(v->policy, id);
+	k->issued.bundle_sequence = v->pub ? v->pub->sequence[k->channel] : 0;
 	return k;
-}
-
-/* Half of what is left, and up to a tenth more: by random octets of its own, so that a herd that
- * was born together does not come back together. */
-static int64_t renew_after(int64_t now, int64_t end, const uint8_t random[2])
-{
-	int64_t life = end - now, jitter = (random[0] << 8 | random[1]) * (life / 10) / 65536;
-
-	return now + life / 2 + jitter;
 }
 
 static void fill_entry(struct mica_entry *en, const struct core_decision *d)
@@ -309,9 +301,16 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	mica_hex_encode(s.serial, MICA_SERIAL_LEN, k->issued.serial_hex);
 	k->issued.not_before = s.not_before;
 	k->issued.not_after = s.not_after;
-	k->issued.renew_after = renew_after(now, s.not_after, s.serial + MICA_SERIAL_LEN - 2);
 	k->issued.ttl_clamped = final.clamped;
 	k->issued.bundle_wanted = d->bundle_sequence < k->issued.bundle_sequence;
+	k->issued.renew_after = mica_renewal_after(&v->calls,
+		&(struct mica_renewal){.now = now,
+			.end = s.not_after,
+			.random = {s.serial[MICA_SERIAL_LEN - 2], s.serial[MICA_SERIAL_LEN - 1]},
+			.ack = d->outlet == MICA_OUTLET_ACK,
+			.carried = d->outlet == MICA_OUTLET_CARRIED,
+			.canary = k->channel == MICA_CHANNEL_CANARY,
+			.newest = !k->issued.bundle_wanted});
 	k->acks = d->outlet == MICA_OUTLET_ACK;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
@@ -426,6 +425,9 @@ static mica_rc record_jwt(struct mica_candidate *k, const struct core_decision *
 	return mica_entry_encode(&en, &k->body, e);
 }
 
+static const struct mica_renewal_calls no_calls = {
+	{MICA_TIME_NEVER, MICA_TIME_NEVER}, 0, 0, MICA_TIME_NEVER, MICA_TIME_NEVER};
+
 static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	const struct mica_jwt_request *r, int authority, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e)
@@ -452,7 +454,11 @@ static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	k->issued.token = (const char *)k->token.p;
 	k->issued.not_before = s.iat;
 	k->issued.not_after = s.exp;
-	k->issued.renew_after = renew_after(s.iat, s.exp, (const uint8_t *)jti);
+	/* no step is helped by a sooner one */
+	k->issued.renew_after = mica_renewal_after(&no_calls,
+		&(struct mica_renewal){.now = s.iat,
+			.end = s.exp,
+			.random = {(uint8_t)jti[0], (uint8_t)jti[1]}});
 	k->issued.ttl_clamped = d->clamped;
 	*out = MICA_STEAL(k);
 	return MICA_OK;

@@ -131,6 +131,7 @@ static mica_rc put_status(
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
+	uint64_t sequence[MICA_CHANNEL_COUNT] = {0};
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
 		.look_again = c->rotation.look_again};
@@ -150,7 +151,10 @@ static mica_rc put_status(
 	}
 	mica_buf_put_u8(json, ']');
 	put_outlets(json, c, v, root);
-	rc = mica_core_put_missing(c, root < 0 ? 0 : v->auths->v[root].sequence, now, json, e);
+	if (root >= 0)
+		mica_core_first_bundles(&v->auths->v[root], sequence);
+	mica_core_put_canary(json, v, now);
+	rc = mica_core_put_missing(c, sequence, now, json, e);
 	mica_buf_put_u8(json, '}');
 	return rc == MICA_OK ? mica_buf_rc(json, e) : rc;
 }
@@ -256,6 +260,13 @@ static mica_rc plan_apply(
 		s, &p->v[s->at], s->instead >= 0 ? &p->v[s->instead] : NULL, now, e);
 }
 
+static bool changes_bundle(const struct mica_rotation_step *s)
+{
+	return s->kind != MICA_AUTHORITY_ISSUING &&
+		(s->action == MICA_ROT_CREATE || s->action == MICA_ROT_PUBLISH ||
+			s->action == MICA_ROT_REMOVE);
+}
+
 static void put_step(struct plan *p, const struct mica_rotation_step *s, int64_t now)
 {
 	mica_core_put_time(p->out, p->steps++ ? ",{" : "{", "at", now);
@@ -267,6 +278,8 @@ static void put_step(struct plan *p, const struct mica_rotation_step *s, int64_t
 		mica_buf_printf(p->out, ",\"authority\":\"new-%s-%u\",\"standby\":%s",
 			mica_authority_kind_name(s->kind), p->made[s->kind] + 1,
 			s->standby ? "true" : "false");
+	if (changes_bundle(s))
+		mica_core_put_string(p->out, ",", "channel", s->canary ? "canary" : "live");
 	if (s->instead >= 0)
 		mica_core_put_string(p->out, ",", "instead", p->v[s->instead].id);
 	mica_core_put_string(p->out, ",", "why", mica_rotation_why_name(s->why));

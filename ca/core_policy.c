@@ -91,6 +91,13 @@ bool mica_core_denies(const struct core_denials *d, const struct mica_principal 
 		bsearch(&p->pod_uid, d->pods, d->n_pods, sizeof(*d->pods), cmp_pod) != NULL;
 }
 
+enum mica_channel mica_core_channel(const struct core_policy *p, const char *spiffe_id)
+{
+	return p->canary.n_ids > 0 && denies_id(&p->canary, mica_slice_str(spiffe_id))
+		? MICA_CHANNEL_CANARY
+		: MICA_CHANNEL_LIVE;
+}
+
 /* ---- rules ----------------------------------------------------------------------------------- */
 
 static bool matches(const char *pattern, const char *value)
@@ -180,6 +187,7 @@ static void free_policy(void *part)
 	free_list(&p->own_dns);
 	free_list(&p->unsure_outlets);
 	mica_core_denials_clear(&p->deny);
+	mica_core_denials_clear(&p->canary);
 	mica_free(p);
 }
 
@@ -327,6 +335,9 @@ static void copy_scalars(struct core_policy *p, const struct mica_config *config
 	copy_list(&p->auditors, &config->auditors);
 	copy_list(&p->own_dns, &config->https.dns_names);
 	mica_rotation_policy_of(config, &p->rotation);
+	for (unsigned i = 0; i < config->rotation.canary.spiffe_ids.n; i++)
+		mica_core_denials_add_id(&p->canary, config->rotation.canary.spiffe_ids.v[i]);
+	mica_core_denials_sort(&p->canary);
 	p->authority_key = config->authorities.key_type;
 	for (unsigned i = 0; i < config->rotation.n_outlets; i++)
 		if (config->rotation.outlets[i].propagation == 0)

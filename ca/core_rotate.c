@@ -70,13 +70,15 @@ static mica_rc look_at_acks(struct mica_core *c, const struct core_view *v, unsi
 {
 	const struct mica_authority *a = &v->auths->v[i];
 	int64_t since = mica_authority_first(a, MICA_AE_PUBLISHED, now);
+	uint64_t sequence[MICA_CHANNEL_COUNT];
 
 	*acked = false;
 	if (a->kind != MICA_AUTHORITY_ROOT || since == MICA_TIME_NEVER ||
 		mica_authority_state_at(a, now) != MICA_AS_PUBLISHED ||
 		now < since + mica_rotation_propagation(&v->policy->rotation, a->kind))
 		return MICA_OK;
-	return mica_core_acked(c, a->sequence, now, acked, e);
+	mica_core_first_bundles(a, sequence);
+	return mica_core_acked(c, sequence, now, acked, e);
 }
 
 mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t now,
@@ -213,6 +215,8 @@ static mica_rc note(
 		mica_authority_kind_name(a->kind), mica_rotation_why_name(x->s->why));
 	if (x->s->action == MICA_ROT_CREATE && a->parent[0])
 		mica_buf_printf(&detail, ",\"parent\":\"%s\"", a->parent);
+	if (x->s->canary)
+		mica_buf_put_str(&detail, ",\"channel\":\"canary\"");
 	if (x->s->standby)
 		mica_buf_put_str(&detail, ",\"standby\":true");
 	if (x->s->emergency)
@@ -252,7 +256,8 @@ static mica_rc fill_preview(const struct stepping *x, struct preview *p, struct 
 	return rc;
 }
 
-static mica_rc renumber(struct stepping *x, uint64_t *sequence, struct mica_err *e)
+static mica_rc renumber(
+	struct stepping *x, uint64_t sequence[MICA_CHANNEL_COUNT], struct mica_err *e)
 {
 	MICA_AUTO_FREE struct preview *p = mica_calloc(1, sizeof(*p));
 	mica_rc rc = fill_preview(x, p, e);
@@ -278,7 +283,7 @@ static mica_rc put(
 
 static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 {
-	uint64_t sequence = 0;
+	uint64_t sequence[MICA_CHANNEL_COUNT] = {0};
 	mica_rc rc;
 
 	if (x->v->auths->n == CORE_AUTHORITY_MAX)
@@ -290,8 +295,11 @@ static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 	if (rc == MICA_OK)
 		rc = note(x, "created", &x->at, e);
 	if (rc == MICA_OK && x->at.kind != MICA_AUTHORITY_ISSUING) {
-		rc = renumber(x, &sequence, e);
-		x->at.sequence = sequence;
+		rc = renumber(x, sequence, e);
+		if (x->s->canary)
+			x->at.canary_sequence = sequence[MICA_CHANNEL_CANARY];
+		else
+			x->at.sequence = sequence[MICA_CHANNEL_LIVE];
 	}
 	if (rc == MICA_OK && x->s->parent >= 0)
 		mica_core_change_read(&x->ch, MICA_T_AUTHORITY, mica_slice_str(x->at.parent),
@@ -303,10 +311,13 @@ static mica_rc prepare_mark(struct stepping *x, struct mica_err *e)
 {
 	static const char *const actions[MICA_ROT_ACTION_COUNT] = {[MICA_ROT_READY] = "ready",
 		[MICA_ROT_ACTIVATE] = "activated",
-		[MICA_ROT_REMOVE] = "removed"};
+		[MICA_ROT_REMOVE] = "removed",
+		[MICA_ROT_PUBLISH] = "published",
+		[MICA_ROT_RESTORE] = "canary_restored"};
+	bool in_canary = x->s->canary && x->s->action == MICA_ROT_REMOVE;
 	const struct core_authorities *a = x->v->auths;
 	int at = x->s->at, instead = x->s->instead;
-	uint64_t sequence;
+	uint64_t sequence[MICA_CHANNEL_COUNT];
 	mica_rc rc = mica_authority_copy(&a->v[at], &x->at, e);
 
 	if (rc == MICA_OK && instead >= 0)
@@ -317,9 +328,11 @@ static mica_rc prepare_mark(struct stepping *x, struct mica_err *e)
 	if (rc == MICA_OK && instead >= 0)
 		rc = note(x, "retired", &x->instead, e);
 	if (rc == MICA_OK)
-		rc = note(x, actions[x->s->action], &x->at, e);
+		rc = note(x, in_canary ? "canary_removed" : actions[x->s->action], &x->at, e);
 	if (rc == MICA_OK)
-		rc = renumber(x, &sequence, e);
+		rc = renumber(x, sequence, e);
+	if (rc == MICA_OK && x->s->action == MICA_ROT_PUBLISH)
+		x->at.sequence = sequence[MICA_CHANNEL_LIVE];
 	if (rc == MICA_OK && instead >= 0)
 		rc = put(x, &x->instead, a->more[instead].rev, e);
 	return rc == MICA_OK ? put(x, &x->at, a->more[at].rev, e) : rc;

@@ -112,6 +112,7 @@ enum api_rotation_action {
 	API_ROTATION_START,
 	API_ROTATION_ROLLBACK,
 	API_ROTATION_CONFIRM,
+	API_ROTATION_WITHDRAW,
 	API_ROTATION_CLOCK
 };
 /* INVALID "bad_rotation" when what an action needs is missing. */

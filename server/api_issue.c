@@ -8,6 +8,7 @@
  */
 #include "api_impl.h"
 
+#include "mica/bundle.h"
 #include "mica/clock.h"
 
 #define BODY_MAX  (256 * 1024)
@@ -97,13 +98,13 @@ static void fail(struct api_call *c)
 /* ---- the answer ---------------------------------------------------------------------------- */
 
 /* The roots, for who has not got them; says nothing when there is no bundle to be had now. */
-static void put_bundle(struct api_call *c, struct mica_buf *b)
+static void put_bundle(struct api_call *c, enum mica_channel channel, struct mica_buf *b)
 {
 	const struct mica_snapshot *s;
 	struct mica_err e = MICA_ERR_INIT;
 
 	if (mica_core_snapshot(
-		    c->a->o.core, NULL, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_PEM, &s, &e) != MICA_OK)
+		    c->a->o.core, NULL, channel, MICA_FMT_BUNDLE_PEM, &s, &e) != MICA_OK)
 		return;
 	api_put_text(b, "bundle", s->bytes);
 	mica_snapshot_unref(s);
@@ -127,9 +128,10 @@ static void put_answer(struct api_call *c, const struct mica_issued *s, struct m
 	api_put_time(b, "renew_after", s->renew_after);
 	if (x509) {
 		api_put_bool(b, "ttl_clamped", s->ttl_clamped);
+		api_put_string(b, "bundle_channel", mica_slice_str(mica_channel_name(s->channel)));
 		api_put_u64(b, "bundle_sequence", s->bundle_sequence);
 		if (s->bundle_wanted)
-			put_bundle(c, b);
+			put_bundle(c, s->channel, b);
 	}
 	api_put_u64(b, "ledger_index", s->ledger_index);
 	mica_buf_put_u8(b, '}');

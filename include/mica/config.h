@@ -155,6 +155,11 @@ struct mica_config {
 		int64_t propagation, hold, ack_timeout, skew, trash, deadline;
 		struct mica_outlet_config *outlets;
 		unsigned n_outlets;
+		struct {
+			/* whose holders get steps first: each stands for itself and all below it */
+			struct mica_string_list spiffe_ids;
+			int64_t time; /* that a step stays there; 0 = until it is confirmed */
+		} canary;
 	} rotation;
 	struct {
 		int64_t failures_per_address, requests_per_identity; /* a minute; 0 = no limit */

@@ -165,6 +165,10 @@ mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
 	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* Bundles come in two channels: the canary channel gets what is published, and loses what is removed,
+ * before the live one. */
+enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
+
 /* ---- issuance -------------------------------------------------------------------------- */
 
 struct mica_x509_request {
@@ -213,7 +217,9 @@ mica_rc mica_candidate_rc(const struct mica_candidate *k);
 
 /* What an answer says; valid after a commit with OK, borrowed from the candidate; else all of it is
  * empty. renew_after lies between 50 % and 60 % of the way from now to not_after, spread by random
- * octets of the certificate itself. */
+ * octets of the certificate itself; or sooner, when a step of a rotation is helped by it (rotation.h,
+ * struct mica_renewal_calls). bundle_sequence and bundle_wanted are about the bundle of `channel`, which
+ * is the canary channel for the identities that the configuration lists. */
 struct mica_issued {
 	const char *spiffe_id;
 	char serial_hex[33]; /* x509 */
@@ -226,6 +232,7 @@ struct mica_issued {
 	uint64_t ledger_index;
 	uint64_t bundle_sequence;
 	bool bundle_wanted; /* the caller's is older or unsaid */
+	enum mica_channel channel;
 };
 void mica_candidate_issued(const struct mica_candidate *k, struct mica_issued *out);
 
@@ -242,7 +249,6 @@ enum mica_format {
 	MICA_FMT_JWKS,
 	MICA_FMT_COUNT
 };
-enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
 
 /* An immutable encoding, shared by all readers. Reference-counted; any thread. */
 struct mica_snapshot {
@@ -349,7 +355,7 @@ mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind k
 mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
 	bool recover, const struct mica_caller *actor, int64_t now_ms, char id[41],
 	struct mica_err *e) MICA_MUST_CHECK;
-/* CONFLICT "not_everywhere" (force), "active_already", "retired", "not_usable"; NOT_FOUND
+/* CONFLICT "not_everywhere" (force), "in_canary" (not even then), "active_already", "retired", "not_usable"; NOT_FOUND
  * "no_such_authority". */
 mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
@@ -360,9 +366,13 @@ mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, 
  * "no_replacement", "removed_already", "root_vouches_for_it"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Whoever is reached by this outlet has the newest bundle. NOT_FOUND "no_such_outlet"; CONFLICT
- * "nothing_to_confirm". */
+/* Whoever is reached by this outlet has the newest bundle; the outlet "canary": what the canary channel
+ * has is right, and comes to everybody. NOT_FOUND "no_such_outlet"; CONFLICT "nothing_to_confirm". */
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* What of this kind the canary channel has got, or lost, and the live one has not, is taken back: a
+ * successor is removed, what was removed is published there again. CONFLICT "nothing_in_canary". */
+mica_rc mica_core_withdraw(struct mica_core *c, enum mica_authority_kind kind,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* The clock is right, and what was seen before was not. */
 mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
