@@ -35,8 +35,9 @@ static bool is_stale(const struct core_issuer_keys *k, const struct mica_issuer 
 	return k->jwks && now - k->fetched > mica_issuer_max_stale(i);
 }
 
-static mica_rc verify_token(struct mica_token_reader *r, const struct core_view *v,
-	const struct mica_issuer *issuer, int64_t now, struct mica_caller *out, struct mica_err *e)
+static mica_rc verify_token(struct mica_core *c, struct mica_token_reader *r,
+	const struct core_view *v, const struct mica_issuer *issuer, int64_t now,
+	struct mica_caller *out, struct mica_err *e)
 {
 	const struct core_issuer_keys *k = &v->keys->v[mica_issuer_index(issuer)];
 	struct mica_token_result found;
@@ -49,6 +50,7 @@ static mica_rc verify_token(struct mica_token_reader *r, const struct core_view 
 	rc = mica_token_verify(r, k->jwks, now, &found, e);
 	if (rc != MICA_OK)
 		return rc;
+	mica_core_hear_clock(c, found.iat);
 	start_caller(out);
 	out->principal = found.principal;
 	out->evidence = found.evidence;
@@ -70,7 +72,7 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 		*issuer_name =
 			rc == MICA_OK ? v->policy->issuer_names[mica_issuer_index(issuer)] : NULL;
 	if (rc == MICA_OK)
-		rc = verify_token(r, v, issuer, latest(c, now_ms) / 1000, out, e);
+		rc = verify_token(c, r, v, issuer, latest(c, now_ms) / 1000, out, e);
 	mica_core_reader_give(c, r);
 	return rc;
 }

@@ -18,7 +18,8 @@
  *	           kek                record of the key-encryption key
  *	           rules              1 | SHA-256 of the rules; its revision is that of the rules
  *	           deny               1; its revision is that of the deny list
- *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8
+ *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8 |
+ *proven (ms) 8
  *	           holders            1 | all certificates until then (ms) 8 have their holders
  *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
  *	AUTHORITY  <id>               mica/authority.h
@@ -244,6 +245,8 @@ struct core_rotation {
 	int64_t overruled_ms; /* a greatest time of the ledger that was wrong, as somebody has said
 			       */
 	int64_t look_again; /* seconds: nothing is removed before */
+	int64_t kept_ms; /* when proven_ms was stored last */
+	bool unproven_told;
 };
 
 struct mica_core {
@@ -274,7 +277,8 @@ struct mica_core {
 	char **names; /* issuers' names, kept; under admin */
 	unsigned n_names;
 
-	atomic_bool space_low, failed, clock_frozen;
+	atomic_bool space_low, failed, clock_frozen, clock_unproven;
+	_Atomic int64_t told; /* greatest `iat` of a token that was verified, seconds */
 	atomic_bool rules_unrecorded; /* the view's rules: nothing is issued by them */
 	bool stale; /* under admin: the store has changed and the view could not follow yet */
 	bool renumbered; /* under admin: so have the bundle's numbers */
@@ -453,6 +457,8 @@ mica_rc mica_core_rotate(
 /* Rotates and publishes behind a change by hand; failures are maintain's to try again. Under admin.
  */
 void mica_core_go_on(struct mica_core *c, int64_t now_ms);
+/* A token was verified that was made at `iat` (seconds): another clock than ours. Any thread. */
+void mica_core_hear_clock(struct mica_core *c, int64_t iat);
 /* The clock of now is right, whatever was seen before. Under admin. */
 mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;

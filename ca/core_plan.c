@@ -89,6 +89,7 @@ static void put_kind(struct mica_buf *b, const struct core_view *v,
 static void put_clock(struct mica_buf *b, const struct mica_core *c)
 {
 	mica_core_put_string(b, ",\"clock\":{", "state", mica_clock_word_name(c->rotation.word));
+	mica_buf_printf(b, ",\"proven\":%s", c->rotation.clock.unproven ? "false" : "true");
 	mica_core_put_time(b, ",", "seen", c->rotation.clock.seen_ms / 1000);
 	mica_core_put_time(b, ",", "look_again", c->rotation.look_again);
 	mica_buf_put_u8(b, '}');
@@ -134,7 +135,8 @@ static mica_rc put_status(
 	uint64_t sequence[MICA_CHANNEL_COUNT] = {0};
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
-		.look_again = c->rotation.look_again};
+		.look_again = c->rotation.look_again,
+		.unproven = c->rotation.clock.unproven};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 	int root = waiting_root(v, now);

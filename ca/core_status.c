@@ -314,5 +314,6 @@ void mica_core_stats(struct mica_core *c, struct mica_core_stats *out)
 		.rotation_steps = atomic_load(&c->rotation_steps),
 		.compromises = atomic_load(&c->hurries),
 		.clock_frozen = atomic_load(&c->clock_frozen),
+		.clock_unproven = atomic_load(&c->clock_unproven),
 		.space_low = atomic_load(&c->space_low)};
 }

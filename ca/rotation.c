@@ -945,6 +945,25 @@ void mica_clock_anchor(struct mica_clock_memory *m, int64_t now_ms, int64_t mono
 	m->anchor_mono_ms = mono_ms;
 }
 
+void mica_clock_start(struct mica_clock_memory *m, int64_t now_ms)
+{
+	m->unproven = now_ms > m->proven_ms + MICA_CLOCK_AHEAD_MS;
+}
+
+bool mica_clock_prove(struct mica_clock_memory *m, int64_t now_ms, int64_t hint_ms)
+{
+	if (!m->unproven || now_ms > hint_ms + MICA_CLOCK_AHEAD_MS)
+		return false;
+	m->unproven = false;
+	return true;
+}
+
+void mica_clock_keep(struct mica_clock_memory *m, int64_t now_ms)
+{
+	if (!m->unproven && m->proven_ms < now_ms)
+		m->proven_ms = now_ms;
+}
+
 bool mica_rotation_redate(struct mica_authority *a, int64_t now)
 {
 	bool any = false;

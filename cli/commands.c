@@ -253,10 +253,23 @@ const struct cli_command cli_commands[] = {
 		.max_args = 1,
 		.about =
 			"For an entry of rotation.outlets without a propagation, once whoever it reaches has "
-			"the bundle that\nis published now.\n",
+			"the bundle that\nis published now. The outlet canary: what the canary channel has is "
+			"right, and comes to\neverybody at once.\n",
 		.example = "  mica rotation confirm linkerd\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_rotation_confirm},
+	{.name = "rotation withdraw",
+		.summary = "take back what the canary channel has before everybody",
+		.args = "root|jwt",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"A successor that only the canary channel has is removed; one that only the canary "
+			"channel has lost is\npublished there again. The same is tried again after "
+			"rotation.canary.time, or by `mica rotation start`.\n",
+		.example = "  mica rotation withdraw root\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_rotation_withdraw},
 	{.name = "rotation clock",
 		.summary = "whether the clock is believed",
 		.about =

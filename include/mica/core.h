@@ -317,8 +317,10 @@ mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *j
  * "no_active_authority" | "signing_failed" | "issuer_keys_missing" (no issuer has usable ones). */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* What the monotonic clock says, before mica_core_maintain: how a wall clock that jumps is known.
- * While it disagrees with what was seen, nothing rotates by time; issuing goes on. Errors as a
- * commit: a disagreement that begins or ends is recorded. */
+ * While it disagrees with what was seen, nothing rotates by time; issuing goes on. After a start that
+ * is more than 10 minutes behind the last time that was proved, nothing is taken away until a token
+ * that was made within the last 10 minutes was verified, or an administrator accepts the clock. Errors
+ * as a commit: what begins or ends is recorded. */
 mica_rc mica_core_tick(
 	struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes behind: indexes, acks, what follows from authorities' times, rotation, JWS re-signing
@@ -423,6 +425,7 @@ struct mica_core_stats {
 	uint64_t compromises; /* that made another authority take over */
 	bool space_low;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
+	bool clock_unproven; /* nothing leaves by plan: no other clock has agreed since the start */
 };
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);
 

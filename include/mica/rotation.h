@@ -254,6 +254,8 @@ struct mica_clock_memory {
 	int64_t seen_ms; /* the greatest time that a commit ever used */
 	bool anchored; /* a clock that was believed, and the monotonic one at that moment */
 	int64_t anchor_ms, anchor_mono_ms;
+	int64_t proven_ms; /* the greatest time of a clock that somebody else's agreed with */
+	bool unproven;
 };
 enum mica_clock_word { MICA_CLOCK_AGREES, MICA_CLOCK_BEHIND, MICA_CLOCK_AHEAD };
 const char *mica_clock_word_name(enum mica_clock_word w); /* "agrees" "behind" "ahead" */
@@ -265,6 +267,15 @@ enum mica_clock_word mica_clock_judge(struct mica_clock_memory *m, int64_t now_m
 bool mica_clock_stepped(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms, int64_t skew);
 /* The clock as it is now is the measure from here on. */
 void mica_clock_anchor(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms);
+/* At a start, when proven_ms is known. What passed since then nobody but the clock can say: when it is
+ * more than MICA_CLOCK_AHEAD_MS, the clock is believed for all that must go on, and for nothing that
+ * takes away (mica_rotation_facts.unproven), until it is proved. */
+void mica_clock_start(struct mica_clock_memory *m, int64_t now_ms);
+/* Somebody else's clock said `hint_ms` a short time ago, or longer: the time is that at least. Whether
+ * ours, which is not that far ahead, was proved by it just now. */
+bool mica_clock_prove(struct mica_clock_memory *m, int64_t now_ms, int64_t hint_ms);
+/* A clock that is believed goes on: what it says now was said by one that was proved. */
+void mica_clock_keep(struct mica_clock_memory *m, int64_t now_ms);
 /* When an administrator has said that the clock is right, and what was seen before it was not: what
  * has happened has happened, at `now` at the latest. Whether anything changed. */
 bool mica_rotation_redate(struct mica_authority *a, int64_t now);
