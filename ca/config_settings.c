@@ -337,6 +337,7 @@ static const struct setting x509_rows[] = {
 	{"max_ttl", SETTING_DURATION, OF(x509.max_ttl), .low = 1, .high = YEAR, .number = DAY},
 	{"min_ttl", SETTING_DURATION, OF(x509.min_ttl), .low = 1, .high = YEAR, .number = MINUTE},
 	{"key_types", SETTING_KEYS, OF(x509.key_types), .number = ALL_KEYS},
+	{"refuse_forks", SETTING_FLAG, OF(x509.refuse_forks)},
 };
 TABLE(x509_table, x509_rows, struct mica_config);
 

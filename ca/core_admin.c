@@ -58,10 +58,10 @@ static mica_rc write_taint(struct mica_core *c, const struct core_view *v, unsig
 	mica_authority_init(&a);
 	mica_buf_init(&record, MICA_AUTHORITY_RECORD_MAX);
 	rc = mica_authority_copy(&v->auths->v[i], &a, e);
-	/* Not later than any clock that was ever used here: it holds at once for everybody. */
+	/* The view that follows is of this time or a later one, and whoever's clock is behind that
+	 * decides by it all the same: it holds at once for everybody. */
 	if (rc == MICA_OK)
-		rc = mica_authority_add_time(
-			&a, MICA_AE_TAINTED, at < v->auths->from ? at : v->auths->from, e);
+		rc = mica_authority_add_time(&a, MICA_AE_TAINTED, at, e);
 	if (rc == MICA_OK)
 		rc = mica_authority_encode(&a, &record, e);
 	if (rc == MICA_OK)
@@ -314,6 +314,8 @@ mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, s
 	pthread_mutex_unlock(&c->admin);
 	/* The one must not wait for the other: each is done, the first trouble is told. */
 	last = mica_core_acks_flush(c, now_ms, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = mica_core_lineage_flush(c, now_ms, e);
 	rc = rc == MICA_OK ? last : rc;
 	last = mica_ledger_maintain(c->ledger, NULL, e);
 	if (last == MICA_INTERNAL)

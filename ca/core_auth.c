@@ -188,6 +188,7 @@ mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice
 	mica_hex_encode(s.serial, MICA_SERIAL_LEN, out->evidence.id);
 	memcpy(out->serial, s.serial, sizeof(out->serial));
 	out->has_serial = true;
+	mica_core_lineage_seen(c, s.serial, latest(c, now_ms) / 1000);
 	give_roles(v, out);
 	return MICA_OK;
 }

@@ -21,12 +21,15 @@
  *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8 |
  *proven (ms) 8
  *	           holders            1 | all certificates until then (ms) 8 have their holders
+ *	           lineage            1 | all certificates until then (ms) 8 have their links
  *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
  *	AUTHORITY  <id>               mica/authority.h
  *	KEY        log, publication,  envelopes, sealed under these names
  *	           serving
  *	DENY       kind 1 | SHA-256 of the value    the value
  *	JWKS       <issuer>           1 | fetched (ms) 8 | url length 2, url | document
+ *	LINEAGE    serial 16          1 | flags 1 | end (s) 8 | presented (s) 8 | a successor was (s) 8 |
+ *whom it follows 16 | line 16 | last successor 16 | the one that was presented first 16
  *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
  *	           publisher          1 | authority id 40 | certificate
  *	           serving            1 | chain in PEM
@@ -114,6 +117,7 @@ struct core_policy {
 	struct core_denials canary; /* whose bundles are the canary channel's: SPIFFE IDs */
 	enum mica_key_name authority_key;
 	bool caller_address;
+	bool refuse_forks;
 };
 mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *config,
 	struct core_policy **out, struct mica_err *e) MICA_MUST_CHECK;
@@ -231,6 +235,7 @@ static inline void mica_core_auto_part_(void *p)
 /* ---- the core -------------------------------------------------------------------------------- */
 
 struct core_acks; /* core_acks.c */
+struct core_lineage; /* core_lineage.c */
 
 struct core_last_leaf {
 	char id[MICA_KEY_ID_SIZE];
@@ -272,6 +277,7 @@ struct mica_core {
 	pthread_mutex_t review_lock;
 	struct mica_review_cache *review;
 	struct core_acks *acks;
+	struct core_lineage *lineage;
 	_Atomic(struct mica_token_reader *) readers[CORE_READERS];
 
 	char **names; /* issuers' names, kept; under admin */
@@ -365,6 +371,7 @@ struct core_decision {
 	bool clamped;
 	enum mica_outlet_class outlet;
 	uint64_t bundle_sequence; /* what the caller holds */
+	struct mica_slice instance; /* empty = unsaid */
 };
 
 struct mica_candidate {
@@ -375,6 +382,9 @@ struct mica_candidate {
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
 	enum mica_channel channel;
+	/* x509: whom it follows, until when that one lives; the line of its instance; zero = none */
+	uint8_t before[16], line[16];
+	int64_t before_end;
 	struct mica_uid pod;
 	uint8_t serial[16];
 	uint64_t said;
@@ -502,5 +512,25 @@ mica_rc mica_core_put_missing(struct mica_core *c, const uint64_t sequence[MICA_
 /* Writes what waits, a bounded part of it. */
 mica_rc mica_core_acks_flush(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- lineage ----------------------------------------------------------------------------------- */
+
+struct core_lineage *mica_core_lineage_new(void);
+void mica_core_lineage_free(struct core_lineage *l);
+/* At the start: links are read again by the flushes that follow; until then nothing is concluded. */
+void mica_core_lineage_begin(struct mica_core *c, int64_t now_ms);
+/* Whom a candidate follows. */
+void mica_core_lineage_note(struct mica_candidate *k, const struct core_decision *d);
+/* It is recorded. */
+void mica_core_lineage_born(struct mica_core *c, const struct mica_candidate *k);
+/* A certificate was presented by who has its key. Any thread. */
+void mica_core_lineage_seen(struct mica_core *c, const uint8_t serial[16], int64_t now);
+/* DENIED "lineage_forked", if such ones are to be refused. */
+mica_rc mica_core_lineage_check(struct mica_core *c, const struct core_view *v,
+	const struct mica_caller *caller, struct mica_err *e) MICA_MUST_CHECK;
+/* Reads again, looks for ends, and writes what waits, a bounded part of each. */
+mica_rc mica_core_lineage_flush(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+void mica_core_lineage_stats(struct mica_core *c, struct mica_core_stats *out);
 
 #endif

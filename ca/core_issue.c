@@ -224,6 +224,7 @@ static void fill_entry(struct mica_entry *en, const struct core_decision *d)
 	en->requested_ttl = d->requested_ttl;
 	en->outlet = d->outlet;
 	en->address = mica_slice_str(d->address);
+	en->instance = d->instance;
 }
 
 static mica_rc record_x509(
@@ -311,6 +312,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 			.carried = d->outlet == MICA_OUTLET_CARRIED,
 			.canary = k->channel == MICA_CHANNEL_CANARY,
 			.newest = !k->issued.bundle_wanted});
+	mica_core_lineage_note(k, d);
 	k->acks = d->outlet == MICA_OUTLET_ACK;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
@@ -324,6 +326,23 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 static const char *address_of(const struct core_view *v, const struct mica_caller *caller)
 {
 	return v->policy->caller_address ? caller->address : "";
+}
+
+static mica_rc check_instance(struct mica_slice s, struct mica_err *e)
+{
+	static const char others[] = "._-";
+	bool fits = s.len <= MICA_INSTANCE_MAX;
+
+	for (size_t i = 0; fits && i < s.len; i++) {
+		uint8_t c = s.p[i], l = c | 0x20;
+
+		fits = (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') ||
+			memchr(others, c, sizeof(others) - 1);
+	}
+	if (fits)
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "bad_instance",
+		"instance: expected 1 to %d of [A-Za-z0-9._-]", MICA_INSTANCE_MAX);
 }
 
 static mica_rc decide_x509(const struct core_view *v, const struct mica_x509_request *r,
@@ -347,7 +366,8 @@ static mica_rc decide_x509(const struct core_view *v, const struct mica_x509_req
 	d->requested_ttl = r->ttl;
 	d->outlet = r->outlet;
 	d->bundle_sequence = r->bundle_sequence;
-	return rc;
+	d->instance = r->instance;
+	return rc == MICA_OK ? check_instance(r->instance, e) : rc;
 }
 
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
@@ -365,6 +385,8 @@ mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_reque
 
 	if (rc == MICA_OK)
 		rc = admit(v, r->caller, now_ms / 1000, e);
+	if (rc == MICA_OK)
+		rc = mica_core_lineage_check(c, v, r->caller, e);
 	if (rc == MICA_OK)
 		rc = decide_x509(v, r, rule, now_ms / 1000, &d, e);
 	if (rc == MICA_OK)
@@ -482,6 +504,8 @@ mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request
 
 	if (rc == MICA_OK)
 		rc = admit(v, r->caller, t.now, e);
+	if (rc == MICA_OK)
+		rc = mica_core_lineage_check(c, v, r->caller, e);
 	if (rc == MICA_OK)
 		rc = check_audience(p, r, e);
 	if (rc == MICA_OK)

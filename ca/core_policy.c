@@ -314,6 +314,8 @@ static mica_rc hash_policy(
 	put_list(&b, "deny", &config->deny_spiffe_ids);
 	put_list(&b, "pod", &config->deny_pod_uids);
 	mica_buf_printf(&b, "bundle %" PRId64 " address %d\n", p->refresh_hint, p->caller_address);
+	if (p->refuse_forks) /* only then: what was recorded before stays what it is */
+		mica_buf_put_str(&b, "forks refused\n");
 	rc = mica_buf_rc(&b, e);
 	if (rc == MICA_OK)
 		SHA256(b.p, b.len, p->hash);
@@ -330,6 +332,7 @@ static void copy_scalars(struct core_policy *p, const struct mica_config *config
 	p->jwt_max_ttl = config->jwt.max_ttl;
 	p->refresh_hint = config->bundle.refresh_hint;
 	p->caller_address = config->log.caller_address;
+	p->refuse_forks = config->x509.refuse_forks;
 	copy_list(&p->jwt_audiences, &config->jwt.audiences);
 	copy_list(&p->admins, &config->admins);
 	copy_list(&p->auditors, &config->auditors);

@@ -316,4 +316,5 @@ void mica_core_stats(struct mica_core *c, struct mica_core_stats *out)
 		.clock_frozen = atomic_load(&c->clock_frozen),
 		.clock_unproven = atomic_load(&c->clock_unproven),
 		.space_low = atomic_load(&c->space_low)};
+	mica_core_lineage_stats(c, out);
 }

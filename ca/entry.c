@@ -30,6 +30,7 @@ enum tag {
 	T_REQUESTED_TTL = 15,
 	T_OUTLET = 16,
 	T_ADDRESS = 17,
+	T_INSTANCE = 18,
 	T_CERTIFICATE = 32,
 	T_SUB = 33,
 	T_JTI = 34,
@@ -57,6 +58,7 @@ static const struct {
 	{MICA_ENTRY_POLICY, "policy"},
 	{MICA_ENTRY_DENY, "deny"},
 	{MICA_ENTRY_ADMIN, "admin"},
+	{MICA_ENTRY_LINEAGE, "lineage"},
 };
 
 const char *mica_entry_type_name(enum mica_entry_type t)
@@ -102,6 +104,7 @@ static const struct text_field texts[] = {
 	TEXT(T_NODE, node, MICA_K8S_NAME_MAX),
 	TEXT(T_SUBJECT, subject, 255),
 	TEXT(T_ADDRESS, address, 63),
+	TEXT(T_INSTANCE, instance, MICA_INSTANCE_MAX),
 	TEXT(T_CERTIFICATE, certificate, MICA_CERT_MAX),
 	TEXT(T_SUB, sub, MICA_SPIFFE_ID_MAX),
 	TEXT(T_JTI, jti, 255),
@@ -311,6 +314,7 @@ mica_rc mica_entry_encode(struct mica_entry *en, struct mica_buf *out, struct mi
 		put_text(out, T_SET, en->set);
 	put_issuance(out, en);
 	put_text(out, T_ADDRESS, en->address);
+	put_text(out, T_INSTANCE, en->instance);
 	put_text(out, T_CERTIFICATE, en->certificate);
 	put_text(out, T_SUB, en->sub);
 	put_text(out, T_JTI, en->jti);
@@ -721,6 +725,7 @@ void mica_entry_json(
 		name_of(out, "outlet", outlets, MICA_ARRAY_LEN(outlets), en->outlet, ",");
 	if (!(flags & MICA_ENTRY_JSON_NO_ADDRESS))
 		put_str(out, "address", en->address);
+	put_str(out, "instance", en->instance);
 	if (!issues(en->type))
 		json_change(out, en);
 	mica_buf_put_u8(out, '}');

@@ -70,3 +70,4 @@ libmica_ca_a_SOURCES += ca/core_serving.c
 libmica_ca_a_SOURCES += ca/core_hand.c
 libmica_ca_a_SOURCES += ca/core_plan.c
 libmica_ca_a_SOURCES += ca/core_canary.c
+libmica_ca_a_SOURCES += ca/core_lineage.c

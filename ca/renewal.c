@@ -32,7 +32,8 @@ static int64_t doomed_since(const struct mica_authority *list, size_t n, size_t 
 
 	for (size_t i = 0; i < n; i++)
 		if (list[i].kind == MICA_AUTHORITY_ISSUING && now <= list[i].not_after &&
-			strcmp(list[i].parent, list[root].id) == 0 && is_bad(&list[i], now))
+			strcmp(list[i].parent, list[root].id) == 0 &&
+			mica_authority_state_at(&list[i], now) == MICA_AS_TAINTED)
 			since = lesser(since, bad_since(&list[i], now));
 	return since;
 }
@@ -105,7 +106,10 @@ void mica_renewal_calls_of(const struct mica_rotation_policy *p, const struct mi
 int64_t mica_renewal_before(const struct mica_rotation_policy *p, const struct mica_authority *list,
 	size_t n, size_t at, int64_t now)
 {
-	int64_t since = MICA_TIME_NEVER;
+	/* one that was revoked alone is believed by nobody who reads CRLs */
+	int64_t since = mica_authority_state_at(&list[at], now) == MICA_AS_REVOKED
+		? bad_since(&list[at], now)
+		: MICA_TIME_NEVER;
 
 	if (list[at].kind != MICA_AUTHORITY_ISSUING || now > list[at].not_after)
 		return MICA_TIME_NEVER;
@@ -113,7 +117,7 @@ int64_t mica_renewal_before(const struct mica_rotation_policy *p, const struct m
 		if (list[i].kind == MICA_AUTHORITY_ROOT &&
 			strcmp(list[i].id, list[at].parent) == 0 &&
 			mica_authority_is_published(&list[i], now))
-			since = doomed_since(list, n, i, now);
+			since = lesser(since, doomed_since(list, n, i, now));
 	return since == MICA_TIME_NEVER ? since : since + p->deadline;
 }
 

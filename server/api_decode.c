@@ -362,6 +362,11 @@ mica_rc api_decode_x509(const struct mica_json *doc, struct api_x509_body *out, 
 			.max = SEQUENCE_MAX,
 			.out = &out->bundle_sequence,
 			.present = &out->has_sequence},
+		{.name = "instance",
+			.type = MICA_JSON_STRING,
+			.min = 1,
+			.max = MICA_INSTANCE_MAX,
+			.out = &out->instance},
 	};
 	*out = (struct api_x509_body){.ttl = 0};
 	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);

@@ -169,6 +169,7 @@ static mica_rc prepare(struct api_call *c)
 		.csr = i->x509.csr,
 		.ttl = i->x509.ttl,
 		.bundle_sequence = (uint64_t)i->x509.bundle_sequence,
+		.instance = i->x509.instance,
 		/* who says what it holds will say so again (design 8.3) */
 		.outlet = i->x509.has_sequence ? MICA_OUTLET_ACK : MICA_OUTLET_CARRIED};
 	const struct mica_jwt_request jwt = {.caller = c->caller,

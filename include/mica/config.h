@@ -132,6 +132,7 @@ struct mica_config {
 	struct {
 		int64_t ttl, max_ttl, min_ttl;
 		uint32_t key_types;
+		bool refuse_forks; /* of renewals by certificate: those of a forked line */
 	} x509;
 	struct {
 		int64_t ttl, max_ttl;

@@ -177,6 +177,9 @@ struct mica_x509_request {
 	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
+	/* Of several programs in one pod, which one: the same for each of its requests, [A-Za-z0-9._-]
+	 * up to MICA_INSTANCE_MAX. Its certificates are of one line. Empty = unsaid. */
+	struct mica_slice instance;
 };
 struct mica_jwt_request {
 	const struct mica_caller *caller;
@@ -193,8 +196,9 @@ struct mica_self_request {
 
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
-/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full" |
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "lineage_forked" (when
+ * the configuration says so, of a renewal only), INVALID "csr_*" | "key_*"
+ * | "ttl_too_short" | "audience_not_allowed" | "bad_instance", UNAVAILABLE "no_active_authority" | "store_full" |
  * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
  * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
  * "dns_name_invalid" | "address_invalid" | "too_many_names". */
@@ -425,6 +429,10 @@ struct mica_core_stats {
 	uint64_t compromises; /* that made another authority take over */
 	bool space_low;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
+	/* Lines of certificates (docs/API.md, Renewal): certificates that are followed now; two holders
+	 * of one line; lines that ended with nothing behind them; certificates for which there was no
+	 * room. */
+	uint64_t lineage_links, lineage_forks, renewals_missed, lineage_untracked;
 	bool clock_unproven; /* nothing leaves by plan: no other clock has agreed since the start */
 };
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);

@@ -35,10 +35,11 @@ enum mica_entry_type {
 	MICA_ENTRY_POLICY = 20,
 	MICA_ENTRY_DENY = 21, /* deny list */
 	MICA_ENTRY_ADMIN = 22, /* reload, backup ... */
+	MICA_ENTRY_LINEAGE = 24, /* renewal_missed, forked, untold */
 	MICA_ENTRY_TYPE_MAX = 63
 };
-/* "x509_issued" "jwt_issued" "log" "authority" "bundle" "key" "policy" "deny" "admin"; NULL for
- * others. */
+/* "x509_issued" "jwt_issued" "log" "authority" "bundle" "key" "policy" "deny" "admin" "lineage";
+ * NULL for others. */
 const char *mica_entry_type_name(enum mica_entry_type t);
 /* 0 when unknown. */
 enum mica_entry_type mica_entry_type_parse(struct mica_slice name);
@@ -73,6 +74,7 @@ struct mica_entry {
 	int64_t requested_ttl;
 	enum mica_outlet_class outlet;
 	struct mica_slice address; /* of the caller; may be switched off */
+	struct mica_slice instance; /* of several programs in one pod, which one; as it said */
 
 	struct mica_slice certificate; /* X509_ISSUED: DER */
 

@@ -16,6 +16,7 @@
 #define MICA_K8S_NAME_MAX    253 /* RFC 1123 subdomain */
 #define MICA_K8S_NS_MAX      63 /* RFC 1123 label */
 #define MICA_EVIDENCE_ID_MAX 255
+#define MICA_INSTANCE_MAX    64 /* of a program in a pod */
 
 /* A Kubernetes object's UID; all zero = unknown. */
 struct mica_uid {

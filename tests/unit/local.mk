@@ -394,3 +394,21 @@ TESTS += tests/unit/test_token_plain
 tests_unit_test_token_plain_SOURCES = tests/unit/test_token_plain.c tests/unit/tokens.h
 tests_unit_test_token_plain_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) -I$(srcdir)/ca
 tests_unit_test_token_plain_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_core_lineage
+TESTS += tests/unit/test_core_lineage
+tests_unit_test_core_lineage_SOURCES = tests/unit/test_core_lineage.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_lineage_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_lineage_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_core_canary
+TESTS += tests/unit/test_core_canary
+tests_unit_test_core_canary_SOURCES = tests/unit/test_core_canary.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_canary_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_canary_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_renewal
+TESTS += tests/unit/test_renewal
+tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c
+tests_unit_test_renewal_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_renewal_LDADD = $(CORE_TEST_LDADD)
