@@ -26,9 +26,8 @@ enum tag {
 enum flag { FLAG_STANDBY = 1 };
 
 static const char *const kinds[] = {"?", "root", "issuing", "jwt"};
-static const char *const events[] = {
-	"?", "created", "published", "ready", "active", "retired", "tainted", "revoked", "removed",
-	"canary_published", "canary_removed"};
+static const char *const events[] = {"?", "created", "published", "ready", "active", "retired",
+	"tainted", "revoked", "removed", "canary_published", "canary_removed"};
 static const char *const states[] = {"?", "pending", "published", "ready", "active", "retired",
 	"tainted", "revoked", "expired", "removed"};
 

@@ -24,8 +24,7 @@ int64_t mica_canary_end(
 	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now)
 {
 	bool gone = mica_canary_gone(a, now);
-	int64_t since =
-		mica_authority_last(a, gone ? MICA_AE_CANARY_OUT : MICA_AE_CANARY_IN, now);
+	int64_t since = mica_authority_last(a, gone ? MICA_AE_CANARY_OUT : MICA_AE_CANARY_IN, now);
 
 	if (!p->canary)
 		return 0;

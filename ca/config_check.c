@@ -200,7 +200,8 @@ static mica_rc check_outlets(struct checking *k)
 		if (strcmp(c->rotation.outlets[i].name, MICA_OUTLET_CANARY) == 0)
 			return config_refuse(k->src,
 				config_path(path, "rotation.outlets[%u].name", i), "config_value",
-				"\"" MICA_OUTLET_CANARY "\" is the canary channel's; expected another");
+				"\"" MICA_OUTLET_CANARY
+				"\" is the canary channel's; expected another");
 	return MICA_OK;
 }
 
@@ -683,8 +684,8 @@ static mica_rc check_ids(struct checking *k, const char *setting, const struct m
 
 static mica_rc check_denied(struct checking *k)
 {
-	return check_ids(k, "deny.spiffe_ids", &k->c->deny_spiffe_ids,
-		"which gets nothing here anyway");
+	return check_ids(
+		k, "deny.spiffe_ids", &k->c->deny_spiffe_ids, "which gets nothing here anyway");
 }
 
 static mica_rc check_canary(struct checking *k)

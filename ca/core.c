@@ -120,8 +120,8 @@ void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts
 	v->pub = pick(parts->pub, old->pub);
 	gather_keys(c, v);
 	if (v->policy && v->auths)
-		mica_renewal_calls_of(&v->policy->rotation, v->auths->v, v->auths->n,
-			v->auths->from, &v->calls);
+		mica_renewal_calls_of(
+			&v->policy->rotation, v->auths->v, v->auths->n, v->auths->from, &v->calls);
 	if (parts->policy || parts->auths || parts->deny)
 		atomic_fetch_add(&c->generation, 1);
 	v->generation = atomic_load(&c->generation);

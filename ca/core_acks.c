@@ -155,8 +155,8 @@ static struct ack *say_for_pod(struct core_acks *a, enum mica_channel ch, const 
 }
 
 /* A holder is its pod, or else its certificate. */
-static void be_born(struct core_acks *a, enum mica_channel ch, const uint8_t serial[16],
-	const struct saying *s)
+static void be_born(
+	struct core_acks *a, enum mica_channel ch, const uint8_t serial[16], const struct saying *s)
 {
 	static const struct mica_uid none;
 	uint8_t key[KEY_LEN] = {(uint8_t)ch, 's'};
@@ -489,8 +489,8 @@ struct acked {
 	struct mica_buf *names; /* NULL = they are counted only */
 };
 
-static void name_missing(struct acked *a, enum mica_channel ch, struct mica_slice id, uint64_t has,
-	int64_t expires)
+static void name_missing(
+	struct acked *a, enum mica_channel ch, struct mica_slice id, uint64_t has, int64_t expires)
 {
 	if (!a->names || a->missing > MISSING_MAX)
 		return;
@@ -536,8 +536,7 @@ static bool is_complete(struct core_acks *a)
 	return complete;
 }
 
-void mica_core_first_bundles(
-	const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT])
+void mica_core_first_bundles(const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT])
 {
 	sequence[MICA_CHANNEL_LIVE] = a->sequence;
 	sequence[MICA_CHANNEL_CANARY] = a->canary_sequence ? a->canary_sequence : a->sequence;

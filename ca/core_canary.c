@@ -35,8 +35,7 @@ void mica_core_put_canary(struct mica_buf *b, const struct core_view *v, int64_t
 	int at = mica_core_in_canary(v->auths, 0, now);
 	const char *sep = "";
 
-	mica_buf_printf(b,
-		",\"canary\":{\"configured\":%s,\"sequence\":%" PRIu64 ",\"steps\":[",
+	mica_buf_printf(b, ",\"canary\":{\"configured\":%s,\"sequence\":%" PRIu64 ",\"steps\":[",
 		v->policy->rotation.canary ? "true" : "false",
 		v->pub->sequence[MICA_CHANNEL_CANARY]);
 	for (; at >= 0; at = mica_core_in_canary(v->auths, at + 1, now)) {

@@ -216,8 +216,7 @@ static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standb
 
 	s.standby = standby;
 	/* who begins anew has no time for it */
-	s.canary = !recovers && kind != MICA_AUTHORITY_ISSUING &&
-		h->v->policy->rotation.canary;
+	s.canary = !recovers && kind != MICA_AUTHORITY_ISSUING && h->v->policy->rotation.canary;
 	if (kind == MICA_AUTHORITY_ISSUING) {
 		s.parent = active(h, MICA_AUTHORITY_ROOT);
 		if (s.parent < 0 || authority(h, s.parent)->envelope.len == 0)
@@ -452,10 +451,10 @@ static mica_rc confirm_canary(struct hand *h, struct mica_err *e)
 			"the canary channel has what the live one has");
 	/* neither step moves an authority to another place of the list */
 	for (; at >= 0 && rc == MICA_OK; at = mica_core_in_canary(h->v->auths, at + 1, h->now)) {
-		struct mica_rotation_step s = by_hand(
-			mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_PUBLISH
-								    : MICA_ROT_REMOVE,
-			authority(h, at)->kind, at);
+		struct mica_rotation_step s =
+			by_hand(mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_PUBLISH
+									    : MICA_ROT_REMOVE,
+				authority(h, at)->kind, at);
 
 		rc = step(h, &s, e);
 	}
@@ -470,10 +469,10 @@ static mica_rc withdraw(struct hand *h, const struct wish *w, struct mica_err *e
 
 	mica_buf_put_str(&h->more, ",\"withdrawn\":true");
 	for (; at >= 0 && rc == MICA_OK; at = mica_core_in_canary(h->v->auths, at + 1, h->now)) {
-		struct mica_rotation_step s = by_hand(
-			mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_REMOVE
-								    : MICA_ROT_RESTORE,
-			w->kind, at);
+		struct mica_rotation_step s =
+			by_hand(mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_REMOVE
+									    : MICA_ROT_RESTORE,
+				w->kind, at);
 
 		if (authority(h, at)->kind != w->kind)
 			continue;

@@ -28,8 +28,8 @@
  *	           serving
  *	DENY       kind 1 | SHA-256 of the value    the value
  *	JWKS       <issuer>           1 | fetched (ms) 8 | url length 2, url | document
- *	LINEAGE    serial 16          1 | flags 1 | end (s) 8 | presented (s) 8 | a successor was (s) 8 |
- *whom it follows 16 | line 16 | last successor 16 | the one that was presented first 16
+ *	LINEAGE    serial 16          1 | flags 1 | end (s) 8 | presented (s) 8 | a successor was
+ *(s) 8 | whom it follows 16 | line 16 | last successor 16 | the one that was presented first 16
  *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
  *	           publisher          1 | authority id 40 | certificate
  *	           serving            1 | chain in PEM
@@ -382,7 +382,8 @@ struct mica_candidate {
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
 	enum mica_channel channel;
-	/* x509: whom it follows, until when that one lives; the line of its instance; zero = none */
+	/* x509: whom it follows, until when that one lives; the line of its instance; zero = none
+	 */
 	uint8_t before[16], line[16];
 	int64_t before_end;
 	struct mica_uid pod;
@@ -476,7 +477,8 @@ mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *ac
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 
-/* ---- the canary channel: core_canary.c --------------------------------------------------------- */
+/* ---- the canary channel: core_canary.c ---------------------------------------------------------
+ */
 
 /* What waits there: the authority's index, -1 = nothing more from `from` on. */
 int mica_core_in_canary(const struct core_authorities *a, int from, int64_t now);
@@ -504,8 +506,7 @@ void mica_core_acks_free(struct core_acks *a);
 mica_rc mica_core_acked(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
 	int64_t now, bool *acked, struct mica_err *e) MICA_MUST_CHECK;
 /* The first bundles that have an authority. */
-void mica_core_first_bundles(
-	const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT]);
+void mica_core_first_bundles(const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT]);
 /* ,"missing": [...], "missing_count", "holders": who has not, by SPIFFE ID. */
 mica_rc mica_core_put_missing(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
 	int64_t now, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
@@ -513,11 +514,13 @@ mica_rc mica_core_put_missing(struct mica_core *c, const uint64_t sequence[MICA_
 mica_rc mica_core_acks_flush(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
-/* ---- lineage ----------------------------------------------------------------------------------- */
+/* ---- lineage -----------------------------------------------------------------------------------
+ */
 
 struct core_lineage *mica_core_lineage_new(void);
 void mica_core_lineage_free(struct core_lineage *l);
-/* At the start: links are read again by the flushes that follow; until then nothing is concluded. */
+/* At the start: links are read again by the flushes that follow; until then nothing is concluded.
+ */
 void mica_core_lineage_begin(struct mica_core *c, int64_t now_ms);
 /* Whom a candidate follows. */
 void mica_core_lineage_note(struct mica_candidate *k, const struct core_decision *d);

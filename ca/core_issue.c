@@ -478,9 +478,8 @@ static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	k->issued.not_after = s.exp;
 	/* no step is helped by a sooner one */
 	k->issued.renew_after = mica_renewal_after(&no_calls,
-		&(struct mica_renewal){.now = s.iat,
-			.end = s.exp,
-			.random = {(uint8_t)jti[0], (uint8_t)jti[1]}});
+		&(struct mica_renewal){
+			.now = s.iat, .end = s.exp, .random = {(uint8_t)jti[0], (uint8_t)jti[1]}});
 	k->issued.ttl_clamped = d->clamped;
 	*out = MICA_STEAL(k);
 	return MICA_OK;

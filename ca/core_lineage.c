@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which certificate follows which (design 8.4). Lineage exists where a predecessor is presented: in a
- * renewal by certificate, or by an instance of a pod that says it is the same one again. Two things are
- * told of it:
+ * Which certificate follows which (design 8.4). Lineage exists where a predecessor is presented: in
+ *a renewal by certificate, or by an instance of a pod that says it is the same one again. Two
+ *things are told of it:
  *
  *	renewal missed	the last certificate of a line has ended, and nothing followed it
  *	forked		two successors of one certificate were both presented themselves, or a
  *			certificate was used after its successor was: somebody has a copy
  *
- * A successor that was never presented is nobody's: its answer may have been lost. Links are kept in
- * memory while their certificates live, changed where a certificate was recorded or presented, and
- * written behind in batches; after a start they are read again, and what was recorded since the mark
- * is read from the ledger. What was presented and not written yet is lost: fewer forks are seen then,
- * never more.
+ * A successor that was never presented is nobody's: its answer may have been lost. Links are kept
+ *in memory while their certificates live, changed where a certificate was recorded or presented,
+ *and written behind in batches; after a start they are read again, and what was recorded since the
+ *mark is read from the ledger. What was presented and not written yet is lost: fewer forks are seen
+ *then, never more.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Init: no look-up of the algorithm at each call */
 #include "core_impl.h"
@@ -111,7 +111,8 @@ void mica_core_lineage_free(struct core_lineage *l)
 	mica_free(l);
 }
 
-/* ---- links: all of this under the lock --------------------------------------------------------- */
+/* ---- links: all of this under the lock ---------------------------------------------------------
+ */
 
 static bool is_none(const serial_t s)
 {
@@ -229,7 +230,8 @@ static void fork_at(struct core_lineage *l, struct link *k, const serial_t other
 	k->flags |= FORKED;
 	touch(l, k);
 	if (child) {
-		child->flags |= FORKED; /* it is of the forked line, and goes on when this one ends */
+		child->flags |=
+			FORKED; /* it is of the forked line, and goes on when this one ends */
 		touch(l, child);
 	}
 	memcpy(t.serial, k->serial, sizeof(t.serial));
@@ -237,7 +239,8 @@ static void fork_at(struct core_lineage *l, struct link *k, const serial_t other
 	tell(l, &t);
 }
 
-/* ---- what happens ------------------------------------------------------------------------------ */
+/* ---- what happens ------------------------------------------------------------------------------
+ */
 
 /* One certificate that follows another, or belongs to an instance. */
 struct birth {
@@ -385,7 +388,8 @@ mica_rc mica_core_lineage_check(struct mica_core *c, const struct core_view *v,
 		"two holders use certificates of one line; expected a fresh token");
 }
 
-/* ---- ends -------------------------------------------------------------------------------------- */
+/* ---- ends --------------------------------------------------------------------------------------
+ */
 
 /* Nothing followed, and somebody was there who should have come again. */
 static void conclude(struct core_lineage *l, struct link *k)
@@ -425,7 +429,8 @@ static void drop(struct core_lineage *l, struct link *k)
 	mica_free(k);
 }
 
-/* ---- reading again ------------------------------------------------------------------------------ */
+/* ---- reading again ------------------------------------------------------------------------------
+ */
 
 void mica_core_lineage_begin(struct mica_core *c, int64_t now_ms)
 {
@@ -582,7 +587,8 @@ static mica_rc catch_up(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 	return MICA_OK;
 }
 
-/* ---- writing behind ------------------------------------------------------------------------------ */
+/* ---- writing behind
+ * ------------------------------------------------------------------------------ */
 
 static void put_link(struct core_change *ch, const struct link *k)
 {
@@ -675,8 +681,8 @@ static void put_hex(struct mica_buf *b, const char *before, const char *name, co
 static mica_rc note_tale(struct mica_core *c, const struct tale *t, struct core_change *ch,
 	int64_t now_ms, struct mica_err *e)
 {
-	struct core_note n = {.type = MICA_ENTRY_LINEAGE,
-		.action = t->forked ? "forked" : "renewal_missed"};
+	struct core_note n = {
+		.type = MICA_ENTRY_LINEAGE, .action = t->forked ? "forked" : "renewal_missed"};
 	MICA_AUTO_BUF detail;
 
 	mica_buf_init(&detail, 4 * MICA_SPIFFE_ID_MAX);

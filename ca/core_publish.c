@@ -40,8 +40,8 @@ void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, u
 
 /* In a compromise those whose certificates are out already are told by the bundle, and look for the
  * next one sooner. */
-static void call_for_renewal(const struct mica_rotation_policy *p,
-	const struct core_authorities *a, int64_t now, struct core_content *out)
+static void call_for_renewal(const struct mica_rotation_policy *p, const struct core_authorities *a,
+	int64_t now, struct core_content *out)
 {
 	out->b.renew = out->renew;
 	out->b.renew_before = MICA_TIME_NEVER;

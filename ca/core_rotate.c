@@ -8,7 +8,8 @@
 
 #include <stdio.h>
 
-#define KEEP_EVERY_MS (3 * 60 * 1000) /* less than MICA_CLOCK_AHEAD_MS: a start soon after is believed */
+#define KEEP_EVERY_MS                                                                              \
+	(3 * 60 * 1000) /* less than MICA_CLOCK_AHEAD_MS: a start soon after is believed */
 #define STEPS_MAX 16 /* in one go; more of them wait a second */
 
 /* ---- what is known --------------------------------------------------------------------------- */

@@ -130,7 +130,8 @@ void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 	mica_core_put_time(b, ",", "not_before", v->not_before);
 	mica_core_put_time(b, ",", "not_after", v->not_after);
 	mica_core_put_time(b, ",", "last_leaf_expiry", mica_core_last_leaf(c, v->id));
-	mica_buf_printf(b, ",\"canary\":%s,\"published\":%s,\"standby\":%s,\"key\":\"%s\",\"times\":[",
+	mica_buf_printf(b,
+		",\"canary\":%s,\"published\":%s,\"standby\":%s,\"key\":\"%s\",\"times\":[",
 		mica_authority_in_canary(v, now) ? "true" : "false",
 		mica_authority_is_published(v, now) ? "true" : "false",
 		v->standby ? "true" : "false",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When clients shall renew: by the life of what they have, and sooner when a step is helped by it. */
+/* When clients shall renew: by the life of what they have, and sooner when a step is helped by it.
+ */
 #include "mica/rotation.h"
 
 static int64_t lesser(int64_t a, int64_t b)
@@ -38,7 +39,8 @@ static int64_t doomed_since(const struct mica_authority *list, size_t n, size_t 
 	return since;
 }
 
-/* ---- what is foreseen -------------------------------------------------------------------------- */
+/* ---- what is foreseen --------------------------------------------------------------------------
+ */
 
 /* A root on its way: when it came, or will come, into a bundle. */
 static void call_of_successor(const struct mica_rotation_policy *p, const struct mica_authority *a,
@@ -60,7 +62,7 @@ static void call_of_due(const struct mica_rotation_policy *p, const struct mica_
 {
 	int64_t due = mica_rotation_due(p, active);
 
-	out->publish[0] = !p->canary   ? due
+	out->publish[0] = !p->canary  ? due
 		: p->canary_time == 0 ? MICA_TIME_NEVER
 				      : due + p->canary_time;
 	out->publish[1] = due;
@@ -86,9 +88,8 @@ static void call_of_compromise(const struct mica_rotation_policy *p,
 void mica_renewal_calls_of(const struct mica_rotation_policy *p, const struct mica_authority *list,
 	size_t n, int64_t now, struct mica_renewal_calls *out)
 {
-	int root = n == 0
-		? -1
-		: mica_authority_active(list, n, list[0].set, MICA_AUTHORITY_ROOT, now);
+	int root =
+		n == 0 ? -1 : mica_authority_active(list, n, list[0].set, MICA_AUTHORITY_ROOT, now);
 	int next = mica_rotation_successor(list, n, MICA_AUTHORITY_ROOT, now);
 
 	*out = (struct mica_renewal_calls){.publish = {MICA_TIME_NEVER, MICA_TIME_NEVER},
@@ -121,7 +122,8 @@ int64_t mica_renewal_before(const struct mica_rotation_policy *p, const struct m
 	return since == MICA_TIME_NEVER ? since : since + p->deadline;
 }
 
-/* ---- one certificate --------------------------------------------------------------------------- */
+/* ---- one certificate ---------------------------------------------------------------------------
+ */
 
 /* At random within [from, to], which may have begun, and is never so narrow that all come at once:
  * a twentieth of what is left of a life. */

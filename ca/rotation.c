@@ -475,8 +475,7 @@ static bool make_ready(
 	struct deciding *d, enum mica_authority_kind kind, struct mica_rotation_step *out)
 {
 	for (size_t i = 0; i < d->n; i++)
-		if (is_kind(d, i, kind) && state(d, i) == MICA_AS_PUBLISHED &&
-			everybody_has(d, i))
+		if (is_kind(d, i, kind) && state(d, i) == MICA_AS_PUBLISHED && everybody_has(d, i))
 			return take(out, MICA_ROT_READY, kind, (int)i, MICA_RW_EVERYBODY_HAS_IT);
 	return false;
 }
@@ -491,8 +490,8 @@ static bool use_successor(struct deciding *d, enum mica_authority_kind kind, int
 	return activate(out, d, next, active, MICA_RW_EVERYBODY_HAS_IT);
 }
 
-/* Until when nothing of a kind begins, since what began was withdrawn. It must not make the next one
- * late. */
+/* Until when nothing of a kind begins, since what began was withdrawn. It must not make the next
+ * one late. */
 static int64_t withdrawn(const struct deciding *d, enum mica_authority_kind kind, int active)
 {
 	int64_t until = 0;
@@ -541,8 +540,8 @@ static bool is_young(const struct deciding *d, size_t i)
 	return d->now < created(&d->v[i]) + period(d->p, &d->v[i]);
 }
 
-static bool leave(struct deciding *d, size_t i, enum mica_rotation_why why,
-	struct mica_rotation_step *out);
+static bool leave(
+	struct deciding *d, size_t i, enum mica_rotation_why why, struct mica_rotation_step *out);
 
 /* The bundle does not change for a standby while a rotation of roots is on its way. */
 static bool keep_standby(struct deciding *d, struct mica_rotation_step *out)
@@ -679,8 +678,8 @@ static bool leaves_at_once(const struct deciding *d, size_t i)
 }
 
 /* Out of the canary channel's bundle first; when that was right, out of the live one. */
-static bool leave(struct deciding *d, size_t i, enum mica_rotation_why why,
-	struct mica_rotation_step *out)
+static bool leave(
+	struct deciding *d, size_t i, enum mica_rotation_why why, struct mica_rotation_step *out)
 {
 	enum mica_authority_kind kind = d->v[i].kind;
 	bool at_once = leaves_at_once(d, i), gone = mica_canary_gone(&d->v[i], d->now);
@@ -837,8 +836,8 @@ static bool next_jwt(struct deciding *d, struct mica_rotation_step *out)
 		return true;
 	}
 	return drop_early(d, kind, out) || end_canary(d, kind, MICA_RW_NOTHING, out) ||
-		make_ready(d, kind, out) || use_successor(d, kind, active, out) || begin(d, kind, active, out) ||
-		clear_away(d, kind, out);
+		make_ready(d, kind, out) || use_successor(d, kind, active, out) ||
+		begin(d, kind, active, out) || clear_away(d, kind, out);
 }
 
 /* Of the kinds that nothing signs for, whether a taint is why. */

@@ -174,8 +174,7 @@ mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 mica_rc cmd_rotation_plan(struct cli *c, struct mica_err *e)
 {
 	static const struct wr_column steps[] = {{"at", 20}, {"action", 8}, {"kind", 7},
-		{"channel", 7},
-		{"authority", 40}, {"why", 16}, {"instead", 0}};
+		{"channel", 7}, {"authority", 40}, {"why", 16}, {"instead", 0}};
 	char path[64];
 	struct client_request r = {.path = path};
 	MICA_AUTO_JSON d = {0};

@@ -627,8 +627,8 @@ mica_rc api_decode_force(const struct mica_json *doc, bool *force, struct mica_e
 /* What an action is about, and nothing else. */
 static mica_rc check_rotation(const struct api_rotation_body *b, bool has_force, struct mica_err *e)
 {
-	bool about_kind = b->action == API_ROTATION_START ||
-		b->action == API_ROTATION_ROLLBACK || b->action == API_ROTATION_WITHDRAW;
+	bool about_kind = b->action == API_ROTATION_START || b->action == API_ROTATION_ROLLBACK ||
+		b->action == API_ROTATION_WITHDRAW;
 
 	if (about_kind != (b->kind != 0))
 		return mica_fail(e, MICA_INVALID, "bad_rotation",

@@ -103,8 +103,7 @@ static void put_bundle(struct api_call *c, enum mica_channel channel, struct mic
 	const struct mica_snapshot *s;
 	struct mica_err e = MICA_ERR_INIT;
 
-	if (mica_core_snapshot(
-		    c->a->o.core, NULL, channel, MICA_FMT_BUNDLE_PEM, &s, &e) != MICA_OK)
+	if (mica_core_snapshot(c->a->o.core, NULL, channel, MICA_FMT_BUNDLE_PEM, &s, &e) != MICA_OK)
 		return;
 	api_put_text(b, "bundle", s->bytes);
 	mica_snapshot_unref(s);

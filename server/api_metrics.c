@@ -85,6 +85,22 @@ static void put_core(struct api *a, struct mica_buf *b)
 			seconds(s.jwt_key_not_after)},
 		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
 			s.bundle_sequence},
+		{"mica_clock_frozen", "gauge",
+			"1 = the clock disagrees with what was seen, and nothing rotates by time.",
+			s.clock_frozen},
+		{"mica_clock_unproven", "gauge",
+			"1 = no other clock has agreed since the start, and nothing leaves by "
+			"plan.",
+			s.clock_unproven},
+		{"mica_lineage_certificates", "gauge", "Certificates whose line is followed.",
+			s.lineage_links},
+		{"mica_lineage_forks_total", "counter", "Lines whose certificates two holders use.",
+			s.lineage_forks},
+		{"mica_lineage_untracked_total", "counter",
+			"Certificates whose line is not followed, for want of room.",
+			s.lineage_untracked},
+		{"mica_renewals_missed_total", "counter",
+			"Lines that ended with nothing behind them.", s.renewals_missed},
 	};
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }

@@ -58,6 +58,7 @@ struct micad {
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
+	struct mica_core_stats seen; /* the timer's */
 };
 
 /* The store's outcome is unknown: whatever this process believes may be wrong. Nobody is answered;
@@ -364,6 +365,29 @@ static void look_for_compromise(struct micad *m)
 	api_wake(m->api, true);
 }
 
+/* What began or ended since the last look; the ledger has who it is. */
+static void look_for_news(struct micad *m)
+{
+	struct mica_core_stats s, *was = &m->seen;
+
+	mica_core_stats(m->core, &s);
+	if (s.clock_frozen && !was->clock_frozen)
+		MICA_LOG(MICA_ERROR, "clock_disagrees", MICA_S("next", "mica rotation clock"));
+	if (!s.clock_frozen && was->clock_frozen)
+		MICA_LOG(MICA_INFO, "clock_agrees", MICA_I("now", mica_now()));
+	if (s.clock_unproven && !was->clock_unproven)
+		MICA_LOG(MICA_WARN, "clock_unproven", MICA_I("now", mica_now()));
+	if (!s.clock_unproven && was->clock_unproven)
+		MICA_LOG(MICA_INFO, "clock_proven", MICA_I("now", mica_now()));
+	if (s.lineage_forks != was->lineage_forks)
+		MICA_LOG(MICA_WARN, "lineage_forked",
+			MICA_I("lines", (int64_t)(s.lineage_forks - was->lineage_forks)));
+	if (s.renewals_missed != was->renewals_missed)
+		MICA_LOG(MICA_INFO, "renewals_missed",
+			MICA_I("lines", (int64_t)(s.renewals_missed - was->renewals_missed)));
+	*was = s;
+}
+
 static void maintain(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
@@ -379,6 +403,7 @@ static void maintain(struct micad *m, const char **last)
 	if (changed)
 		api_wake(m->api, false);
 	look_for_compromise(m);
+	look_for_news(m);
 }
 
 static void renew_serving(struct micad *m, const char **last)

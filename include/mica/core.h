@@ -165,8 +165,8 @@ mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
 	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
-/* Bundles come in two channels: the canary channel gets what is published, and loses what is removed,
- * before the live one. */
+/* Bundles come in two channels: the canary channel gets what is published, and loses what is
+ * removed, before the live one. */
 enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
 
 /* ---- issuance -------------------------------------------------------------------------- */
@@ -177,8 +177,9 @@ struct mica_x509_request {
 	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
-	/* Of several programs in one pod, which one: the same for each of its requests, [A-Za-z0-9._-]
-	 * up to MICA_INSTANCE_MAX. Its certificates are of one line. Empty = unsaid. */
+	/* Of several programs in one pod, which one: the same for each of its requests,
+	 * [A-Za-z0-9._-] up to MICA_INSTANCE_MAX. Its certificates are of one line. Empty = unsaid.
+	 */
 	struct mica_slice instance;
 };
 struct mica_jwt_request {
@@ -198,10 +199,10 @@ struct mica_candidate; /* a signed thing that has not been recorded yet; opaque 
 
 /* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "lineage_forked" (when
  * the configuration says so, of a renewal only), INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed" | "bad_instance", UNAVAILABLE "no_active_authority" | "store_full" |
- * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
- * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
- * "dns_name_invalid" | "address_invalid" | "too_many_names". */
+ * | "ttl_too_short" | "audience_not_allowed" | "bad_instance", UNAVAILABLE "no_active_authority" |
+ * "store_full" | "store_failed" (a commit has failed: the process is about to end). A TTL above the
+ * maximum, or beyond the authority's end, is clamped. For the server's own certificate besides:
+ * INVALID "dns_name_invalid" | "address_invalid" | "too_many_names". */
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request *r, int64_t now_ms,
@@ -221,9 +222,9 @@ mica_rc mica_candidate_rc(const struct mica_candidate *k);
 
 /* What an answer says; valid after a commit with OK, borrowed from the candidate; else all of it is
  * empty. renew_after lies between 50 % and 60 % of the way from now to not_after, spread by random
- * octets of the certificate itself; or sooner, when a step of a rotation is helped by it (rotation.h,
- * struct mica_renewal_calls). bundle_sequence and bundle_wanted are about the bundle of `channel`, which
- * is the canary channel for the identities that the configuration lists. */
+ * octets of the certificate itself; or sooner, when a step of a rotation is helped by it
+ * (rotation.h, struct mica_renewal_calls). bundle_sequence and bundle_wanted are about the bundle
+ * of `channel`, which is the canary channel for the identities that the configuration lists. */
 struct mica_issued {
 	const char *spiffe_id;
 	char serial_hex[33]; /* x509 */
@@ -321,10 +322,10 @@ mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *j
  * "no_active_authority" | "signing_failed" | "issuer_keys_missing" (no issuer has usable ones). */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* What the monotonic clock says, before mica_core_maintain: how a wall clock that jumps is known.
- * While it disagrees with what was seen, nothing rotates by time; issuing goes on. After a start that
- * is more than 10 minutes behind the last time that was proved, nothing is taken away until a token
- * that was made within the last 10 minutes was verified, or an administrator accepts the clock. Errors
- * as a commit: what begins or ends is recorded. */
+ * While it disagrees with what was seen, nothing rotates by time; issuing goes on. After a start
+ * that is more than 10 minutes behind the last time that was proved, nothing is taken away until a
+ * token that was made within the last 10 minutes was verified, or an administrator accepts the
+ * clock. Errors as a commit: what begins or ends is recorded. */
 mica_rc mica_core_tick(
 	struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes behind: indexes, acks, what follows from authorities' times, rotation, JWS re-signing
@@ -361,8 +362,8 @@ mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind k
 mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
 	bool recover, const struct mica_caller *actor, int64_t now_ms, char id[41],
 	struct mica_err *e) MICA_MUST_CHECK;
-/* CONFLICT "not_everywhere" (force), "in_canary" (not even then), "active_already", "retired", "not_usable"; NOT_FOUND
- * "no_such_authority". */
+/* CONFLICT "not_everywhere" (force), "in_canary" (not even then), "active_already", "retired",
+ * "not_usable"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force). */
@@ -372,8 +373,9 @@ mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, 
  * "no_replacement", "removed_already", "root_vouches_for_it"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Whoever is reached by this outlet has the newest bundle; the outlet "canary": what the canary channel
- * has is right, and comes to everybody. NOT_FOUND "no_such_outlet"; CONFLICT "nothing_to_confirm". */
+/* Whoever is reached by this outlet has the newest bundle; the outlet "canary": what the canary
+ * channel has is right, and comes to everybody. NOT_FOUND "no_such_outlet"; CONFLICT
+ * "nothing_to_confirm". */
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* What of this kind the canary channel has got, or lost, and the live one has not, is taken back: a
@@ -429,9 +431,9 @@ struct mica_core_stats {
 	uint64_t compromises; /* that made another authority take over */
 	bool space_low;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
-	/* Lines of certificates (docs/API.md, Renewal): certificates that are followed now; two holders
-	 * of one line; lines that ended with nothing behind them; certificates for which there was no
-	 * room. */
+	/* Lines of certificates (docs/API.md, Renewal): certificates that are followed now; two
+	 * holders of one line; lines that ended with nothing behind them; certificates for which
+	 * there was no room. */
 	uint64_t lineage_links, lineage_forks, renewals_missed, lineage_untracked;
 	bool clock_unproven; /* nothing leaves by plan: no other clock has agreed since the start */
 };

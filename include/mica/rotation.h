@@ -11,9 +11,9 @@
  *... -> REMOVE
  *
  * Where a canary channel is configured, what is published and what is removed by plan goes there
- * first: CREATE there -> its time, or a confirmation -> PUBLISH; REMOVE there -> ... -> REMOVE. Nothing
- * is READY, let alone active, by what the canary channel has: all of that is counted from PUBLISH. In
- * an emergency the canary channel is passed by.
+ * first: CREATE there -> its time, or a confirmation -> PUBLISH; REMOVE there -> ... -> REMOVE.
+ *Nothing is READY, let alone active, by what the canary channel has: all of that is counted from
+ *PUBLISH. In an emergency the canary channel is passed by.
  *
  * A standby root is published ahead and never activated by plan: it serves when the active root is
  * tainted, has a tainted issuing authority below it, or has expired. What is lacking to a kind that
@@ -99,8 +99,8 @@ struct mica_rotation_facts {
 	/* A second look after a stop: before, nothing is removed or destroyed, and nobody is said
 	 * to have something because enough time has passed. */
 	int64_t look_again;
-	/* The clock of this start was not proved by anybody else's: nothing leaves by plan, nothing is
-	 * destroyed, and nobody counts as late. */
+	/* The clock of this start was not proved by anybody else's: nothing leaves by plan, nothing
+	 * is destroyed, and nobody counts as late. */
 	bool unproven;
 };
 
@@ -190,7 +190,8 @@ int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
 
 #define MICA_OUTLET_CANARY "canary" /* what `mica rotation confirm` calls it */
 
-/* ---- the canary channel: canary.c ------------------------------------------------------------- */
+/* ---- the canary channel: canary.c -------------------------------------------------------------
+ */
 
 /* In the canary channel's bundle and in no other one yet. */
 bool mica_canary_alone(const struct mica_authority *a, int64_t now);
@@ -212,11 +213,10 @@ int64_t mica_canary_retry(
  * when that is earlier, never later.
  *
  *	a root is published	who gets the bundle with its answers (class `carried`) must have it
- *				before it is used, who acknowledges (`ack`) must say so: certificates
- *				that are issued before are to be renewed within `spread` behind it;
- *				holders who acknowledge and have not, too
- *	a compromise		what is still signed below a root that must go is to be renewed when
- *				its successor takes over, before the deadline
+ *				before it is used, who acknowledges (`ack`) must say so:
+ *certificates that are issued before are to be renewed within `spread` behind it; holders who
+ *acknowledge and have not, too a compromise		what is still signed below a root that must
+ *go is to be renewed when its successor takes over, before the deadline
  *
  * A removal waits for ends of certificates, which no renewal moves: it calls for nothing. Clients
  * whose certificates are out already learn of a compromise by the bundle (bundle.h, `renew`).
@@ -239,8 +239,8 @@ struct mica_renewal {
 };
 /* Between now and 60 % of what is left of its life. */
 int64_t mica_renewal_after(const struct mica_renewal_calls *c, const struct mica_renewal *r);
-/* Until when certificates of list[at], an issuing authority, must be replaced, since their root is to
- * go; NEVER = they need not be. */
+/* Until when certificates of list[at], an issuing authority, must be replaced, since their root is
+ * to go; NEVER = they need not be. */
 int64_t mica_renewal_before(const struct mica_rotation_policy *p, const struct mica_authority *list,
 	size_t n, size_t at, int64_t now);
 
@@ -267,12 +267,12 @@ enum mica_clock_word mica_clock_judge(struct mica_clock_memory *m, int64_t now_m
 bool mica_clock_stepped(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms, int64_t skew);
 /* The clock as it is now is the measure from here on. */
 void mica_clock_anchor(struct mica_clock_memory *m, int64_t now_ms, int64_t mono_ms);
-/* At a start, when proven_ms is known. What passed since then nobody but the clock can say: when it is
- * more than MICA_CLOCK_AHEAD_MS, the clock is believed for all that must go on, and for nothing that
- * takes away (mica_rotation_facts.unproven), until it is proved. */
+/* At a start, when proven_ms is known. What passed since then nobody but the clock can say: when it
+ * is more than MICA_CLOCK_AHEAD_MS, the clock is believed for all that must go on, and for nothing
+ * that takes away (mica_rotation_facts.unproven), until it is proved. */
 void mica_clock_start(struct mica_clock_memory *m, int64_t now_ms);
-/* Somebody else's clock said `hint_ms` a short time ago, or longer: the time is that at least. Whether
- * ours, which is not that far ahead, was proved by it just now. */
+/* Somebody else's clock said `hint_ms` a short time ago, or longer: the time is that at least.
+ * Whether ours, which is not that far ahead, was proved by it just now. */
 bool mica_clock_prove(struct mica_clock_memory *m, int64_t now_ms, int64_t hint_ms);
 /* A clock that is believed goes on: what it says now was said by one that was proved. */
 void mica_clock_keep(struct mica_clock_memory *m, int64_t now_ms);

@@ -195,15 +195,13 @@ static void fill_bundle(const struct world *w, unsigned ch, struct published *b)
 	for (size_t i = 0; i < w->n; i++)
 		if (w->v[i].kind != MICA_AUTHORITY_ISSUING &&
 			(ch == CANARY ? mica_authority_in_canary(&w->v[i], decision_time(w))
-				      : mica_authority_is_published(
-						&w->v[i], decision_time(w))))
+				      : mica_authority_is_published(&w->v[i], decision_time(w))))
 			memcpy(b->ids[b->n++], w->v[i].id, MICA_KEY_ID_SIZE);
 }
 
 static void publish_in(struct world *w, unsigned ch)
 {
-	struct published next = {.from = w->now},
-			 *last = &w->ring[ch][w->sequence[ch] % CHANGES];
+	struct published next = {.from = w->now}, *last = &w->ring[ch][w->sequence[ch] % CHANGES];
 	bool same;
 
 	fill_bundle(w, ch, &next);
@@ -330,7 +328,9 @@ static void trace(struct world *w, const struct mica_rotation_step *s)
 			is_frozen(w) ? '*' : ' ', mica_rotation_action_name(s->action),
 			mica_authority_kind_name(s->kind), s->at < 0 ? "-" : w->v[s->at].id,
 			s->instead < 0 ? "-" : w->v[s->instead].id, mica_rotation_why_name(s->why),
-			s->canary ? " canary" : s->emergency ? " emergency" : "");
+			s->canary              ? " canary"
+				: s->emergency ? " emergency"
+					       : "");
 }
 
 static void apply(struct world *w, const struct mica_rotation_step *s, int64_t now)
@@ -383,8 +383,9 @@ static struct mica_rotation_step ask(struct world *w)
 	struct mica_authority v[ROOM];
 	struct mica_rotation_fact blind[ROOM];
 	struct mica_rotation_policy p = w->p;
-	struct mica_rotation_facts f = {
-		.of = w->facts, .frozen = is_frozen(w), .look_again = w->look_again,
+	struct mica_rotation_facts f = {.of = w->facts,
+		.frozen = is_frozen(w),
+		.look_again = w->look_again,
 		.unproven = w->clock.unproven && w->lie != NO_PROOF};
 
 	tell_facts(w);
@@ -480,8 +481,7 @@ static void look_at_holders(struct world *w)
 	since = mica_authority_first(&w->v[root], MICA_AE_PUBLISHED, MICA_TIME_NEVER);
 	for (unsigned h = 0; h < HOLDERS; h++)
 		if (w->now < since + w->p.ack_timeout &&
-			!in_bundle(bundle_at(w, w->holder[h].ch, w->holder[h].has),
-				w->v[root].id))
+			!in_bundle(bundle_at(w, w->holder[h].ch, w->holder[h].has), w->v[root].id))
 			breaks(w, "root %s is active, and holder %u has it not", w->v[root].id, h);
 }
 
@@ -877,8 +877,8 @@ static struct sum run(enum lie lie, bool compromises, unsigned n)
 		(unsigned long long)s.removals, (unsigned long long)s.taints,
 		(unsigned long long)s.frozen, (unsigned long long)s.unproven,
 		(unsigned long long)s.emergencies, (unsigned long long)s.canaries,
-		(unsigned long long)s.withdrawals,
-		(unsigned long long)s.broken, s.first[0] ? ", " : "", s.first);
+		(unsigned long long)s.withdrawals, (unsigned long long)s.broken,
+		s.first[0] ? ", " : "", s.first);
 	return s;
 }
 
@@ -908,9 +908,9 @@ static void stolen_keys_stop_signing_and_leave(void **state)
 /* The looker must be able to see: what a promise rests on is taken away. */
 static void controls_are_caught(void **state)
 {
-	static const char *const names[LIES] = {
-		"", "no propagation", "no last leaf", "no acks", "no clock rule", "no read set",
-		"no proof of the clock", "the canary channel is taken for the live one"};
+	static const char *const names[LIES] = {"", "no propagation", "no last leaf", "no acks",
+		"no clock rule", "no read set", "no proof of the clock",
+		"the canary channel is taken for the live one"};
 
 	(void)state;
 	for (int lie = HONEST + 1; lie < LIES; lie++) {

@@ -4,7 +4,7 @@
 
 #include "coretest.h"
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, canary_setup, ct_teardown)
+#define TEST(f)  cmocka_unit_test_setup_teardown(f, canary_setup, ct_teardown)
 #define NAME(sa) "spiffe://" TD "/ns/payments/sa/" sa
 
 static int canary_setup(void **state)
@@ -117,7 +117,8 @@ static void start(struct ct *t, int64_t now, char id[41])
 	assert_ok(mica_core_rotation_start(t->core, MICA_AUTHORITY_ROOT, &who, now * 1000, id, e));
 }
 
-/* ---- its way ----------------------------------------------------------------------------------- */
+/* ---- its way -----------------------------------------------------------------------------------
+ */
 
 static void the_canary_channel_has_it_first(void **state)
 {
@@ -210,8 +211,7 @@ static void what_leaves_leaves_the_canary_channel_first(void **state)
 	maintain(t, back + 41);
 	assert_false(has(t, MICA_CHANNEL_CANARY, id));
 	/* somebody says that it is right */
-	assert_ok(mica_core_confirm(
-		t->core, MICA_LIT("canary"), &who, (back + 42) * 1000, e));
+	assert_ok(mica_core_confirm(t->core, MICA_LIT("canary"), &who, (back + 42) * 1000, e));
 	assert_false(has(t, MICA_CHANNEL_LIVE, id));
 	assert_refused(MICA_CONFLICT, "nothing_to_confirm",
 		mica_core_confirm(t->core, MICA_LIT("canary"), &who, (back + 43) * 1000, e));
@@ -270,7 +270,8 @@ static void an_emergency_passes_it_by(void **state)
 	mica_candidate_free(ct_issue(t, 60, (now + 1) * 1000));
 }
 
-/* ---- whose it is ------------------------------------------------------------------------------- */
+/* ---- whose it is -------------------------------------------------------------------------------
+ */
 
 static struct mica_issued issue(struct ct *t, const struct mica_caller *who, uint64_t has_sequence,
 	int64_t now, struct mica_candidate **k)
@@ -336,8 +337,7 @@ static void holders_compare_within_a_channel(void **state)
 	assert_int_equal(json_integer_value(json_object_get(j, "missing_count")), 2);
 	json_decref(j);
 	/* the canary's holder has had it since the first bundle of its channel that had it */
-	assert_ok(mica_core_ack(
-		t->core, &other, MICA_CHANNEL_CANARY, first, (now + 61) * 1000, e));
+	assert_ok(mica_core_ack(t->core, &other, MICA_CHANNEL_CANARY, first, (now + 61) * 1000, e));
 	maintain(t, now + 62);
 	j = status(t, now + 62);
 	assert_int_equal(json_integer_value(json_object_get(j, "missing_count")), 1);
@@ -346,8 +346,7 @@ static void holders_compare_within_a_channel(void **state)
 	json_decref(j);
 	assert_int_equal(state_of(t, id, now + 62), MICA_AS_PUBLISHED);
 	/* that number is none of the live channel's */
-	assert_ok(mica_core_ack(
-		t->core, &live, MICA_CHANNEL_LIVE, first, (now + 62) * 1000, e));
+	assert_ok(mica_core_ack(t->core, &live, MICA_CHANNEL_LIVE, first, (now + 62) * 1000, e));
 	maintain(t, now + 63);
 	assert_int_equal(state_of(t, id, now + 63), MICA_AS_PUBLISHED);
 	assert_ok(mica_core_ack(t->core, &live, MICA_CHANNEL_LIVE,
@@ -392,8 +391,8 @@ static void in_a_compromise_the_bundle_says_who_must_renew(void **state)
 	char issuing[41] = "";
 	json_t *j, *renew;
 
-	j = json_loads(
-		ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+	j = json_loads(ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON),
+		JSON_REJECT_DUPLICATES, NULL);
 	assert_null(json_object_get(j, "mica_renew"));
 	assert_int_equal(json_integer_value(json_object_get(j, "spiffe_refresh_hint")), 5);
 	json_decref(j);
@@ -404,8 +403,8 @@ static void in_a_compromise_the_bundle_says_who_must_renew(void **state)
 	}
 	mica_candidate_free(ct_issue(t, 120, now * 1000)); /* somebody needs it still */
 	assert_ok(mica_core_taint(t->core, issuing, &who, now * 1000, e));
-	j = json_loads(
-		ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+	j = json_loads(ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON),
+		JSON_REJECT_DUPLICATES, NULL);
 	renew = json_object_get(j, "mica_renew");
 	assert_string_equal(
 		json_string_value(json_array_get(json_object_get(renew, "authorities"), 0)),
@@ -415,13 +414,14 @@ static void in_a_compromise_the_bundle_says_who_must_renew(void **state)
 	json_decref(j);
 	for (int64_t at = now; at < now + 150; at += 5)
 		maintain(t, at);
-	j = json_loads(
-		ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON), JSON_REJECT_DUPLICATES, NULL);
+	j = json_loads(ct_snapshot(t, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_JSON),
+		JSON_REJECT_DUPLICATES, NULL);
 	assert_null(json_object_get(j, "mica_renew"));
 	json_decref(j);
 }
 
-/* ---- the clock of a start ------------------------------------------------------------------------ */
+/* ---- the clock of a start
+ * ------------------------------------------------------------------------ */
 
 static unsigned removed(struct ct *t, int64_t now)
 {
@@ -450,8 +450,7 @@ static void a_start_far_ahead_takes_nothing_away(void **state)
 	assert_true(s.clock_unproven);
 	assert_int_equal(removed(t, wrong + 600), before);
 	j = status(t, wrong + 600);
-	assert_false(json_boolean_value(
-		json_object_get(json_object_get(j, "clock"), "proven")));
+	assert_false(json_boolean_value(json_object_get(json_object_get(j, "clock"), "proven")));
 	json_decref(j);
 	/* not even another start makes it any truer */
 	ct_reopen(t, (wrong + 700) * 1000);

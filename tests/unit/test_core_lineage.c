@@ -197,7 +197,8 @@ static void a_forked_line_is_refused_when_that_is_wanted(void **state)
 	forget(k, 4);
 }
 
-/* ---- missed renewals --------------------------------------------------------------------------- */
+/* ---- missed renewals ---------------------------------------------------------------------------
+ */
 
 static void a_line_that_ends_is_told_once(void **state)
 {
@@ -291,7 +292,8 @@ static void an_instance_is_a_word(void **state)
 	mica_candidate_free(asks(t, long_one, NOW));
 }
 
-/* ---- restarts ------------------------------------------------------------------------------------ */
+/* ---- restarts
+ * ------------------------------------------------------------------------------------ */
 
 static void what_was_seen_survives_a_restart(void **state)
 {
@@ -352,8 +354,8 @@ static void a_full_disk_delays_it(void **state)
 	maintain(t, NOW + 11);
 	for (int i = 0; i < 3; i++) {
 		mica_store_set_fault(t->core->store, MICA_FAULT_FULL, 0);
-		assert_int_equal(mica_core_lineage_flush(t->core, now++ * 1000, NULL),
-			MICA_UNAVAILABLE);
+		assert_int_equal(
+			mica_core_lineage_flush(t->core, now++ * 1000, NULL), MICA_UNAVAILABLE);
 	}
 	settle(t, now);
 	assert_int_equal(told(t, "renewal_missed", NULL), 1);

@@ -115,7 +115,8 @@ static void a_compromise_calls_for_everybody(void **state)
 	is_in(x, NOW + HOUR, NOW + 3 * HOUR);
 }
 
-/* ---- what is foreseen -------------------------------------------------------------------------- */
+/* ---- what is foreseen --------------------------------------------------------------------------
+ */
 
 static struct mica_rotation_policy policy(void)
 {
@@ -223,7 +224,8 @@ static void a_root_on_its_way_is_followed(void **state)
 	end(v);
 }
 
-/* Without a standby what is signed below a root that must go is replaced when the next one serves. */
+/* Without a standby what is signed below a root that must go is replaced when the next one serves.
+ */
 static void a_compromise_is_foreseen_too(void **state)
 {
 	struct mica_rotation_policy p = policy();
@@ -250,7 +252,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(half_of_a_life_when_nothing_is_on),
 		cmocka_unit_test(a_root_to_come_calls_for_those_who_must_have_it),
-		cmocka_unit_test(a_root_that_is_waited_for_calls_for_those_who_have_not_said_a_word),
+		cmocka_unit_test(
+			a_root_that_is_waited_for_calls_for_those_who_have_not_said_a_word),
 		cmocka_unit_test(a_compromise_calls_for_everybody),
 		cmocka_unit_test(the_next_root_is_foreseen),
 		cmocka_unit_test(a_root_on_its_way_is_followed),
