@@ -212,6 +212,9 @@ static void defaults(void **state)
 	assert_int_equal(c->rotation.skew, 60);
 	assert_int_equal(c->rotation.trash, 7 * 86400);
 	assert_int_equal(c->rotation.deadline, 4500);
+	assert_int_equal(c->rotation.canary.spiffe_ids.n, 0);
+	assert_int_equal(c->rotation.canary.time, 3600);
+	assert_false(c->x509.refuse_forks);
 	assert_false(c->jwt.oidc_discovery);
 	assert_string_equal(is->cluster, "");
 	assert_true(is->keys.discovery);
@@ -563,6 +566,16 @@ static void bad_together(void **state)
 			"rotation.jwt.rotate_at (99) leaves too little of authorities.jwt_life (1d)"},
 		{MIN "rotation: {outlets: [{name: a}, {name: a}]}\n", "config_value", 3, 40,
 			"entry 1 has this name already"},
+		{MIN "rotation: {outlets: [{name: canary}]}\n", "config_value", 3, 29,
+			"\"canary\" is the canary channel's; expected another"},
+		{MIN "rotation: {canary: {spiffe_ids: [spiffe://other.org/ns/a]}}\n",
+			"config_value", 3, 34,
+			"is of another trust domain, which has bundles of its own; expected "
+			"spiffe://example.org/..."},
+		{MIN "rotation: {canary: {spiffe_ids: [spiffe://example.org/ns/a], time: 4d}}\n",
+			"config_lifetimes", 1, 1,
+			"authorities.jwt_life: rotation.jwt.rotate_at (50) leaves too little of authorities.jwt_life (7d) for "
+			"canary.time"},
 		{MIN "rotation: {outlets: [{name: A}]}\n", "config_value", 3, 29,
 			"\"A\" cannot name an outlet"},
 		{MIN PROD "rules: [{max_ttl: 3d}]\n", "config_lifetimes", 7, 19,
