@@ -363,6 +363,108 @@ static void a_full_disk_delays_it(void **state)
 	forget(k, 2);
 }
 
+/* ---- many at once ------------------------------------------------------------------------------
+ */
+
+#define CROWD 6
+
+/* Holders who renew at half of a life, lose answers and try again, and thieves with copies. */
+struct crowd {
+	struct ct *t;
+	uint64_t chance;
+	int64_t now;
+	struct mica_candidate *has[CROWD], *stolen[CROWD];
+	bool both[CROWD]; /* somebody has a copy, and both have used theirs */
+	unsigned lost[CROWD]; /* answers in a row */
+};
+
+static unsigned draw(struct crowd *w, unsigned n)
+{
+	w->chance = w->chance * UINT64_C(6364136223846793005) + 1442695040888963407;
+	return (unsigned)(w->chance >> 33) % n;
+}
+
+static void take(struct mica_candidate **at, struct mica_candidate *k)
+{
+	mica_candidate_free(*at);
+	*at = k;
+}
+
+static void holder_acts(struct crowd *w, unsigned i)
+{
+	struct mica_candidate *k = renews(w->t, w->has[i], w->now);
+
+	if (draw(w, 3) == 0 && w->lost[i]++ < 2) {
+		mica_candidate_free(k); /* the answer was lost: it goes on with what it has */
+		return;
+	}
+	w->lost[i] = 0;
+	take(&w->has[i], k);
+	if (draw(w, 2))
+		presents(w->t, w->has[i], w->now + 1);
+}
+
+/* Both go on from one certificate, and use what they got. */
+static void thief_acts(struct crowd *w, unsigned i)
+{
+	take(&w->stolen[i], renews(w->t, w->has[i], w->now));
+	take(&w->has[i], renews(w->t, w->has[i], w->now + 1));
+	presents(w->t, w->stolen[i], w->now + 2);
+	presents(w->t, w->has[i], w->now + 3);
+	maintain(w->t, w->now + 4); /* a kill before that would be its luck */
+	w->both[i] = true;
+}
+
+static void run_crowd(struct ct *t, uint64_t seed, bool thieves)
+{
+	struct crowd w = {.t = t, .chance = seed, .now = NOW + 1};
+	unsigned forked = 0;
+
+	settle(t, NOW);
+	for (unsigned i = 0; i < CROWD; i++)
+		w.has[i] = ct_issue(t, TTL, w.now * 1000);
+	for (unsigned step = 0; step < 60; step++) {
+		w.now += 20;
+		/* by turns, so that nobody's certificate ends: 6 times 20 s of 600 */
+		holder_acts(&w, step % CROWD);
+		if (thieves && draw(&w, 12) == 0)
+			thief_acts(&w, step % CROWD);
+		if (draw(&w, 3) == 0)
+			maintain(t, w.now + 5);
+		if (draw(&w, 15) == 0) {
+			ct_reopen(t, (w.now + 6) * 1000); /* at any moment */
+			settle(t, w.now + 7);
+		}
+	}
+	maintain(t, w.now + 10);
+	for (unsigned i = 0; i < CROWD; i++) {
+		forked += w.both[i];
+		mica_candidate_free(w.has[i]);
+		mica_candidate_free(w.stolen[i]);
+	}
+	if (thieves) {
+		assert_true(forked > 0 && told(t, "forked", NULL) >= forked);
+		return;
+	}
+	assert_int_equal(told(t, "forked", NULL), 0);
+	assert_int_equal(told(t, "renewal_missed", NULL), 0);
+}
+
+/* Whatever is lost, and whenever micad is killed: nobody honest is accused. */
+static void nobody_honest_is_accused(void **state)
+{
+	struct ct *t = *state;
+
+	run_crowd(t, 4711, false);
+}
+
+static void no_thief_goes_unseen(void **state)
+{
+	struct ct *t = *state;
+
+	run_crowd(t, 4711, true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +479,8 @@ int main(void)
 		TEST(what_was_seen_survives_a_restart),
 		TEST(lines_are_read_again_from_the_ledger),
 		TEST(a_full_disk_delays_it),
+		TEST(nobody_honest_is_accused),
+		TEST(no_thief_goes_unseen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
