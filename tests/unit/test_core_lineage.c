@@ -363,6 +363,79 @@ static void a_full_disk_delays_it(void **state)
 	forget(k, 2);
 }
 
+/* ---- an outage ---------------------------------------------------------------------------------
+ */
+
+enum { LINES = 1300 };
+
+/* One more certificate for each line, in one commit. */
+static void all_ask(struct ct *t, int64_t now)
+{
+	MICA_AUTO_FREE struct mica_candidate **k = mica_calloc(LINES, sizeof(*k));
+	struct mica_caller who;
+
+	ct_caller(t, now * 1000, &who);
+	for (int i = 0; i < LINES; i++) {
+		struct mica_x509_request r = ct_request(t, &who);
+		char name[16];
+
+		snprintf(name, sizeof(name), "line-%d", i);
+		r.ttl = TTL;
+		r.instance = mica_slice_str(name);
+		assert_ok(mica_core_prepare_x509(t->core, &r, now * 1000, &k[i], e));
+	}
+	assert_ok(mica_core_commit(t->core, k, LINES, now * 1000, e));
+	for (int i = 0; i < LINES; i++)
+		mica_candidate_free(k[i]);
+}
+
+/* All lines of a cluster end at once: what is told of them is bounded, and none is forgotten. */
+static void an_outage_is_told_within_bounds(void **state)
+{
+	struct mica_event_query q = {.type = MICA_LIT("lineage"), .limit = 1000};
+	struct ct *t = *state;
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	int64_t end = NOW + 10 + TTL + 1;
+	unsigned n = 0, untold = 0;
+	char next[64] = "";
+	size_t i;
+
+	settle(t, NOW);
+	all_ask(t, NOW);
+	maintain(t, NOW + 1); /* a part is written */
+	all_ask(t, NOW + 10);
+	ct_reopen(t, (NOW + 20) * 1000);
+	for (int m = 0; m < 6; m++)
+		maintain(t, NOW + 21);
+	assert_int_equal(stats(t).lineage_links, 2 * LINES);
+	for (int m = 0; m < 100; m++)
+		maintain(t, end + m);
+	assert_int_equal(stats(t).renewals_missed, LINES);
+	assert_int_equal(stats(t).lineage_links, 0);
+	do {
+		json_t *doc, *ev;
+		MICA_AUTO_BUF b;
+
+		mica_buf_init(&b, 4 << 20);
+		q.cursor = mica_slice_str(next);
+		assert_ok(mica_core_events(t->core, &admin, &q, &b, e));
+		doc = ct_json(&b);
+		json_array_foreach (json_object_get(doc, "events"), i, ev) {
+			json_t *count = json_object_get(json_object_get(ev, "detail"), "count");
+
+			n += !count;
+			untold += count ? (unsigned)json_integer_value(count) : 0;
+		}
+		snprintf(next, sizeof(next), "%s",
+			json_is_string(json_object_get(doc, "next"))
+				? json_string_value(json_object_get(doc, "next"))
+				: "");
+		json_decref(doc);
+	} while (next[0]);
+	assert_int_equal(n, 1024);
+	assert_int_equal(untold, LINES - 1024);
+}
+
 /* ---- many at once ------------------------------------------------------------------------------
  */
 
@@ -479,6 +552,7 @@ int main(void)
 		TEST(what_was_seen_survives_a_restart),
 		TEST(lines_are_read_again_from_the_ledger),
 		TEST(a_full_disk_delays_it),
+		TEST(an_outage_is_told_within_bounds),
 		TEST(nobody_honest_is_accused),
 		TEST(no_thief_goes_unseen),
 	};
