@@ -454,6 +454,14 @@ int64_t mica_cert_issuer_not_after(const struct mica_cert_issuer *i)
 	return i->info.not_after;
 }
 
+void mica_cert_issuer_parts(const struct mica_cert_issuer *i, struct mica_issuer_parts *out)
+{
+	*out = (struct mica_issuer_parts){.subject = i->info.subject,
+		.aki = mica_slice(i->aki, i->aki_len),
+		.signer = i->signer,
+		.signs_crls = !i->info.has_ku || (i->info.ku & MICA_KU_CRL_SIGN)};
+}
+
 void mica_serial_make(int64_t now_ms, uint8_t serial[MICA_SERIAL_LEN])
 {
 	mica_random(serial + 6, MICA_SERIAL_LEN - 6);

@@ -95,6 +95,8 @@ static mica_rc admit(const struct core_view *v, const struct mica_caller *caller
 		rc = check_name(v, &caller->principal, &issuer, e);
 	if (rc == MICA_OK)
 		rc = check_age(issuer, &caller->evidence, now, e);
+	if (rc == MICA_OK)
+		rc = mica_core_check_revoked(v, caller, e);
 	return rc;
 }
 
@@ -315,6 +317,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	k->acks = d->outlet == MICA_OUTLET_ACK;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	memcpy(k->serial, s.serial, sizeof(k->serial));
 	*out = MICA_STEAL(k);
 	return MICA_OK;
@@ -449,6 +452,7 @@ static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	if (rc != MICA_OK)
 		return rc;
 	k->end = s.exp;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	k->issued.token = (const char *)k->token.p;
 	k->issued.not_before = s.iat;
 	k->issued.not_after = s.exp;

@@ -123,6 +123,27 @@ const struct cli_command cli_commands[] = {
 			   "  mica certificate show 019aa0b1c2d3e4f5061728394a5b6c7d\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_certificate_show},
+	{.name = "certificate revoke",
+		.summary = "trust a certificate no longer",
+		.args = "SERIAL",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"It neither authenticates nor renews from then on, and the CRL of its authority "
+			"names it. Relying\nparties that fetch no CRL accept it until it ends. Its holder can "
+			"still get another one: `deny add`\nstops that.\n",
+		.example = "  mica certificate revoke 019aa0b1c2d3e4f5061728394a5b6c7d --reason "
+			   "key_compromise\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_REASON),
+		.run = cmd_certificate_revoke},
+	{.name = "certificate revoked",
+		.summary = "what is revoked",
+		.about =
+			"Every certificate that a CRL names: until one life of a CRL after its end. For "
+			"auditors and admins.\n",
+		.example = "  mica certificate revoked\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_certificate_revoked},
 	{.name = "status",
 		.summary = "how micad is",
 		.about =

@@ -140,7 +140,8 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 	struct mica_err *e) MICA_MUST_CHECK;
 /* A client certificate chain in DER, leaf first: our one verifier, then the ledger says who it was
  * issued to. UNAUTHENTICATED "svid_*": those of verify.h, "svid_unknown" (the ledger has not this
- * very certificate), "svid_denied" (its key is on the deny list, or one of ours). */
+ * very certificate), "svid_denied" (its key is on the deny list, or one of ours), "svid_revoked".
+ */
 mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
 	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
 /* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...],
@@ -265,6 +266,26 @@ uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
 	uint64_t sequence, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* ---- revocation ------------------------------------------------------------------------------ */
+
+/* The CRL of a root or issuing authority, by its id (40 hex digits): snapshots as above, shared by
+ * all readers; `authority` is not looked at for MICA_CRL_ALL_PEM. NOT_FOUND "no_such_crl": there is
+ * no such authority, it was removed, or its key is elsewhere. */
+enum mica_crl_form { MICA_CRL_DER, MICA_CRL_PEM, MICA_CRL_ALL_PEM };
+mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,
+	const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The certificate of this serial is not to be trusted any more. After OK, which is durable, it
+ * neither authenticates nor renews, and the CRL of its authority names it. `reason`: a name of
+ * crl.h, empty = unspecified. INVALID "bad_serial" | "bad_reason"; NOT_FOUND "no_such_certificate";
+ * CONFLICT "revoked_already" | "certificate_expired" | "own_certificate" (micad's own); LIMIT
+ * "too_many_revoked". Any thread. */
+mica_rc mica_core_revoke_certificate(struct mica_core *c, struct mica_slice serial_hex,
+	struct mica_slice reason, const struct mica_caller *actor, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"revoked": [{"serial", "authority", "at", "not_after", "reason"}, ...]}: what CRLs name. */
+mica_rc mica_core_revocations(
+	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
 /* ---- the ledger's read side -------------------------------------------------------------------
  */
 
@@ -280,7 +301,8 @@ mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* {"certificate": PEM, "ledger_index", "spiffe_id", "serial", "authority", "not_before",
- * "not_after", "entry": its octets in base64, "event": {...}}: same rule, NOT_FOUND
+ * "not_after", "revoked": null or {"at", "reason"}, "entry": its octets in base64, "event":
+ * {...}}: same rule, NOT_FOUND
  * "no_such_certificate". Serial in hex, else INVALID "bad_serial". */
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
@@ -411,6 +433,9 @@ struct mica_core_stats {
 	uint64_t bundle_sequence;
 	uint64_t rotation_steps; /* that micad took by itself */
 	uint64_t compromises; /* that made another authority take over */
+	uint64_t revoked; /* certificates that CRLs name */
+	unsigned crls, crls_late; /* published; of these past the half of their life */
+	int64_t crl_end; /* the first nextUpdate; 0 = there is none */
 	bool space_low;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
 };
