@@ -396,6 +396,15 @@ mica_rc mica_core_crls_publish(struct mica_core *c, int64_t now_ms, struct mica_
 	return p.rc != MICA_OK ? p.rc : rc;
 }
 
+const char *mica_core_crl_url(
+	const struct core_policy *p, const char *authority, char out[CORE_CRL_URL_SIZE])
+{
+	if (!p->crl_url[0])
+		return NULL;
+	snprintf(out, CORE_CRL_URL_SIZE, "%s%s%s", p->crl_url[0], authority, p->crl_url[1]);
+	return out;
+}
+
 /* ---- readers --------------------------------------------------------------------------------- */
 
 mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,

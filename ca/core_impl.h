@@ -60,6 +60,7 @@
 #define CORE_CA_BACKDATE   300 /* a new authority is valid for clocks that are behind, too */
 #define CORE_AUTHORITY_MAX 64
 #define CORE_CRL_VALIDITY  86400 /* unless the configuration says otherwise */
+#define CORE_CRL_URL_SIZE  1100
 #define CORE_READERS       64 /* token readers kept for reuse */
 #define CORE_ACKS_MAX      65536 /* acknowledgements that wait to be written */
 
@@ -483,6 +484,9 @@ void mica_core_put_revocation(struct mica_buf *json, const struct core_revoked_o
 /* Lets go of what ended long ago, a bounded part of it. Under admin. */
 mica_rc mica_core_revoked_prune(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Where the CRL of an authority is, as certificates say it; NULL when they do not. */
+const char *mica_core_crl_url(
+	const struct core_policy *p, const char *authority, char out[CORE_CRL_URL_SIZE]);
 /* At the start: the lists as they were signed last. */
 mica_rc mica_core_crls_load(
 	struct mica_core *c, struct core_crls **out, struct mica_err *e) MICA_MUST_CHECK;

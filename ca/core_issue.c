@@ -288,6 +288,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	const struct mica_cert_issuer *issuer;
 	CORE_AUTO_CANDIDATE k = NULL;
 	int64_t now = now_ms / 1000;
+	char url[CORE_CRL_URL_SIZE];
 	mica_rc rc;
 	int at;
 
@@ -301,6 +302,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	}
 	k = new_candidate(v, at, d->principal->spiffe_id);
 	fill_spec(&s, v, &final, now_ms, mica_cert_issuer_not_before(issuer));
+	s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
 	rc = mica_leaf_sign(issuer, &s, &k->cert, e);
 	if (rc == MICA_OK)
 		rc = record_x509(k, &final, now_ms, e);

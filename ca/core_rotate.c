@@ -138,6 +138,8 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		.trust_domain = v->policy->trust_domain,
 		.not_after = a->not_after};
 
+	char url[CORE_CRL_URL_SIZE];
+
 	a->not_before -= CORE_CA_BACKDATE;
 	if (root && a->not_before < root->not_before)
 		a->not_before = root->not_before;
@@ -149,6 +151,7 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		return mica_root_sign(key, &s, &a->cert, e);
 	memcpy(a->parent, root->id, sizeof(a->parent));
 	s.key = mica_signer_public(key);
+	s.crl_url = mica_core_crl_url(v->policy, root->id, url);
 	return sign_issuing(c, root, &s, &a->cert, e);
 }
 

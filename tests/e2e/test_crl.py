@@ -13,8 +13,6 @@ import pki
 from micad import certificates
 from proc import wait_until
 
-pytestmark = pytest.mark.smoke
-
 
 def verify(m, chain_pem, *flags):
     """openssl's opinion with the one file that holds every CRL; (good, what it said)."""
@@ -44,6 +42,7 @@ def number(crl):
     return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
+@pytest.mark.smoke
 def test_a_revoked_certificate(start, issuer):
     m = start([issuer.config("file")])
     bad, good = (m.fetch(issuer.token()).ok(201).json() for _ in range(2))
