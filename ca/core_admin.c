@@ -58,10 +58,10 @@ static mica_rc write_taint(struct mica_core *c, const struct core_view *v, unsig
 	mica_authority_init(&a);
 	mica_buf_init(&record, MICA_AUTHORITY_RECORD_MAX);
 	rc = mica_authority_copy(&v->auths->v[i], &a, e);
-	/* Not later than any clock that was ever used here: it holds at once for everybody. */
+	/* The view that follows is of this time or a later one, and whoever's clock is behind that
+	 * decides by it all the same: it holds at once for everybody. */
 	if (rc == MICA_OK)
-		rc = mica_authority_add_time(
-			&a, MICA_AE_TAINTED, at < v->auths->from ? at : v->auths->from, e);
+		rc = mica_authority_add_time(&a, MICA_AE_TAINTED, at, e);
 	if (rc == MICA_OK)
 		rc = mica_authority_encode(&a, &record, e);
 	if (rc == MICA_OK)
@@ -295,6 +295,8 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		rc = mica_core_reload_revoked(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
+	if (rc == MICA_OK)
+		rc = mica_core_renewals_look(c, now_ms, e);
 	if (rc == MICA_OK)
 		rc = mica_core_rotate(c, now_ms, &hurry, e);
 	atomic_fetch_add(&c->hurries, hurry);

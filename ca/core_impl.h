@@ -119,7 +119,11 @@ struct core_policy {
 	struct mica_rotation_policy rotation;
 	int64_t crl_validity; /* seconds from one CRL to the end of it */
 	char *crl_url[2]; /* before and behind the authority's id; NULL = none is named */
-	struct mica_string_list deaf_outlets; /* that are not declared to consume CRLs */
+	struct core_outlet {
+		char *name;
+		int64_t propagation; /* 0 = unknown */
+		bool crl; /* it is declared to consume CRLs */
+	} * outlets;
 	unsigned n_outlets;
 	struct mica_string_list unsure_outlets; /* without propagation: they are confirmed */
 	enum mica_key_name authority_key;
@@ -273,6 +277,7 @@ static inline void mica_core_auto_part_(void *p)
 /* ---- the core -------------------------------------------------------------------------------- */
 
 struct core_acks; /* core_acks.c */
+struct core_renewals; /* core_renewed.c */
 
 struct core_last_leaf {
 	char id[MICA_KEY_ID_SIZE];
@@ -328,6 +333,10 @@ struct mica_core {
 	atomic_uint_fast64_t store_bytes, disk_free;
 	int64_t space_looked; /* maintain's, and open's */
 	int64_t revoked_pruned_ms; /* under admin */
+	struct core_renewals *renewals; /* under admin */
+	bool renewals_told; /* under admin */
+	_Atomic int64_t renewal_seconds; /* from the last taint to its last renewal; 0 = none yet */
+	atomic_uint_fast64_t exposed, renewals_done;
 };
 
 /* A name that lives as long as the core; under admin or before others know of the core. */
@@ -484,6 +493,10 @@ void mica_core_put_revocation(struct mica_buf *json, const struct core_revoked_o
 /* Lets go of what ended long ago, a bounded part of it. Under admin. */
 mica_rc mica_core_revoked_prune(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* ,"exposed": [...], "if_compromised": {...}: of each compromised authority what becomes of it, and
+ * who believes it until when. */
+void mica_core_put_exposure(const struct core_view *v, const struct mica_rotation_facts *f,
+	int64_t now, struct mica_buf *json);
 /* Where the CRL of an authority is, as certificates say it; NULL when they do not. */
 const char *mica_core_crl_url(
 	const struct core_policy *p, const char *authority, char out[CORE_CRL_URL_SIZE]);
@@ -542,6 +555,20 @@ void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 /* ,"name": behind something, or with another beginning. Times: 0 and never become null. */
 void mica_core_put_string(struct mica_buf *b, const char *before, const char *name, const char *v);
 void mica_core_put_time(struct mica_buf *b, const char *before, const char *name, int64_t t);
+
+/* ---- who still has something of a compromised authority -------------------------------------- */
+
+struct core_renewals *mica_core_renewals_new(void);
+void mica_core_renewals_free(struct core_renewals *r);
+/* Reads on in the ledger, a bounded part of it. Under admin, like those below. */
+mica_rc mica_core_renewals_look(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Whether nobody has, and there is something compromised. */
+bool mica_core_renewed(const struct mica_core *c, const struct core_view *v, int64_t now);
+/* ,"compromise": null or {...}: how many there are, and who. */
+void mica_core_put_renewals(struct mica_core *c, struct mica_buf *json);
+/* ,"holders", "renewed", "ended", "seconds": for the entry of a removal. */
+void mica_core_put_renewed(const struct mica_core *c, struct mica_buf *json);
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 

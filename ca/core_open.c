@@ -257,6 +257,7 @@ static struct mica_core *new_core(void)
 	pthread_mutex_init(&c->review_lock, NULL);
 	c->review = mica_review_cache_new(65536);
 	c->acks = mica_core_acks_new();
+	c->renewals = mica_core_renewals_new();
 	return c;
 }
 
@@ -274,6 +275,7 @@ void mica_core_close(struct mica_core *c)
 		mica_token_reader_free(atomic_load(&c->readers[i]));
 	mica_review_cache_free(c->review);
 	mica_core_acks_free(c->acks);
+	mica_core_renewals_free(c->renewals);
 	for (unsigned i = 0; i < c->n_names; i++)
 		mica_free(c->names[i]);
 	mica_free(c->names);

@@ -179,7 +179,9 @@ static void free_policy(void *part)
 	free_list(&p->auditors);
 	free_list(&p->own_dns);
 	free_list(&p->unsure_outlets);
-	free_list(&p->deaf_outlets);
+	for (unsigned i = 0; i < p->n_outlets; i++)
+		mica_free(p->outlets[i].name);
+	mica_free(p->outlets);
 	mica_free(p->crl_url[0]);
 	mica_free(p->crl_url[1]);
 	mica_core_denials_clear(&p->deny);
@@ -324,9 +326,10 @@ static void copy_crl(struct core_policy *p, const struct mica_config *config)
 
 	p->crl_validity = config->crl.validity > 0 ? config->crl.validity : CORE_CRL_VALIDITY;
 	p->n_outlets = config->rotation.n_outlets;
-	for (unsigned i = 0; i < config->rotation.n_outlets; i++)
-		if (!config->rotation.outlets[i].crl)
-			push_text(&p->deaf_outlets, config->rotation.outlets[i].name);
+	p->outlets = mica_calloc(p->n_outlets + 1, sizeof(*p->outlets));
+	for (unsigned i = 0; i < p->n_outlets; i++)
+		p->outlets[i] = (struct core_outlet){mica_strdup(config->rotation.outlets[i].name),
+			config->rotation.outlets[i].propagation, config->rotation.outlets[i].crl};
 	if (!at)
 		return;
 	p->crl_url[0] = mica_strndup((const char *)url.p, (size_t)(at - (const char *)url.p));

@@ -70,3 +70,5 @@ libmica_ca_a_SOURCES += ca/core_plan.c
 libmica_ca_a_SOURCES += ca/crl.c
 libmica_ca_a_SOURCES += ca/core_revoke.c
 libmica_ca_a_SOURCES += ca/core_crl.c
+libmica_ca_a_SOURCES += ca/core_renewed.c
+libmica_ca_a_SOURCES += ca/core_crl_only.c

@@ -111,6 +111,8 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		(int64_t)10 * 366 * 86400},
 	[OPT_REASON] = {"reason", 0, CLI_CHOICE, "REASON", "why, as the CRL says it (unspecified)",
 		NULL, reasons, 0, 0},
+	[OPT_CRL_ONLY] = {"crl-only", 0, CLI_FLAG, NULL,
+		"let the root's CRL name it, and keep the root", NULL, NULL, 0, 0},
 };
 
 /* "<problem>: <what> (did you mean <near>?)" */

@@ -105,6 +105,12 @@ struct api_authority_body {
 };
 mica_rc api_decode_authority(const struct mica_json *doc, struct api_authority_body *out,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* {"force": true} or {"crl_only": true}, or nothing. INVALID "bad_rotation" for both. */
+struct api_revoke_body {
+	bool force, crl_only;
+};
+mica_rc api_decode_revoke(const struct mica_json *doc, struct api_revoke_body *out,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* {"force": true}, or nothing. */
 mica_rc api_decode_force(
 	const struct mica_json *doc, bool *force, struct mica_err *e) MICA_MUST_CHECK;

@@ -58,7 +58,8 @@ struct micad {
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
-	bool crls_late; /* the same */
+	uint64_t renewals; /* the same */
+	bool crls_late;
 };
 
 /* The store's outcome is unknown: whatever this process believes may be wrong. Nobody is answered;
@@ -365,6 +366,18 @@ static void look_for_compromise(struct micad *m)
 	api_wake(m->api, true);
 }
 
+/* Nobody has anything of what was compromised any more. */
+static void look_for_renewals(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.renewals_done == m->renewals)
+		return;
+	m->renewals = s.renewals_done;
+	MICA_LOG(MICA_INFO, "compromise_renewed", MICA_I("seconds", s.renewal_seconds));
+}
+
 /* Whoever checks CRLs refuses everybody when they have ended. */
 static void look_at_crls(struct micad *m)
 {
@@ -397,6 +410,7 @@ static void maintain(struct micad *m, const char **last)
 	if (changed)
 		api_wake(m->api, false);
 	look_for_compromise(m);
+	look_for_renewals(m);
 	look_at_crls(m);
 }
 

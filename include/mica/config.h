@@ -97,8 +97,8 @@ struct mica_rule {
 
 struct mica_outlet_config {
 	char *name; /* [a-z0-9-] */
-	bool crl; /* whoever it reaches fetches CRLs and refuses what they name */
 	int64_t propagation; /* 0 = unknown: waits for `mica rotation confirm` */
+	bool crl; /* whoever it reaches fetches CRLs and refuses what they name */
 };
 
 struct mica_config {

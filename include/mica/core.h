@@ -382,6 +382,13 @@ mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, 
  * "no_replacement", "removed_already", "root_vouches_for_it"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* An issuing authority is compromised, and every relying party consumes CRLs: it is tainted, and
+ * the CRL of its root names it; the root stays. CONFLICT "outlets_ignore_crls" (an outlet of the
+ * configuration is not declared to consume them, or none is there), "no_crl_signer" (the root's key
+ * is not here, the root is tainted, or in no bundle), "crl_only_is_for_issuing",
+ * "removed_already", "revoked_already"; NOT_FOUND "no_such_authority". */
+mica_rc mica_core_revoke_by_crl(struct mica_core *c, const char *authority_id,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Whoever is reached by this outlet has the newest bundle. NOT_FOUND "no_such_outlet"; CONFLICT
  * "nothing_to_confirm". */
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
@@ -393,7 +400,8 @@ mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *ac
  * "no_such_authority". */
 mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int64_t now_ms,
 	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
-/* What each rotation waits for, until when, and who is missing. */
+/* What each rotation waits for, until when, and who is missing; of compromised authorities who has
+ * not renewed, and who is exposed until when. */
 mica_rc mica_core_rotation_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* {"steps": [...]}: what will happen by `until` (seconds), by the same machine with a moved clock.
@@ -433,6 +441,10 @@ struct mica_core_stats {
 	uint64_t bundle_sequence;
 	uint64_t rotation_steps; /* that micad took by itself */
 	uint64_t compromises; /* that made another authority take over */
+	uint64_t exposed; /* holders that have something of a compromised authority */
+	uint64_t renewals_done; /* compromises after which everybody had renewed */
+	int64_t renewal_seconds; /* of the last one, from the command to the last renewal; 0 = none
+				  */
 	uint64_t revoked; /* certificates that CRLs name */
 	unsigned crls, crls_late; /* published; of these past the half of their life */
 	int64_t crl_end; /* the first nextUpdate; 0 = there is none */

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import ledger_check
 import pki
 from micad import certificates
-from proc import wait_until
+from proc import SLOW, wait_until
 
 
 def verify(m, chain_pem, *flags):
@@ -170,3 +170,128 @@ def test_lists_are_signed_anew_in_time(start, issuer):
     time.sleep(3)
     os.kill(m.process.pid, 18)
     wait_until("signed again", lambda: verify(m, a["certificate_chain"], "-crl_check_all")[0])
+
+
+# ---- a compromise ------------------------------------------------------------------------------
+
+LIVES = {
+    "x509": {"ttl": 60, "max_ttl": 120, "min_ttl": 1},
+    "jwt": {"ttl": 5, "max_ttl": 6},
+    "bundle": {"refresh_hint": 1},
+    "authorities": {"root_life": 36000, "issuing_life": 9000, "jwt_life": 9000},
+    "rotation": {"deadline": "10m", "skew": "1s"},
+}
+
+
+def authorities(m, kind=None, state=None):
+    return [a for a in m.admin().get("/v1/status").ok().json()["authorities"]
+            if kind in (None, a["kind"]) and state in (None, a["state"])]
+
+
+def active(m, kind):
+    found = authorities(m, kind, "active")
+    assert len(found) == 1, found
+    return found[0]["id"]
+
+
+def pod(issuer, n):
+    """A token of a pod of its own."""
+    return issuer.token(pod="pod-%d" % n)
+
+
+def rotation(m):
+    return m.admin().get("/v1/rotation").ok().json()
+
+
+def ready(m):
+    """The standby may be used, and the second look after the start is over."""
+    wait_until("a standby", lambda: any(a["standby"] for a in authorities(m, "root", "ready")),
+               timeout=30)
+    time.sleep(5)
+
+
+def test_the_root_goes_as_soon_as_all_have_renewed(start, issuer):
+    m = start([issuer.config("file")], LIVES)
+    ready(m)
+    root, issuing = active(m, "root"), active(m, "issuing")
+    for n in range(3):
+        m.fetch(pod(issuer, n)).ok(201)
+    plan = m.admin().get("/v1/rotation/plan").ok().json()
+    assert plan["exposed"] == [] and plan["if_compromised"]["removes"] == root
+    assert rotation(m)["compromise"] is None
+    begin = time.monotonic()
+    m.mica("authority", "taint", issuing)
+    wait_until("it is read", lambda: (rotation(m)["compromise"] or {}).get("exposed") == 3,
+               timeout=20)
+    status = m.mica("rotation", "status").stdout
+    assert issuing in status and "spiffe://" in status
+    exposed = rotation(m)["exposed"]
+    assert [(e["authority"], e["way"], e["removes"]) for e in exposed] == \
+        [(issuing, "removal", root)]
+    for n in range(3):
+        time.sleep(1)
+        assert [a for a in authorities(m) if a["id"] == root][0]["published"]
+        m.fetch(pod(issuer, n)).ok(201)
+    took = time.monotonic() - begin
+    wait_until("the root is gone", lambda: not any(
+        a["id"] == root and a["published"] for a in authorities(m)), timeout=20)
+    assert time.monotonic() - begin < 60 * SLOW, "the deadline is ten minutes"
+    event = [e for e in m.admin().get("/v1/events?type=authority&limit=100").ok().json()["events"]
+             if e["action"] == "removed" and e["authority"] == root][0]
+    # and the two of micad itself
+    assert event["detail"]["why"] == "renewed" and event["detail"]["renewed"] == 5
+    assert event["detail"]["seconds"] <= took + 1
+    told = m.events("compromise_renewed")
+    assert len(told) == 1 and int(told[0]["seconds"]) == event["detail"]["seconds"]
+    text = m.metrics().get("/metrics").ok().body.decode()
+    assert "\nmica_compromise_exposed_holders 0\n" in text
+    assert "\nmica_compromise_renewal_seconds %s\n" % told[0]["seconds"] in text
+    m.client().get("/v1/configuration").ok()  # its own certificate is one of the new root
+
+
+def test_a_crl_instead_of_the_root(start, issuer):
+    m = start([issuer.config("file")], dict(LIVES, rotation={
+        "deadline": "10s", "skew": "1s",
+        "outlets": [{"name": "envoy", "propagation": "2s", "crl": True},
+                    {"name": "linkerd", "propagation": "1s"}]}))
+    ready(m)
+    root, issuing = active(m, "root"), active(m, "issuing")
+    old = m.fetch(pod(issuer, 1)).ok(201).json()["certificate_chain"]
+    refused = m.mica("authority", "taint", issuing, "--crl-only", check=False)
+    assert refused.returncode == 6 and "outlets_ignore_crls" in refused.stderr
+    assert "linkerd" in refused.stderr and "envoy" not in refused.stderr
+    assert m.mica("authority", "revoke", issuing, "--crl-only", "--force",
+                  check=False).returncode == 2
+    plan = m.admin().get("/v1/rotation/plan").ok().json()["if_compromised"]["crl_only"]
+    assert not plan["allowed"] and plan["refused_by"] == ["linkerd"]
+
+    m.config["rotation"]["outlets"][1]["crl"] = True
+    m.reload()
+    assert m.admin().get("/v1/rotation/plan").ok().json()["if_compromised"]["crl_only"]["allowed"]
+    before, _ = crl_of(m, root)
+    assert len(before) == 0
+    m.mica("authority", "taint", issuing, "--crl-only")
+    crl, _ = crl_of(m, root)
+    named = crl.get_revoked_certificate_by_serial_number(certificates(old)[1].serial_number)
+    assert named.extensions.get_extension_for_class(x509.CRLReason).value.reason == \
+        x509.ReasonFlags.ca_compromise
+    ok, said = verify(m, old, "-crl_check_all")
+    assert not ok and "certificate revoked" in said
+    assert active(m, "root") == root and active(m, "issuing") != issuing
+    assert authorities(m, "issuing", "revoked")[0]["id"] == issuing
+    new = m.fetch(pod(issuer, 1)).ok(201).json()["certificate_chain"]
+    ok, said = verify(m, new, "-crl_check_all")
+    assert ok, said
+    exposed = rotation(m)["exposed"]
+    assert [(e["authority"], e["way"]) for e in exposed] == [(issuing, "crl")]
+    assert {w["outlet"] for w in exposed[0]["who"]} == {"envoy", "linkerd"}
+    wait_until("who has renewed", lambda: rotation(m)["compromise"]["exposed"] == 0, timeout=20)
+    assert m.events("authority_replaced") and m.events("authority_revoked_by_crl")
+    time.sleep(12)  # the deadline of a root that has to go
+    assert active(m, "root") == root
+    again = m.admin().post("/v1/authorities/%s/revoke" % issuing, {"crl_only": True})
+    again.problem(409, "revoked_already")
+    m.admin().post("/v1/authorities/%s/revoke" % issuing, {"crl_only": True, "force": True}) \
+        .problem(400, "bad_rotation")
+    events = m.admin().get("/v1/events?type=authority&limit=100").ok().json()["events"]
+    assert [e["action"] for e in events if e["authority"] == issuing][:2] == ["revoked", "tainted"]
