@@ -113,6 +113,8 @@ void mica_core_go_on(struct mica_core *c, int64_t now_ms)
 		atomic_fetch_add(&c->hurries, hurry);
 	if (!c->stale)
 		rc = mica_core_crls_publish(c, now_ms, NULL);
+	if (!c->stale)
+		rc = mica_core_renewals_look(c, now_ms, NULL);
 	(void)rc;
 }
 
