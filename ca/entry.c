@@ -58,6 +58,7 @@ static const struct {
 	{MICA_ENTRY_POLICY, "policy"},
 	{MICA_ENTRY_DENY, "deny"},
 	{MICA_ENTRY_ADMIN, "admin"},
+	{MICA_ENTRY_REVOCATION, "revocation"},
 	{MICA_ENTRY_LINEAGE, "lineage"},
 };
 

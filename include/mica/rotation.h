@@ -92,6 +92,7 @@ struct mica_rotation_fact {
 	int64_t last_leaf; /* greatest end of what it signed; 0 = nothing */
 	bool acked; /* every live holder of class `ack` has said that it has it */
 	bool confirmed; /* every outlet that has no propagation was confirmed for it */
+	bool renewed; /* a root that has to go: whoever had something of it has something else */
 };
 struct mica_rotation_facts {
 	const struct mica_rotation_fact *of; /* of list[i] */
@@ -144,6 +145,7 @@ enum mica_rotation_why {
 	MICA_RW_CANARY_OVER,
 	MICA_RW_WITHDRAWN, /* the same was withdrawn from the canary channel a short time ago */
 	MICA_RW_BY_HAND, /* an administrator */
+	MICA_RW_RENEWED, /* whoever had something of a compromised root has renewed */
 	MICA_RW_COUNT
 };
 const char *mica_rotation_why_name(enum mica_rotation_why w); /* "propagation" ... */
@@ -175,7 +177,8 @@ struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
 	const struct mica_authority *list, size_t n, int64_t now);
 
 /* Whether a root must go because of an issuing authority below it that is tainted and has not
- * expired: whoever has that key makes certificates that this root vouches for. */
+ * expired: whoever has that key makes certificates that this root vouches for. One that is revoked
+ * takes no root with it: the root's CRL names it. */
 bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t root, int64_t now);
 /* The successor of a kind that a rotation is bringing up, -1 = none is under way. */
 int mica_rotation_successor(
@@ -212,11 +215,12 @@ int64_t mica_canary_retry(
  * by earlier renewals calls for them: `renew_after` of an answer is drawn from the step's own time
  * when that is earlier, never later.
  *
- *	a root is published	who gets the bundle with its answers (class `carried`) must have it
- *				before it is used, who acknowledges (`ack`) must say so:
- *certificates that are issued before are to be renewed within `spread` behind it; holders who
- *acknowledge and have not, too a compromise		what is still signed below a root that must
- *go is to be renewed when its successor takes over, before the deadline
+ * A root is published: who gets the bundle with its answers (class `carried`) must have it before
+ * it is used, and who acknowledges (`ack`) must say so. Certificates that are issued before are to
+ * be renewed within `spread` behind it; so are those of holders who acknowledge, and have not.
+ *
+ * A compromise: what is still signed below a root that must go is to be renewed when its successor
+ * takes over, before the deadline.
  *
  * A removal waits for ends of certificates, which no renewal moves: it calls for nothing. Clients
  * whose certificates are out already learn of a compromise by the bundle (bundle.h, `renew`).
@@ -243,6 +247,11 @@ int64_t mica_renewal_after(const struct mica_renewal_calls *c, const struct mica
  * to go; NEVER = they need not be. */
 int64_t mica_renewal_before(const struct mica_rotation_policy *p, const struct mica_authority *list,
 	size_t n, size_t at, int64_t now);
+/* When list[at], a tainted one or a root that has to go, leaves the bundle at the latest; NEVER =
+ * it has not to go. */
+int64_t mica_rotation_deadline(const struct mica_rotation_policy *p,
+	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at,
+	int64_t now);
 
 /* ---- the clock ----------------------------------------------------------------------------- */
 
