@@ -20,6 +20,16 @@ static bool happened(const struct mica_authority *a, enum mica_authority_event e
 	return mica_authority_first(a, ev, now) != MICA_TIME_NEVER;
 }
 
+bool mica_canary_unsure(
+	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now)
+{
+	if (!happened(a, MICA_AE_CANARY_OUT, now))
+		return false;
+	return mica_canary_gone(a, now) ||
+		now < mica_authority_last(a, MICA_AE_CANARY_IN, now) +
+			mica_rotation_propagation(p, a->kind);
+}
+
 int64_t mica_canary_end(
 	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now)
 {

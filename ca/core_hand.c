@@ -374,7 +374,12 @@ static mica_rc go_back(struct hand *h, const struct wish *w, struct mica_err *e)
 			"is here",
 			mica_authority_kind_name(kind));
 	s.instead = active(h, kind);
-	if (authority(h, s.at)->not_after < h->now + least)
+	if (mica_canary_unsure(p, authority(h, s.at), h->now))
+		rc = breaks(h, s.at, "not_everywhere",
+			"the canary channel has had the authority to go back to again for less than a "
+			"propagation",
+			e);
+	if (rc == MICA_OK && authority(h, s.at)->not_after < h->now + least)
 		rc = breaks(h, s.at, "too_little_left",
 			"the authority to go back to ends too soon: it should have the longest "
 			"certificate and rotation.hold left",

@@ -313,7 +313,6 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 			.end = s.not_after,
 			.random = {s.serial[MICA_SERIAL_LEN - 2], s.serial[MICA_SERIAL_LEN - 1]},
 			.ack = d->outlet == MICA_OUTLET_ACK,
-			.carried = d->outlet == MICA_OUTLET_CARRIED,
 			.canary = k->channel == MICA_CHANNEL_CANARY,
 			.newest = !k->issued.bundle_wanted});
 	mica_core_lineage_note(k, d);
@@ -453,7 +452,7 @@ static mica_rc record_jwt(struct mica_candidate *k, const struct core_decision *
 }
 
 static const struct mica_renewal_calls no_calls = {
-	{MICA_TIME_NEVER, MICA_TIME_NEVER}, 0, 0, MICA_TIME_NEVER, MICA_TIME_NEVER};
+	{MICA_TIME_NEVER, MICA_TIME_NEVER}, 0, MICA_TIME_NEVER, MICA_TIME_NEVER};
 
 static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	const struct mica_jwt_request *r, int authority, int64_t now_ms,

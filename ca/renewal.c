@@ -70,14 +70,19 @@ static void call_of_due(const struct mica_rotation_policy *p, const struct mica_
 
 /* What still signs below a root that must go. With a standby nothing does. */
 static void call_of_compromise(const struct mica_rotation_policy *p,
-	const struct mica_authority *list, size_t n, int root, int next, int64_t now,
+	const struct mica_authority *list, size_t n, int next, int64_t now,
 	struct mica_renewal_calls *out)
 {
-	int64_t since, known;
+	int signs = n == 0
+		? -1
+		: mica_authority_active(list, n, list[0].set, MICA_AUTHORITY_ISSUING, now);
+	int64_t since = MICA_TIME_NEVER, known;
 
-	if (root < 0 || next < 0)
+	if (signs < 0 || next < 0)
 		return;
-	since = doomed_since(list, n, (size_t)root, now);
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i].id, list[signs].parent) == 0)
+			since = doomed_since(list, n, i, now);
 	known = mica_authority_first(&list[next], MICA_AE_PUBLISHED, now);
 	if (since == MICA_TIME_NEVER || known == MICA_TIME_NEVER)
 		return;
@@ -93,15 +98,14 @@ void mica_renewal_calls_of(const struct mica_rotation_policy *p, const struct mi
 	int next = mica_rotation_successor(list, n, MICA_AUTHORITY_ROOT, now);
 
 	*out = (struct mica_renewal_calls){.publish = {MICA_TIME_NEVER, MICA_TIME_NEVER},
-		.spread_carried = p->propagation,
-		.spread_ack = greater(p->propagation, lesser(p->ack_timeout, p->max_leaf_ttl) / 2),
+		.spread = greater(p->propagation, lesser(p->ack_timeout, p->max_leaf_ttl) / 2),
 		.replace_from = MICA_TIME_NEVER,
 		.replace_to = MICA_TIME_NEVER};
 	if (next >= 0)
 		call_of_successor(p, &list[next], now, out);
 	else if (root >= 0 && p->kind[MICA_AUTHORITY_ROOT].automatic)
 		call_of_due(p, &list[root], out);
-	call_of_compromise(p, list, n, root, next, now, out);
+	call_of_compromise(p, list, n, next, now, out);
 }
 
 int64_t mica_renewal_before(const struct mica_rotation_policy *p, const struct mica_authority *list,
@@ -140,12 +144,11 @@ static int64_t called(
 	const struct mica_renewal_calls *c, const struct mica_renewal *r, int64_t natural)
 {
 	int64_t publish = c->publish[r->canary], at = natural;
-	int64_t spread = r->ack ? c->spread_ack : c->spread_carried;
 
-	if ((r->ack || r->carried) && publish > r->now && publish < natural)
-		at = within(r, publish, publish + spread);
+	if (r->ack && publish > r->now && publish < natural)
+		at = within(r, publish, publish + c->spread);
 	else if (r->ack && !r->newest && publish <= r->now)
-		at = within(r, r->now, publish + spread);
+		at = within(r, r->now, publish + c->spread);
 	if (c->replace_from < natural)
 		at = lesser(at, within(r, c->replace_from, c->replace_to));
 	return at;

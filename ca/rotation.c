@@ -360,7 +360,7 @@ static int worth(const struct deciding *d, size_t i)
 		!mica_authority_is_published(&d->v[i], d->now) ||
 		mica_rotation_doomed(d->v, d->n, i, d->now))
 		return 0;
-	if (mica_canary_gone(&d->v[i], d->now))
+	if (mica_canary_unsure(d->p, &d->v[i], d->now))
 		return 1; /* better than none */
 	switch (state(d, i)) {
 	case MICA_AS_READY: return d->v[i].standby ? 5 : 4;
@@ -680,10 +680,12 @@ static bool may_leave(struct deciding *d, size_t i, enum mica_rotation_why *why)
 	return false;
 }
 
-/* What nobody trusts any more, or nobody may, leaves everywhere at once. */
+/* What nobody trusts any more, or nobody may, leaves everywhere at once; and what was taken back so
+ * often that there is no more room for its times. */
 static bool leaves_at_once(const struct deciding *d, size_t i)
 {
 	return is_kind(d, i, MICA_AUTHORITY_ISSUING) || !d->p->canary ||
+		d->v[i].n_times > MICA_AUTHORITY_TIMES_MAX / 2 ||
 		d->now > d->v[i].not_after + d->p->skew || doom(d, i) != MICA_TIME_NEVER;
 }
 

@@ -388,7 +388,8 @@ mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kin
  * "not_usable"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force). */
+/* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force),
+ * "not_everywhere" (force). */
 mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* A root, or JWT key, leaves the bundle now. CONFLICT "in_use" (force), "active",

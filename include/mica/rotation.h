@@ -200,6 +200,9 @@ int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
 bool mica_canary_alone(const struct mica_authority *a, int64_t now);
 /* In the live bundle alone: it has left the other one. */
 bool mica_canary_gone(const struct mica_authority *a, int64_t now);
+/* Gone from there, or back for less than a propagation: not everybody has it. */
+bool mica_canary_unsure(
+	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now);
 /* When what is alone there, or gone from there, goes on by time: NEVER = it must be confirmed. The
  * past when there is no such channel any more. */
 int64_t mica_canary_end(
@@ -215,9 +218,10 @@ int64_t mica_canary_retry(
  * by earlier renewals calls for them: `renew_after` of an answer is drawn from the step's own time
  * when that is earlier, never later.
  *
- * A root is published: who gets the bundle with its answers (class `carried`) must have it before
- * it is used, and who acknowledges (`ack`) must say so. Certificates that are issued before are to
- * be renewed within `spread` behind it; so are those of holders who acknowledge, and have not.
+ * A root is published: who acknowledges must say that it has it. Certificates of such holders that
+ * are issued before are to be renewed within `spread` behind it; so are those of holders who have
+ * not said so yet. Whoever has the bundle that came with its certificate (class `carried`) is
+ * waited for until that certificate ends, which no renewal moves.
  *
  * A compromise: what is still signed below a root that must go is to be renewed when its successor
  * takes over, before the deadline.
@@ -229,7 +233,7 @@ struct mica_renewal_calls {
 	/* When the next root comes into the bundle: of [0] the live, [1] the canary channel; of one
 	 * that is waited for, when it came; NEVER = none is foreseen. */
 	int64_t publish[2];
-	int64_t spread_carried, spread_ack; /* how long clients may take from then on */
+	int64_t spread; /* how long holders may take from then on */
 	int64_t replace_from, replace_to; /* a compromise; NEVER = none */
 };
 void mica_renewal_calls_of(const struct mica_rotation_policy *p, const struct mica_authority *list,
@@ -237,7 +241,7 @@ void mica_renewal_calls_of(const struct mica_rotation_policy *p, const struct mi
 struct mica_renewal {
 	int64_t now, end; /* of the certificate: issued, not after */
 	uint8_t random[2]; /* its own: a herd that was born together does not come back together */
-	bool ack, carried; /* class of its outlet */
+	bool ack; /* its holder acknowledges */
 	bool canary; /* its holder's channel */
 	bool newest; /* its holder has said that it has the newest bundle */
 };
