@@ -507,6 +507,11 @@ mica_rc mica_core_crls_load(
  * in place. What cannot be signed stays as it is; the first trouble is told. Under admin. */
 mica_rc mica_core_crls_publish(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Its record, into a change; `der` is what it holds. */
+void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der);
+const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority);
+/* Whether the key that signs its list is here. */
+bool mica_core_signs_crl(const struct core_view *v, unsigned at);
 /* Of all lists the first end, and how many have passed the half of their life. */
 void mica_core_crls_look(
 	const struct core_view *v, int64_t now_ms, int64_t *first_end, unsigned *late);

@@ -241,6 +241,7 @@ void api_certificate(struct api_call *c);
 void api_certificate_revoke(struct api_call *c);
 void api_revocations(struct api_call *c);
 void api_crl_all(struct api_call *c);
+void api_crl_import(struct api_call *c);
 void api_crl_der(struct api_call *c);
 void api_crl_pem(struct api_call *c);
 void api_events(struct api_call *c);

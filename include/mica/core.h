@@ -274,6 +274,12 @@ mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enu
 enum mica_crl_form { MICA_CRL_DER, MICA_CRL_PEM, MICA_CRL_ALL_PEM };
 mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,
 	const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The CRL (PEM) of an authority whose key is elsewhere, signed there: published from then on.
+ * INVALID as mica_crl_read and mica_pem_next, "crl_wrong_issuer", "crl_bad_signature",
+ * "crl_not_in_time"; CONFLICT "crl_not_newer" (its number), "crl_signed_here"; NOT_FOUND
+ * "no_such_authority". What is published already is OK. */
+mica_rc mica_core_import_crl(struct mica_core *c, const char *authority_id, struct mica_slice pem,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* The certificate of this serial is not to be trusted any more. After OK, which is durable, it
  * neither authenticates nor renews, and the CRL of its authority names it. `reason`: a name of
  * crl.h, empty = unspecified. INVALID "bad_serial" | "bad_reason"; NOT_FOUND "no_such_certificate";
