@@ -663,7 +663,8 @@ static mica_rc check_decision(const struct decision *d, struct mica_err *e)
 /* The one place where Mica signs a certificate. */
 static mica_rc sign_certificate(const struct decision *d, struct mica_buf *out, struct mica_err *e)
 {
-	uint8_t room[MICA_CERT_MAX - MICA_SIG_MAX - 128], sig[MICA_SIG_MAX];
+	MICA_UNINIT uint8_t room[MICA_CERT_MAX - MICA_SIG_MAX - 128];
+	uint8_t sig[MICA_SIG_MAX];
 	struct mica_derw w = mica_derw(room, sizeof(room));
 	size_t sig_len = sizeof(sig);
 	mica_rc rc = check_decision(d, e);
