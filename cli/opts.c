@@ -107,6 +107,10 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		0, 0},
 	[OPT_AHEAD] = {"ahead", 0, CLI_DURATION, "TIME", "how far to look (366d)", NULL, NULL, 1,
 		(int64_t)10 * 366 * 86400},
+	[OPT_NEW_ROOT] = {"new-root", 0, CLI_FLAG, NULL,
+		"a root among them is new and shall be trusted", NULL, NULL, 0, 0},
+	[OPT_STANDBY] = {"standby", 0, CLI_FLAG, NULL,
+		"the new root is kept for an emergency (with it: --new-root)", NULL, NULL, 0, 0},
 };
 
 /* "<problem>: <what> (did you mean <near>?)" */

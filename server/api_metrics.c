@@ -85,6 +85,15 @@ static void put_core(struct api *a, struct mica_buf *b)
 			seconds(s.jwt_key_not_after)},
 		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
 			s.bundle_sequence},
+		{"mica_signatures_ahead", "gauge",
+			"Issuing authorities that an offline root has signed and that wait.",
+			s.signed_ahead},
+		{"mica_signature_needed", "gauge",
+			"1 = an offline root has to sign again; by when says the next one.",
+			s.signature_needed},
+		{"mica_signature_needed_by_seconds", "gauge",
+			"When nothing can follow what signs, in seconds since 1970; 0 = never.",
+			seconds(s.signature_by)},
 	};
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }

@@ -58,6 +58,7 @@ struct micad {
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
+	bool signature_needed; /* the same */
 };
 
 /* The store's outcome is unknown: whatever this process believes may be wrong. Nobody is answered;
@@ -364,6 +365,24 @@ static void look_for_compromise(struct micad *m)
 	api_wake(m->api, true);
 }
 
+/* What an offline root has signed ahead comes to its end, or no longer does. */
+static void look_for_signatures(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.signature_needed == m->signature_needed)
+		return;
+	m->signature_needed = s.signature_needed;
+	if (s.signature_needed)
+		MICA_LOG(MICA_WARN, "signature_needed", MICA_I("ahead", s.signed_ahead),
+			MICA_I("by", s.signature_by),
+			MICA_S("next", "mica authority csr, and let the root sign"));
+	else
+		MICA_LOG(MICA_INFO, "signatures_suffice", MICA_I("ahead", s.signed_ahead),
+			MICA_I("until", s.signature_by));
+}
+
 static void maintain(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
@@ -379,6 +398,7 @@ static void maintain(struct micad *m, const char **last)
 	if (changed)
 		api_wake(m->api, false);
 	look_for_compromise(m);
+	look_for_signatures(m);
 }
 
 static void renew_serving(struct micad *m, const char **last)
