@@ -74,3 +74,7 @@ libmica_ca_a_SOURCES += ca/ca_check.c
 libmica_ca_a_SOURCES += ca/core_bring.c
 libmica_ca_a_SOURCES += ca/core_request.c
 libmica_ca_a_SOURCES += ca/core_import.c
+libmica_ca_a_SOURCES += ca/ca_files.h
+libmica_ca_a_SOURCES += ca/ca_files.c
+libmica_ca_a_SOURCES += ca/ca_key.c
+libmica_ca_a_SOURCES += ca/core_plug.c

@@ -463,18 +463,21 @@ static bool make_ready(
 	return false;
 }
 
+/* Of several the first that can vouch for anything: roots that are elsewhere can come before what
+ * they sign. */
 static bool use_successor(struct deciding *d, enum mica_authority_kind kind, int active,
 	struct mica_rotation_step *out)
 {
-	int next = mica_rotation_successor(d->v, d->n, kind, d->now);
-
-	if (next < 0 || state(d, (size_t)next) != MICA_AS_READY)
-		return false;
-	if (!has_key(&d->v[next]) && !mica_rotation_serves(d->v, d->n, (size_t)next, d->now)) {
-		wait_for(d, kind, next, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
-		return false;
+	for (size_t i = 0; i < d->n; i++) {
+		if (!is_kind(d, i, kind) || d->v[i].standby ||
+			(state(d, i) != MICA_AS_READY &&
+				!mica_rotation_is_back(d->p, &d->v[i], d->now)))
+			continue;
+		if (has_key(&d->v[i]) || mica_rotation_serves(d->v, d->n, i, d->now))
+			return activate(out, d, (int)i, active, MICA_RW_EVERYBODY_HAS_IT);
+		wait_for(d, kind, (int)i, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
 	}
-	return activate(out, d, next, active, MICA_RW_EVERYBODY_HAS_IT);
+	return false;
 }
 
 /* One at a time: nothing begins while a successor is on its way. */

@@ -46,6 +46,17 @@ static bool is_better(const struct mica_rotation_policy *p, const struct mica_au
 	return lasts_a ? a->not_after < b->not_after : a->not_after > b->not_after;
 }
 
+bool mica_rotation_is_back(
+	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now)
+{
+	int64_t ready = mica_authority_last(a, MICA_AE_READY, now);
+	int64_t retired = mica_authority_last(a, MICA_AE_RETIRED, now);
+
+	return p->root_home == MICA_ROOT_FILES && ready != MICA_TIME_NEVER &&
+		retired != MICA_TIME_NEVER && ready > retired &&
+		mica_authority_state_at(a, now) == MICA_AS_RETIRED;
+}
+
 static int best(const struct mica_rotation_policy *p, const struct mica_authority *list, size_t n,
 	size_t root, bool retired, int64_t now)
 {
@@ -55,7 +66,9 @@ static int best(const struct mica_rotation_policy *p, const struct mica_authorit
 		enum mica_authority_state s = mica_authority_state_at(&list[i], now);
 
 		if (!is_below(&list[i], &list[root]) || now < list[i].not_before ||
-			list[i].standby || (retired ? s != MICA_AS_RETIRED : !waits(s)))
+			list[i].standby ||
+			(retired ? s != MICA_AS_RETIRED
+				 : !waits(s) && !mica_rotation_is_back(p, &list[i], now)))
 			continue;
 		if (found < 0 || is_better(p, &list[i], &list[found], now))
 			found = (int)i;

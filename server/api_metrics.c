@@ -4,6 +4,7 @@
 
 #include "keys.h"
 #include "kube.h"
+#include "plugged.h"
 
 #include "mica/log.h"
 
@@ -216,6 +217,23 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 	}
 }
 
+static void put_plugged(struct api *a, struct mica_buf *b)
+{
+	struct plugged_status s;
+
+	if (!a->o.plugged)
+		return;
+	plugged_status(a->o.plugged, &s);
+	const struct figure f[] = {
+		{"mica_plugged_valid", "gauge", "1 = what is in plugged.directory now was taken.",
+			s.valid},
+		{"mica_plugged_taken_total", "counter", "Changes there that were taken.", s.taken},
+		{"mica_plugged_refused_total", "counter", "Changes there that were refused.",
+			s.refused},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+}
+
 static void put_own(struct api *a, struct mica_buf *b)
 {
 	const struct figure f[] = {
@@ -254,6 +272,7 @@ void api_metrics(struct api_call *c)
 	put_core(a, b);
 	put_issuers(a, b);
 	put_reviews(a, b);
+	put_plugged(a, b);
 	put_http(a, b);
 	metrics_write_process(b);
 	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);

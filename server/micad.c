@@ -7,6 +7,7 @@
 #include "keys.h"
 #include "kube.h"
 #include "limits.h"
+#include "plugged.h"
 #include "serving.h"
 
 #include "mica/clock.h"
@@ -49,6 +50,7 @@ struct micad {
 	struct limits *limits;
 	struct mica_keys *keys;
 	struct mica_kube *kube;
+	struct plugged *plugged; /* NULL = nothing is plugged in */
 	struct api *api;
 	struct serving *serving;
 	struct http_tls_key *tls;
@@ -230,6 +232,9 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	if (rc != MICA_OK)
 		return rc;
 	mica_keys_wait(m->keys, FIRST_KEYS_MS);
+	/* what signs has to be there before our own certificate is asked for */
+	m->plugged = plugged_new(&(struct plugged_options){.core = m->core, .config = m->config});
+	api.plugged = m->plugged;
 	api.committer = m->committer;
 	api.replay = m->replay;
 	api.limits = m->limits;
@@ -294,6 +299,14 @@ static mica_rc open_tls_doors(struct micad *m, struct mica_err *e)
 	return rc;
 }
 
+/* The files have brought another root, or another authority that signs. */
+static void plugged_changed(void *ctx)
+{
+	struct micad *m = ctx;
+
+	api_wake(m->api, false);
+}
+
 static mica_rc open_doors(struct micad *m, struct mica_err *e)
 {
 	const struct mica_config *c = m->config;
@@ -311,6 +324,8 @@ static mica_rc open_doors(struct micad *m, struct mica_err *e)
 		rc = open_door(m, API_METRICS, &metrics, e);
 	if (rc == MICA_OK && c->admin.socket && c->admin.socket[0])
 		rc = open_door(m, API_ADMIN, &admin, e);
+	if (rc == MICA_OK && m->plugged)
+		rc = plugged_start(m->plugged, plugged_changed, m, e);
 	return rc == MICA_OK && m->tls ? open_tls_doors(m, e) : rc;
 }
 
@@ -510,6 +525,7 @@ static void reload(struct micad *m)
 	mica_rc rc = mica_config_load(m->config_path, &fresh, &e);
 
 	sd_notify(0, "RELOADING=1");
+	plugged_look(m->plugged);
 	if (rc == MICA_OK)
 		rc = apply(m, fresh, &e);
 	if (rc == MICA_INTERNAL)
@@ -565,6 +581,7 @@ static void stop(struct micad *m)
 		pthread_join(m->timer, NULL);
 	mica_keys_free(m->keys);
 	mica_kube_free(m->kube);
+	plugged_free(m->plugged);
 	if (m->api)
 		api_stop(m->api);
 	if (m->committer)

@@ -404,6 +404,32 @@ mica_rc mica_core_import(struct mica_core *c, const struct mica_import *in,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_buf *json,
 	struct mica_err *e) MICA_MUST_CHECK;
 
+/* A plugged-in authority (authorities.root: files): what its files hold, all of one moment. */
+struct mica_plug_file {
+	const char *name; /* for messages */
+	struct mica_slice text; /* PEM */
+};
+struct mica_plug {
+	/* The issuing authority first, and those above it perhaps; those above it, may be empty;
+	 * the roots to be trusted; the private key of the first of `cert`. */
+	struct mica_plug_file cert, chain, roots, key;
+	const struct mica_secret *passphrase; /* of the key; NULL = it is not encrypted */
+};
+struct mica_plug_result {
+	bool changed; /* something was written */
+	char issuing_id[41], root_id[41]; /* of what the files hold */
+	bool active; /* that issuing authority signs; false: its root is not known everywhere yet */
+};
+/* Checks all of it and takes it, or nothing: the key is sealed in the store as all are. Roots are
+ * published, and used when everybody has them; an issuing authority below the active root signs at
+ * once. What was taken from files that do not hold it any more, and was never used, goes. Durable
+ * and in the ledger after OK; any thread. CONFLICT "root_not_in_files" (authorities.root),
+ * "root_unusable", "key_given_up" (tainted or removed), "key_taken", "same_key_other_root",
+ * "root_renamed"; INVALID "pem_*", "cert_*", "key_*", "plugged_*", "ca_*": ca_files.h and
+ * ca_check.h have them all. */
+mica_rc mica_core_plug(struct mica_core *c, const struct mica_plug *files, int64_t now_ms,
+	struct mica_plug_result *out, struct mica_err *e) MICA_MUST_CHECK;
+
 /* {"authorities": [...]} as in `status`; of one id: {...} with its certificate, NOT_FOUND
  * "no_such_authority". */
 mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int64_t now_ms,

@@ -173,6 +173,11 @@ bool mica_rotation_serves(const struct mica_authority *list, size_t n, size_t ro
 int mica_rotation_ahead(const struct mica_rotation_policy *p, const struct mica_authority *list,
 	size_t n, size_t root, bool again, int64_t now);
 
+/* One that has retired stands in the files again (its last READY is later than its last RETIRED),
+ * so that it is to be used again: everybody had it once, and has it still. */
+bool mica_rotation_is_back(
+	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now);
+
 /* How long what was signed lasts, below the active root when its key is not here. */
 struct mica_rotation_stock {
 	bool counts; /* false: root's key is here, or there is no root; all else is 0 then */
