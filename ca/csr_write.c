@@ -15,8 +15,8 @@ static void write_info(struct mica_derw *w, const char *trust_domain, const stru
 	size_t mark = mica_derw_mark(w);
 
 	mica_pubkey_id(key, ski);
-	mica_x509_put_ca_extensions(
-		w, trust_domain, MICA_CA_ISSUING, mica_slice(ski, sizeof(ski)), MICA_SLICE_NULL);
+	mica_x509_put_ca_extensions(w, trust_domain, MICA_CA_ISSUING, NULL,
+		mica_slice(ski, sizeof(ski)), MICA_SLICE_NULL);
 	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
 	mica_derw_wrap(w, mark, MICA_DER_SET);
 	mica_derw_put(w, oid_request, sizeof(oid_request));

@@ -69,3 +69,4 @@ libmica_server_a_SOURCES += server/api_offline.c
 libmica_server_a_SOURCES += server/plugged.h
 libmica_server_a_SOURCES += server/plugged.c
 libmica_server_a_SOURCES += server/sip.h
+libmica_server_a_SOURCES += server/api_crl.c
