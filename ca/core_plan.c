@@ -135,6 +135,7 @@ static mica_rc put_status(
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
 		.look_again = c->rotation.look_again};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
+	struct mica_rotation_stock stock;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 	int root = waiting_root(v, now);
 
@@ -149,6 +150,8 @@ static mica_rc put_status(
 		put_kind(json, v, &f, kinds[i], now);
 	}
 	mica_buf_put_u8(json, ']');
+	mica_rotation_stock_of(&v->policy->rotation, v->auths->v, v->auths->n, now, &stock);
+	mica_core_put_stock(json, &stock);
 	mica_core_put_renewals(c, json);
 	mica_core_put_exposure(v, &f, now, json);
 	put_outlets(json, c, v, root);

@@ -258,6 +258,8 @@ void api_taint(struct api_call *c);
 void api_authorities(struct api_call *c);
 void api_authority(struct api_call *c);
 void api_authority_prepare(struct api_call *c);
+void api_authority_requests(struct api_call *c);
+void api_authority_import(struct api_call *c);
 void api_authority_activate(struct api_call *c);
 void api_authority_revoke(struct api_call *c);
 void api_rotation(struct api_call *c);

@@ -43,4 +43,6 @@ EXTRA_DIST += tests/e2e/test_starved.py
 EXTRA_DIST += tests/e2e/test_service.py
 EXTRA_DIST += tests/e2e/test_fair.py
 EXTRA_DIST += tests/e2e/test_issuers.py
+EXTRA_DIST += tests/e2e/offline.py
+EXTRA_DIST += tests/e2e/test_offline.py
 EXTRA_DIST += tests/e2e/test_crl.py
