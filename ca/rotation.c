@@ -371,19 +371,46 @@ static int best_root(const struct deciding *d, int at_least)
 	return best;
 }
 
+/* Whether an issuing authority below a root signs. */
+static bool has_active_child(const struct deciding *d, size_t root)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (strcmp(d->v[i].parent, d->v[root].id) == 0 && state(d, i) == MICA_AS_ACTIVE)
+			return true;
+	return false;
+}
+
+/* A tainted root that everybody still believes, while an issuing authority below it signs: what it
+ * vouches for is good until the next one is known. */
+static bool holds_out(const struct deciding *d)
+{
+	for (size_t i = 0; d->root < 0 && i < d->n; i++)
+		if (is_kind(d, i, MICA_AUTHORITY_ROOT) && is_tainted(state(d, i)) &&
+			d->now <= d->v[i].not_after && has_active_child(d, i))
+			return true;
+	return false;
+}
+
+/* The active root has to go, and there is time to make the next one known. */
+static bool hurries(const struct deciding *d)
+{
+	return d->root >= 0 ? mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now)
+			    : holds_out(d);
+}
+
 /* The active root is gone, or has to go. */
 static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 {
-	bool doomed = d->root >= 0 && mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now);
+	bool hurry = hurries(d);
 	int best;
 
-	if ((d->root >= 0 && !doomed) || !d->p->kind[MICA_AUTHORITY_ROOT].automatic)
+	if ((d->root >= 0 && !hurry) || !d->p->kind[MICA_AUTHORITY_ROOT].automatic)
 		return false;
-	best = best_root(d, doomed ? 3 : 1);
+	best = best_root(d, hurry ? 3 : 1);
 	if (best >= 0)
 		return activate(
-			out, d, best, d->root, doomed ? MICA_RW_TAINTED : MICA_RW_NONE_ACTIVE);
-	if (d->root < 0) {
+			out, d, best, d->root, hurry ? MICA_RW_TAINTED : MICA_RW_NONE_ACTIVE);
+	if (!hurry) {
 		wait_for(d, MICA_AUTHORITY_ROOT, -1, MICA_RW_NO_ROOT, MICA_TIME_NEVER);
 		return false;
 	}
@@ -393,11 +420,6 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 	take(out, MICA_ROT_CREATE, MICA_AUTHORITY_ROOT, -1, MICA_RW_TAINTED);
 	out->emergency = true;
 	return true;
-}
-
-static bool hurries(const struct deciding *d)
-{
-	return d->root >= 0 && mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now);
 }
 
 /* Time alone, or the word of those who can give it. In a compromise nobody is waited for who says
@@ -515,15 +537,6 @@ static bool replaced(const struct deciding *d, size_t i)
 	int active = mica_authority_active(d->v, d->n, d->v[i].set, d->v[i].kind, d->now);
 
 	return active >= 0 && active != (int)i;
-}
-
-/* Whether an issuing authority below a root signs. */
-static bool has_active_child(const struct deciding *d, size_t root)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (strcmp(d->v[i].parent, d->v[root].id) == 0 && state(d, i) == MICA_AS_ACTIVE)
-			return true;
-	return false;
 }
 
 /* Since when it is known that one must go: its own taint, or that of one below it. */
