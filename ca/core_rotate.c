@@ -25,19 +25,30 @@ mica_rc mica_core_reload_authorities(struct mica_core *c, int64_t now, struct mi
 	return rc;
 }
 
-int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
+static int64_t counter(struct mica_core *c, const char *key)
 {
 	MICA_AUTO_BUF b;
 	struct mica_cursor cur;
-	char key[64];
 
 	mica_buf_init(&b, 64);
-	snprintf(key, sizeof(key), "last_leaf/%s", id);
 	if (mica_store_get(c->store, MICA_T_COUNTER, mica_slice_str(key), &b, NULL, NULL) !=
 		MICA_OK)
 		return 0;
 	cur = (struct mica_cursor){mica_buf_slice(&b), false};
 	return (int64_t)mica_cur_be64(&cur);
+}
+
+int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "last_leaf/%s", id);
+	return counter(c, key);
+}
+
+int64_t mica_core_carried(struct mica_core *c)
+{
+	return counter(c, "carried");
 }
 
 struct mica_slice mica_core_confirmed_key(const char *id, const char *outlet, char out[160])
@@ -392,6 +403,7 @@ mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, 
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
+		.carried = mica_core_carried(c),
 		.look_again = c->rotation.look_again};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);

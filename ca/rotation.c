@@ -21,6 +21,8 @@ static const struct {
 	[MICA_RW_ACKS] = {"acks", "holders have not acknowledged a bundle that has it"},
 	[MICA_RW_CONFIRMATION] = {"confirmation",
 		"an outlet without a propagation waits for `mica rotation confirm`"},
+	[MICA_RW_CARRIED] = {"carried",
+		"holders whose bundle comes with their certificates may not have renewed"},
 	[MICA_RW_EVERYBODY_HAS_IT] = {"everybody_has_it", "everybody has it"},
 	[MICA_RW_NONE_ACTIVE] = {"none_active", "nothing of this kind is active"},
 	[MICA_RW_TAINTED] = {"tainted", "the active one is compromised, or one that it signed"},
@@ -422,6 +424,12 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 	return true;
 }
 
+/* Until when somebody may have the bundle that came with his certificate, from before `since`. */
+static int64_t carried(const struct deciding *d, int64_t since)
+{
+	return lesser(d->f->carried, after(since, d->p->max_leaf_ttl)) + d->p->skew;
+}
+
 /* Time alone, or the word of those who can give it. In a compromise nobody is waited for who says
  * nothing. */
 static bool everybody_has(struct deciding *d, size_t i)
@@ -442,6 +450,10 @@ static bool everybody_has(struct deciding *d, size_t i)
 	}
 	if (kind == MICA_AUTHORITY_JWT || hurries(d))
 		return true;
+	if (d->now < carried(d, since)) {
+		wait_for(d, kind, (int)i, MICA_RW_CARRIED, carried(d, since));
+		return false;
+	}
 	if (!f->acked && d->now < acks) {
 		wait_for(d, kind, (int)i, MICA_RW_ACKS, acks);
 		return false;

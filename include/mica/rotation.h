@@ -89,6 +89,9 @@ struct mica_rotation_fact {
 struct mica_rotation_facts {
 	const struct mica_rotation_fact *of; /* of list[i] */
 	bool frozen; /* the clock cannot be trusted: nothing happens by time */
+	/* Greatest end of a certificate whose holder may have the bundle that came with it, and no
+	 * other (class `carried`); 0 = nobody. It has a newer one when it has renewed. */
+	int64_t carried;
 	/* A second look after a stop: before, nothing is removed or destroyed, and nobody is said
 	 * to have something because enough time has passed. */
 	int64_t look_again;
@@ -114,6 +117,7 @@ enum mica_rotation_why {
 	MICA_RW_PROPAGATION, /* until whoever gives no evidence has it */
 	MICA_RW_ACKS, /* holders of class `ack` have not said that they have it */
 	MICA_RW_CONFIRMATION, /* an outlet without propagation: `mica rotation confirm` */
+	MICA_RW_CARRIED, /* holders whose bundle comes with their certificates have not renewed */
 	MICA_RW_EVERYBODY_HAS_IT,
 	MICA_RW_NONE_ACTIVE, /* nothing signs */
 	MICA_RW_TAINTED, /* what signs is tainted, or has a tainted one below it */
