@@ -34,6 +34,7 @@
  *minute more
  *	           carried            the same, of certificates whose holders have the bundle that
  *came with them
+ *	           carried/<id>       as it was when the root of this id was published
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H

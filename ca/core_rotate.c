@@ -51,6 +51,12 @@ int64_t mica_core_carried(struct mica_core *c)
 	return counter(c, "carried");
 }
 
+static struct mica_slice carried_key(const char *id, char out[64])
+{
+	snprintf(out, 64, "carried/%s", id);
+	return mica_slice_str(out);
+}
+
 struct mica_slice mica_core_confirmed_key(const char *id, const char *outlet, char out[160])
 {
 	snprintf(out, 160, "confirmed/%s/%s", id, outlet);
@@ -94,6 +100,7 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX], struct mica_err *e)
 {
 	mica_rc rc = MICA_OK;
+	char key[64];
 
 	for (unsigned i = 0; i < v->auths->n && rc == MICA_OK; i++) {
 		const struct mica_authority *a = &v->auths->v[i];
@@ -102,6 +109,8 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 			.last_leaf = mica_core_last_leaf(c, a->id), .confirmed = true};
 		if (a->kind != MICA_AUTHORITY_ROOT)
 			continue;
+		carried_key(a->id, key);
+		facts[i].carried = counter(c, key);
 		rc = look_at_confirmations(c, v->policy, a->id, &facts[i].confirmed, e);
 		if (rc == MICA_OK)
 			rc = look_at_acks(c, v, i, now, &facts[i].acked, e);
@@ -287,6 +296,20 @@ static mica_rc put(
 	return rc;
 }
 
+/* Whose bundle is older than this root, and stays so until they renew. */
+static void note_carried(struct stepping *x)
+{
+	int64_t end = mica_core_carried(x->c);
+	MICA_AUTO_BUF b;
+	char key[64];
+
+	mica_buf_init(&b, 8);
+	mica_buf_put_be64(&b, (uint64_t)end);
+	if (end > 0)
+		mica_core_change_write(&x->ch, MICA_PUT, MICA_T_COUNTER, carried_key(x->at.id, key),
+			mica_buf_slice(&b));
+}
+
 static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 {
 	uint64_t sequence = 0;
@@ -304,6 +327,8 @@ static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 		rc = renumber(x, &sequence, e);
 		x->at.sequence = sequence;
 	}
+	if (rc == MICA_OK && x->at.kind == MICA_AUTHORITY_ROOT)
+		note_carried(x);
 	if (rc == MICA_OK && x->s->parent >= 0)
 		mica_core_change_read(&x->ch, MICA_T_AUTHORITY, mica_slice_str(x->at.parent),
 			x->v->auths->more[x->s->parent].rev);
@@ -349,6 +374,9 @@ static mica_rc prepare_destroy(struct stepping *x, struct mica_err *e)
 	snprintf(key, sizeof(key), "last_leaf/%s", a->id);
 	mica_core_change_write(
 		&x->ch, MICA_DELETE, MICA_T_COUNTER, mica_slice_str(key), MICA_SLICE_NULL);
+	if (a->kind == MICA_AUTHORITY_ROOT)
+		mica_core_change_write(&x->ch, MICA_DELETE, MICA_T_COUNTER, carried_key(a->id, key),
+			MICA_SLICE_NULL);
 	for (unsigned i = 0; i < outlets->n; i++)
 		mica_core_change_write(&x->ch, MICA_DELETE, MICA_T_META,
 			mica_core_confirmed_key(a->id, outlets->v[i], key), MICA_SLICE_NULL);

@@ -425,9 +425,11 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 }
 
 /* Until when somebody may have the bundle that came with his certificate, from before `since`. */
-static int64_t carried(const struct deciding *d, int64_t since)
+static int64_t carried(const struct deciding *d, size_t i, int64_t since)
 {
-	return lesser(d->f->carried, after(since, d->p->max_leaf_ttl)) + d->p->skew;
+	int64_t issued_behind = lesser(d->f->carried, after(since, d->p->max_leaf_ttl));
+
+	return greater(d->f->of[i].carried, issued_behind) + d->p->skew;
 }
 
 /* Time alone, or the word of those who can give it. In a compromise nobody is waited for who says
@@ -450,8 +452,8 @@ static bool everybody_has(struct deciding *d, size_t i)
 	}
 	if (kind == MICA_AUTHORITY_JWT || hurries(d))
 		return true;
-	if (d->now < carried(d, since)) {
-		wait_for(d, kind, (int)i, MICA_RW_CARRIED, carried(d, since));
+	if (d->now < carried(d, i, since)) {
+		wait_for(d, kind, (int)i, MICA_RW_CARRIED, carried(d, i, since));
 		return false;
 	}
 	if (!f->acked && d->now < acks) {

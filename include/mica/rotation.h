@@ -83,6 +83,9 @@ int64_t mica_rotation_propagation(
 /* Of one authority, what its record does not say. */
 struct mica_rotation_fact {
 	int64_t last_leaf; /* greatest end of what it signed; 0 = nothing */
+	/* Of a root: as below, when it was published. A clock that was ahead makes them live longer
+	 * than the longest life. */
+	int64_t carried;
 	bool acked; /* every live holder of class `ack` has said that it has it */
 	bool confirmed; /* every outlet that has no propagation was confirmed for it */
 };
