@@ -519,8 +519,9 @@ void mica_core_look_again(struct mica_core *c, int64_t now_ms)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 
+	/* that of JWT keys is the longer one */
 	c->rotation.look_again = mica_core_decision_ms(c, now_ms) / 1000 +
-		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_ROOT);
+		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_JWT);
 }
 
 static mica_rc note_word(struct mica_core *c, int64_t now_ms, struct mica_err *e)

@@ -33,3 +33,4 @@ EXTRA_DIST += tests/scenario/revoked-in-use.scenario
 EXTRA_DIST += tests/scenario/roll-back-of-all-kinds.scenario
 EXTRA_DIST += tests/scenario/roll-back.scenario
 EXTRA_DIST += tests/scenario/root-expired.scenario
+EXTRA_DIST += tests/scenario/mutants.py

@@ -342,7 +342,7 @@ static void removal_waits_for_a_second_look(void **state)
 	ct_reopen(t, now * 1000);
 	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
 	assert_int_equal(count(t, MICA_AUTHORITY_ISSUING, MICA_AS_REMOVED, now, NULL), 0);
-	now += 25;
+	now += 31;
 	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
 	assert_true(count(t, MICA_AUTHORITY_ISSUING, MICA_AS_REMOVED, now, NULL) > 0);
 }
