@@ -37,6 +37,9 @@
  *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | of
  *a pod 1 | SPIFFE ID COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a
  *minute more
+ *	           carried            the same, of certificates whose holders have the bundle that
+ *came with them
+ *	           carried/<id>       as it was when the root of this id was published
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -321,6 +324,7 @@ struct mica_core {
 	pthread_mutex_t commit; /* commits with entries */
 	struct core_last_leaf last_leaf[CORE_AUTHORITY_MAX]; /* under commit: as it is stored */
 	unsigned n_last_leaf;
+	int64_t carried; /* as in the store; 0 = not known yet */
 
 	pthread_mutex_t review_lock;
 	struct mica_review_cache *review;
@@ -432,6 +436,7 @@ struct mica_candidate {
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
 	bool renews; /* it follows from a certificate, which must not be revoked meanwhile */
+	bool carried; /* x509 of class `carried` */
 	struct mica_uid pod;
 	uint8_t serial[16];
 	uint64_t said;
@@ -560,6 +565,8 @@ mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *ac
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Greatest end of what an authority signed, as it is stored; 0 = nothing. */
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
+/* Greatest end of a certificate of class `carried`; 0 = none. */
+int64_t mica_core_carried(struct mica_core *c);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 
 /* One authority as JSON, as `mica status` has it. */

@@ -317,6 +317,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	k->issued.ttl_clamped = final.clamped;
 	k->issued.bundle_wanted = d->bundle_sequence < k->issued.bundle_sequence;
 	k->acks = d->outlet == MICA_OUTLET_ACK;
+	k->carried = d->outlet == MICA_OUTLET_CARRIED;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
 	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
