@@ -47,10 +47,16 @@ static void call_for_renewal(const struct mica_rotation_policy *p, const struct 
 	out->b.renew_before = MICA_TIME_NEVER;
 	for (unsigned i = 0; i < a->n && out->b.n_renew < MICA_BUNDLE_KEYS_MAX; i++) {
 		int64_t before = mica_renewal_before(p, a->v, a->n, i, now);
+		char *text;
 
 		if (before == MICA_TIME_NEVER)
 			continue;
-		out->renew[out->b.n_renew++] = a->v[i].id;
+		/* what its leaves call it */
+		text = out->renew_text[out->b.n_renew];
+		snprintf(text, MICA_KEY_ID_SIZE, "%s", a->v[i].id);
+		if (a->more[i].ski.len == MICA_KEY_ID_LEN)
+			mica_hex_encode(a->more[i].ski.p, MICA_KEY_ID_LEN, text);
+		out->renew[out->b.n_renew++] = text;
 		if (before < out->b.renew_before)
 			out->b.renew_before = before;
 	}
@@ -271,27 +277,33 @@ static mica_rc encode_plain(struct core_published *p, const struct core_content 
 	return MICA_OK;
 }
 
-static struct mica_slice authority_cert(const struct core_view *v, const char *id)
+/* The chain of an authority's certificates behind the publisher's; how many there are then. */
+static size_t put_authority_chain(
+	const struct core_view *v, const char *id, struct mica_slice chain[MICA_CHAIN_MAX])
 {
-	for (unsigned i = 0; i < v->auths->n; i++)
-		if (strcmp(v->auths->v[i].id, id) == 0)
-			return mica_buf_slice(&v->auths->v[i].cert);
-	return MICA_SLICE_NULL;
+	for (unsigned i = 0; i < v->auths->n; i++) {
+		const struct core_authority_more *m = &v->auths->more[i];
+
+		if (strcmp(v->auths->v[i].id, id) != 0)
+			continue;
+		memcpy(chain + 1, m->chain, m->n_chain * sizeof(m->chain[0]));
+		return 1 + m->n_chain;
+	}
+	return 1;
 }
 
 static mica_rc encode_signed(struct mica_core *c, const struct core_view *v,
 	struct core_published *p, const struct core_content *content, int64_t now,
 	struct mica_err *e)
 {
-	struct mica_slice chain[2] = {
-		mica_buf_slice(&p->publisher), authority_cert(v, p->publisher_authority)};
+	struct mica_slice chain[MICA_CHAIN_MAX] = {mica_buf_slice(&p->publisher)};
+	size_t n_chain = put_authority_chain(v, p->publisher_authority, chain);
 	enum mica_channel ch = content->b.channel;
 	MICA_AUTO_BUF b;
 	mica_rc rc;
 
 	mica_buf_init(&b, 2 * MICA_BUNDLE_MAX);
-	rc = mica_bundle_put_jws(
-		&content->b, c->publication_key, chain, chain[1].len ? 2 : 1, now, &b, e);
+	rc = mica_bundle_put_jws(&content->b, c->publication_key, chain, n_chain, now, &b, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_snapshot_unref(p->snap[ch][MICA_FMT_BUNDLE_JWS]);

@@ -103,7 +103,8 @@ void mica_renewal_calls_of(const struct mica_rotation_policy *p, const struct mi
 		.replace_to = MICA_TIME_NEVER};
 	if (next >= 0)
 		call_of_successor(p, &list[next], now, out);
-	else if (root >= 0 && p->kind[MICA_AUTHORITY_ROOT].automatic)
+	else if (root >= 0 && p->kind[MICA_AUTHORITY_ROOT].automatic &&
+		p->root_home == MICA_ROOT_OWN)
 		call_of_due(p, &list[root], out);
 	call_of_compromise(p, list, n, next, now, out);
 }

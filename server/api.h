@@ -36,6 +36,7 @@ struct api; /* opaque */
 struct limits; /* limits.h */
 struct mica_keys; /* keys.h */
 struct mica_kube; /* kube.h */
+struct plugged; /* plugged.h */
 
 /* Which listener a request came in by. */
 enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_COUNT };
@@ -49,6 +50,7 @@ struct api_options {
 	struct mica_keys *keys; /* NULL = none */
 	struct mica_kube *kube; /* NULL = none: who must be reviewed is then refused, or not, as
 				   the issuer's review.on_failure says */
+	struct plugged *plugged; /* NULL = nothing is plugged in */
 	const struct mica_config *config; /* what counts is copied */
 	/* Groups of the admin socket (-1 = none): peers of them are admins or auditors; root and
 	 * `own_uid` are always admins. */

@@ -4,6 +4,7 @@
 
 #include "keys.h"
 #include "kube.h"
+#include "plugged.h"
 
 #include "mica/log.h"
 
@@ -101,6 +102,15 @@ static void put_core(struct api *a, struct mica_buf *b)
 			s.lineage_untracked},
 		{"mica_renewals_missed_total", "counter",
 			"Lines that ended with nothing behind them.", s.renewals_missed},
+		{"mica_signatures_ahead", "gauge",
+			"Issuing authorities that an offline root has signed and that wait.",
+			s.signed_ahead},
+		{"mica_signature_needed", "gauge",
+			"1 = an offline root has to sign again; by when says the next one.",
+			s.signature_needed},
+		{"mica_signature_needed_by_seconds", "gauge",
+			"When nothing can follow what signs, in seconds since 1970; 0 = never.",
+			seconds(s.signature_by)},
 		{"mica_compromise_exposed_holders", "gauge",
 			"Holders that still have something of a compromised authority.", s.exposed},
 		{"mica_compromise_renewal_seconds", "gauge",
@@ -236,6 +246,23 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 	}
 }
 
+static void put_plugged(struct api *a, struct mica_buf *b)
+{
+	struct plugged_status s;
+
+	if (!a->o.plugged)
+		return;
+	plugged_status(a->o.plugged, &s);
+	const struct figure f[] = {
+		{"mica_plugged_valid", "gauge", "1 = what is in plugged.directory now was taken.",
+			s.valid},
+		{"mica_plugged_taken_total", "counter", "Changes there that were taken.", s.taken},
+		{"mica_plugged_refused_total", "counter", "Changes there that were refused.",
+			s.refused},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+}
+
 static void put_own(struct api *a, struct mica_buf *b)
 {
 	const struct figure f[] = {
@@ -274,6 +301,7 @@ void api_metrics(struct api_call *c)
 	put_core(a, b);
 	put_issuers(a, b);
 	put_reviews(a, b);
+	put_plugged(a, b);
 	put_http(a, b);
 	metrics_write_process(b);
 	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);

@@ -7,6 +7,7 @@
 #include "keys.h"
 #include "kube.h"
 #include "limits.h"
+#include "plugged.h"
 #include "serving.h"
 
 #include "mica/clock.h"
@@ -49,6 +50,7 @@ struct micad {
 	struct limits *limits;
 	struct mica_keys *keys;
 	struct mica_kube *kube;
+	struct plugged *plugged; /* NULL = nothing is plugged in */
 	struct api *api;
 	struct serving *serving;
 	struct http_tls_key *tls;
@@ -59,6 +61,7 @@ struct micad {
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
 	struct mica_core_stats seen; /* the timer's */
+	bool signature_needed; /* the same */
 	uint64_t renewals; /* the same */
 	bool crls_late;
 };
@@ -232,6 +235,9 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	if (rc != MICA_OK)
 		return rc;
 	mica_keys_wait(m->keys, FIRST_KEYS_MS);
+	/* what signs has to be there before our own certificate is asked for */
+	m->plugged = plugged_new(&(struct plugged_options){.core = m->core, .config = m->config});
+	api.plugged = m->plugged;
 	api.committer = m->committer;
 	api.replay = m->replay;
 	api.limits = m->limits;
@@ -296,6 +302,14 @@ static mica_rc open_tls_doors(struct micad *m, struct mica_err *e)
 	return rc;
 }
 
+/* The files have brought another root, or another authority that signs. */
+static void plugged_changed(void *ctx)
+{
+	struct micad *m = ctx;
+
+	api_wake(m->api, false);
+}
+
 static mica_rc open_doors(struct micad *m, struct mica_err *e)
 {
 	const struct mica_config *c = m->config;
@@ -313,6 +327,8 @@ static mica_rc open_doors(struct micad *m, struct mica_err *e)
 		rc = open_door(m, API_METRICS, &metrics, e);
 	if (rc == MICA_OK && c->admin.socket && c->admin.socket[0])
 		rc = open_door(m, API_ADMIN, &admin, e);
+	if (rc == MICA_OK && m->plugged)
+		rc = plugged_start(m->plugged, plugged_changed, m, e);
 	return rc == MICA_OK && m->tls ? open_tls_doors(m, e) : rc;
 }
 
@@ -390,6 +406,24 @@ static void look_for_news(struct micad *m)
 	*was = s;
 }
 
+/* What an offline root has signed ahead comes to its end, or no longer does. */
+static void look_for_signatures(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.signature_needed == m->signature_needed)
+		return;
+	m->signature_needed = s.signature_needed;
+	if (s.signature_needed)
+		MICA_LOG(MICA_WARN, "signature_needed", MICA_I("ahead", s.signed_ahead),
+			MICA_I("by", s.signature_by),
+			MICA_S("next", "mica authority csr, and let the root sign"));
+	else
+		MICA_LOG(MICA_INFO, "signatures_suffice", MICA_I("ahead", s.signed_ahead),
+			MICA_I("until", s.signature_by));
+}
+
 /* Nobody has anything of what was compromised any more. */
 static void look_for_renewals(struct micad *m)
 {
@@ -435,6 +469,7 @@ static void maintain(struct micad *m, const char **last)
 		api_wake(m->api, false);
 	look_for_compromise(m);
 	look_for_news(m);
+	look_for_signatures(m);
 	look_for_renewals(m);
 	look_at_crls(m);
 }
@@ -549,6 +584,7 @@ static void reload(struct micad *m)
 	mica_rc rc = mica_config_load(m->config_path, &fresh, &e);
 
 	sd_notify(0, "RELOADING=1");
+	plugged_look(m->plugged);
 	if (rc == MICA_OK)
 		rc = apply(m, fresh, &e);
 	if (rc == MICA_INTERNAL)
@@ -605,6 +641,7 @@ static void stop(struct micad *m)
 		pthread_join(m->timer, NULL);
 	mica_keys_free(m->keys);
 	mica_kube_free(m->kube);
+	plugged_free(m->plugged);
 	if (m->api)
 		api_stop(m->api);
 	if (m->committer)
