@@ -66,3 +66,8 @@ micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 micad_LDADD = $(SERVER_LIBS)
 libmica_server_a_SOURCES += server/api_metrics.c
 libmica_server_a_SOURCES += server/sip.h
+libmica_server_a_SOURCES += server/desk.h
+libmica_server_a_SOURCES += server/desk.c
+libmica_server_a_SOURCES += server/ask.h
+libmica_server_a_SOURCES += server/ask_who.c
+libmica_server_a_SOURCES += server/ask_issue.c

@@ -3,7 +3,7 @@
 #include "micad.h"
 
 #include "api.h"
-#include "committer.h"
+#include "desk.h"
 #include "keys.h"
 #include "kube.h"
 #include "limits.h"
@@ -49,6 +49,7 @@ struct micad {
 	struct limits *limits;
 	struct mica_keys *keys;
 	struct mica_kube *kube;
+	struct desk *desk;
 	struct api *api;
 	struct serving *serving;
 	struct http_tls_key *tls;
@@ -209,8 +210,8 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 		.ctx = m,
 	};
 	const struct limits_options limits = limits_of(m->config);
+	struct desk_options desk = {.core = m->core, .config = m->config};
 	struct api_options api = {
-		.core = m->core,
 		.config = m->config,
 		.admin_gid = m->admin_gid,
 		.audit_gid = m->audit_gid,
@@ -229,12 +230,15 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	if (rc != MICA_OK)
 		return rc;
 	mica_keys_wait(m->keys, FIRST_KEYS_MS);
-	api.committer = m->committer;
-	api.replay = m->replay;
-	api.limits = m->limits;
-	api.keys = m->keys;
-	api.kube = m->kube;
-	rc = api_new(&api, &m->api, e);
+	desk.committer = m->committer;
+	desk.replay = m->replay;
+	desk.limits = m->limits;
+	desk.keys = m->keys;
+	desk.kube = m->kube;
+	rc = desk_new(&desk, &m->desk, e);
+	api.desk = m->desk;
+	if (rc == MICA_OK)
+		rc = api_new(&api, &m->api, e);
 	if (rc != MICA_OK)
 		return rc;
 	m->serving = serving_new(m->core, m->committer, m->config);
@@ -478,6 +482,7 @@ static mica_rc apply(struct micad *m, struct mica_config *fresh, struct mica_err
 	if (rc != MICA_OK)
 		return rc;
 	mica_log_level((enum mica_log_level)fresh->log.level);
+	desk_reconfigure(m->desk, fresh);
 	api_reconfigure(m->api, fresh);
 	limits_set_rates(m->limits, &limits);
 	return MICA_OK;
@@ -545,6 +550,8 @@ static void stop(struct micad *m)
 		pthread_join(m->timer, NULL);
 	mica_keys_free(m->keys);
 	mica_kube_free(m->kube);
+	if (m->desk)
+		desk_stop(m->desk);
 	if (m->api)
 		api_stop(m->api);
 	if (m->committer)
@@ -559,6 +566,7 @@ static void stop(struct micad *m)
 	if (m->tls)
 		http_tls_key_unref(m->tls);
 	api_free(m->api);
+	desk_free(m->desk);
 	committer_free(m->committer);
 	limits_free(m->limits);
 	mica_replay_free(m->replay);
