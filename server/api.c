@@ -390,6 +390,11 @@ void api_set_server(struct api *a, enum api_listener l, struct http_server *s)
 	atomic_store(&a->door[l].server, s);
 }
 
+void api_set_grpc(struct api *a, struct grpc *g)
+{
+	atomic_store(&a->grpc, g);
+}
+
 void api_wake(struct api *a, bool compromised)
 {
 	watch_wake(a->watch, compromised ? 0 : 1000);

@@ -48,6 +48,10 @@ http_admit api_admit;
 /* Once, before or soon after it serves; NULL takes it away again (before http_server_stop). */
 void api_set_server(struct api *a, enum api_listener l, struct http_server *s);
 
+struct grpc; /* grpc.h */
+/* The same of the gRPC front. */
+void api_set_grpc(struct api *a, struct grpc *g);
+
 /* A snapshot changed: watchers whose bundle it is get it, spread over one second, or at once when
  * an authority was compromised. Any thread. */
 void api_wake(struct api *a, bool compromised);

@@ -96,6 +96,7 @@ struct api {
 	struct api_options o; /* config: not to be used, it is borrowed for api_new only */
 	struct desk *desk;
 	struct door door[API_LISTENER_COUNT];
+	_Atomic(struct grpc *) grpc;
 	struct watch *watch;
 	atomic_bool stopped;
 	atomic_bool oidc_discovery; /* copied from the configuration; may change while running */

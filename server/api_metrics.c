@@ -2,6 +2,7 @@
 /* GET /metrics: what the API counts, and what others know. */
 #include "api_impl.h"
 
+#include "grpc.h"
 #include "keys.h"
 #include "kube.h"
 
@@ -237,6 +238,7 @@ void api_metrics(struct api_call *c)
 {
 	struct api *a = c->a;
 	struct mica_buf *b = &c->out;
+	struct grpc *g;
 
 	mica_buf_init(b, TEXT_MAX);
 	put_own(a, b);
@@ -246,6 +248,9 @@ void api_metrics(struct api_call *c)
 	put_issuers(a, b);
 	put_reviews(a, b);
 	put_http(a, b);
+	g = atomic_load(&a->grpc);
+	if (g)
+		grpc_write_metrics(g, b);
 	metrics_write_process(b);
 	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);
 }

@@ -28,8 +28,8 @@ struct ask_face {
 	void (*leave)(struct ask *a, bool keep);
 	/* a->caller is filled. */
 	void (*known)(struct ask *a);
-	/* The body of the answer, from a->issued; on the committer's thread. An overflow is an
-	 * INTERNAL error. What is written is given to equals too. */
+	/* The body of the answer, from a->issued; on the committer's thread. It may fill a->err
+	 * instead; an overflow is INTERNAL "answer_too_long". Equals are given the same octets. */
 	void (*write)(struct ask *a, struct mica_buf *out);
 	/* Takes a reference to the answer. */
 	void (*answered)(struct ask *a, const struct mica_answer *answer);

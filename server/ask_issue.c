@@ -87,9 +87,11 @@ static void finish(struct ask *a)
 	mica_buf_init(&body, BODY_MAX);
 	mica_candidate_issued(a->candidate, &a->issued);
 	a->face->write(a, &body);
-	if (mica_buf_rc(&body, a->err) != MICA_OK) {
+	if (body.over)
 		/* no configuration makes a chain or a bundle this long */
-		a->err->rc = MICA_INTERNAL;
+		mica_fail(a->err, MICA_INTERNAL, "answer_too_long",
+			"the answer is longer than this server sends");
+	if (a->err->rc != MICA_OK) {
 		fail(a);
 		return;
 	}
