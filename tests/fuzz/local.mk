@@ -143,3 +143,10 @@ tests_fuzz_fuzz_h2_session_SOURCES = tests/fuzz/fuzz_h2_session.c tests/unit/rpc
 tests_fuzz_fuzz_h2_session_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) -I$(srcdir)/tests $(NGHTTP2_CFLAGS)
 tests_fuzz_fuzz_h2_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_h2_session_LDADD = $(RPC_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_istio
+FUZZ_TARGETS += tests/fuzz/fuzz_istio
+tests_fuzz_fuzz_istio_SOURCES = tests/fuzz/fuzz_istio.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_istio_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)
+tests_fuzz_fuzz_istio_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_istio_LDADD = libmica-server.a $(RPC_LIBS)

@@ -394,3 +394,15 @@ TESTS += tests/unit/test_token_plain
 tests_unit_test_token_plain_SOURCES = tests/unit/test_token_plain.c tests/unit/tokens.h
 tests_unit_test_token_plain_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) -I$(srcdir)/ca
 tests_unit_test_token_plain_LDADD = $(TOKEN_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_ask
+TESTS += tests/unit/test_ask
+tests_unit_test_ask_SOURCES = tests/unit/test_ask.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_ask_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_ask_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_wire
+TESTS += tests/unit/test_wire
+tests_unit_test_wire_SOURCES = tests/unit/test_wire.c
+tests_unit_test_wire_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_wire_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
