@@ -85,3 +85,4 @@ server/istio_data.c: $(srcdir)/rpc/proto/security/v1alpha1/ca.proto $(srcdir)/rp
 	$(AM_V_GEN)$(MKDIR_P) server && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=server/istio.desc $(srcdir)/rpc/proto/security/v1alpha1/ca.proto && $(PYTHON3) $(srcdir)/server/embed.py server/istio.desc embed_istio > $@.tmp && mv $@.tmp $@
 libmica_server_a_SOURCES += server/istio.h
 libmica_server_a_SOURCES += server/istio_request.c
+libmica_server_a_SOURCES += server/api_crl.c

@@ -46,3 +46,4 @@ EXTRA_DIST += tests/e2e/test_issuers.py
 EXTRA_DIST += tests/e2e/istioproto.py
 EXTRA_DIST += tests/e2e/test_istio.py
 EXTRA_DIST += tests/e2e/test_istio_life.py
+EXTRA_DIST += tests/e2e/test_crl.py
