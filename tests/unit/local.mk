@@ -399,6 +399,18 @@ TESTS += tests/unit/test_core_offline
 tests_unit_test_core_offline_SOURCES = tests/unit/test_core_offline.c tests/unit/coretest.h tests/unit/tokens.h tests/unit/otherca.h
 tests_unit_test_core_offline_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_core_offline_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_ask
+TESTS += tests/unit/test_ask
+tests_unit_test_ask_SOURCES = tests/unit/test_ask.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_ask_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_ask_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_wire
+TESTS += tests/unit/test_wire
+tests_unit_test_wire_SOURCES = tests/unit/test_wire.c
+tests_unit_test_wire_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_wire_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
 check_PROGRAMS += tests/unit/test_crl
 TESTS += tests/unit/test_crl
 tests_unit_test_crl_SOURCES = tests/unit/test_crl.c tests/unit/pki.h
