@@ -67,3 +67,5 @@ libmica_ca_a_SOURCES += ca/core_rotate.c
 libmica_ca_a_SOURCES += ca/core_serving.c
 libmica_ca_a_SOURCES += ca/core_hand.c
 libmica_ca_a_SOURCES += ca/core_plan.c
+libmica_ca_a_SOURCES += ca/nodepods.c
+libmica_ca_a_SOURCES += ca/linkerd.c

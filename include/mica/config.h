@@ -64,6 +64,14 @@ struct mica_issuer_config {
 		bool allow_on_failure;
 		int64_t timeout;
 	} review;
+	/* Agents of nodes that may ask for the pods beside them, and the API server that knows
+	 * where pods are. What was not given is as in `review`. */
+	struct {
+		struct mica_string_list accounts; /* "namespace/name"; none = nobody */
+		char *url; /* https://host[:port]; NULL when unset */
+		char *ca_file, *token_file; /* NULL when unset */
+		int64_t timeout;
+	} impersonation;
 	struct mica_claim_map *claims;
 	unsigned n_claims;
 	struct mica_claim_require *require;
@@ -146,6 +154,12 @@ struct mica_config {
 		int64_t refresh_hint;
 	} bundle;
 	/* Times in seconds; what was not given follows from other settings (config_check.c). */
+	/* Linkerd's identities. */
+	struct {
+		char *control_plane_namespace;
+		char *trust_domain; /* NULL = as above */
+		bool spiffe;
+	} linkerd;
 	struct {
 		struct {
 			bool automatic;
