@@ -66,3 +66,4 @@ micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 micad_LDADD = $(SERVER_LIBS)
 libmica_server_a_SOURCES += server/api_metrics.c
 libmica_server_a_SOURCES += server/sip.h
+libmica_server_a_SOURCES += server/kube_pods.c
