@@ -331,6 +331,24 @@ static const struct setting https_rows[] = {
 };
 TABLE(https_table, https_rows, struct mica_config);
 
+static const struct setting grpc_rows[] = {
+	{"listen", SETTING_LISTEN, OF(grpc.listen), .restart = true, .text = ""},
+	{"plaintext", SETTING_LISTEN, OF(grpc.plaintext), .restart = true, .text = ""},
+	{"socket", SETTING_TEXT, OF(grpc.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
+		.check = check_path},
+	{"dns_names", SETTING_LIST, OF(grpc.dns_names), .restart = true, .high = 32,
+		.text = "istiod.istio-system.svc", .check = mica_dns_name_check},
+	{"threads", SETTING_NUMBER, OF(grpc.threads), .restart = true, .high = 256},
+	{"max_connections", SETTING_NUMBER, OF(grpc.max_connections), .restart = true, .low = 1,
+		.high = MILLION, .number = 16384},
+	{"max_connections_per_address", SETTING_NUMBER, OF(grpc.max_connections_per_address),
+		.restart = true, .low = 1, .high = MILLION, .number = 1024},
+	{"max_age", SETTING_DURATION, OF(grpc.max_age), .restart = true, .low = MINUTE, .high = DAY,
+		.number = HOUR},
+	{"reflection", SETTING_FLAG, OF(grpc.reflection), .restart = true, .number = true},
+};
+TABLE(grpc_table, grpc_rows, struct mica_config);
+
 static const struct setting admin_rows[] = {
 	{"socket", SETTING_TEXT, OF(admin.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
 		.text = "/run/mica/admin.sock", .check = check_path},
@@ -472,6 +490,7 @@ static const struct setting top_rows[] = {
 	{"store", SETTING_SECTION, .table = &store_table},
 	{"passphrase", SETTING_SECTION, .table = &passphrase_table},
 	{"https", SETTING_SECTION, .table = &https_table},
+	{"grpc", SETTING_SECTION, .table = &grpc_table},
 	{"admin", SETTING_SECTION, .table = &admin_table},
 	{"metrics", SETTING_SECTION, .table = &metrics_table},
 	{"log", SETTING_SECTION, .table = &log_table},

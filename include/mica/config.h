@@ -124,6 +124,15 @@ struct mica_config {
 		int64_t idle_timeout, request_timeout, max_request_body;
 	} https;
 	struct {
+		struct mica_listen listen; /* TLS */
+		struct mica_listen plaintext; /* loopback only */
+		char *socket; /* Unix, without TLS; NULL when unset */
+		struct mica_string_list dns_names; /* of the serving certificate, beside https's */
+		int64_t threads; /* 0 = half of the cores */
+		int64_t max_connections, max_connections_per_address, max_age;
+		bool reflection;
+	} grpc;
+	struct {
 		char *socket, *group, *audit_group; /* groups NULL when unset */
 	} admin;
 	struct mica_listen metrics;
@@ -210,5 +219,10 @@ void mica_config_free(struct mica_config *c);
 void mica_config_needs_restart(
 	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);
 void mica_string_list_clear(struct mica_string_list *l);
+/* Whether any listener of the gRPC front is on. */
+bool mica_config_has_grpc(const struct mica_config *c);
+/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front when it
+ * is on. Borrowed pointers, at most `max`; returns how many there are. */
+size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max);
 
 #endif

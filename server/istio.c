@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * istio.v1.auth.IstioCertificateService, as istiod serves it to sidecars, ztunnel and gateways
+ * (security/v1alpha1/ca.proto of istio/api):
+ *
+ *	IstioCertificateRequest  {string csr = 1; int64 validity_duration = 3; Struct metadata = 4}
+ *	IstioCertificateResponse {repeated string cert_chain = 1}
+ *
+ * The identity is what the credential proves. Of the CSR only the key counts, whatever subject and
+ * names it has; of the metadata, CertSigner and ImpersonatedIdentity are looked at.
+ */
+#include "embed.h"
+#include "grpc_impl.h"
+
+#include "mica/pem.h"
+#include "mica/wire.h"
+
+#define CHAIN_MAX 16384
+
+struct istio_request {
+	struct mica_slice csr, signer, impersonated;
+	int64_t ttl;
+};
+struct istio_call {
+	struct grpc_call k;
+	struct istio_request q;
+};
+
+/* ---- requests ------------------------------------------------------------------------------ */
+
+/* google.protobuf.Value: the string in it, if it is one. The last of a oneof counts. */
+static mica_rc read_value(struct mica_slice m, struct mica_slice *out, struct mica_err *e)
+{
+	struct mica_wire_field f;
+	mica_rc rc;
+
+	*out = MICA_SLICE_NULL;
+	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK)
+		if (f.number >= 1 && f.number <= 6)
+			*out = f.number == 3 && f.type == MICA_WIRE_BYTES ? f.bytes
+									  : MICA_SLICE_NULL;
+	return rc == MICA_NOT_FOUND ? MICA_OK : rc;
+}
+
+/* An entry of map<string, Value>: {string key = 1; Value value = 2}. */
+static mica_rc read_entry(struct mica_slice m, struct istio_request *q, struct mica_err *e)
+{
+	struct mica_slice key = MICA_SLICE_NULL, value = MICA_SLICE_NULL, *to;
+	struct mica_wire_field f;
+	mica_rc rc;
+
+	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK) {
+		if (f.type == MICA_WIRE_BYTES && f.number == 1)
+			key = f.bytes;
+		if (f.type == MICA_WIRE_BYTES && f.number == 2)
+			value = f.bytes;
+	}
+	if (rc != MICA_NOT_FOUND)
+		return rc;
+	to = mica_slice_eq_str(key, "CertSigner")                ? &q->signer
+		: mica_slice_eq_str(key, "ImpersonatedIdentity") ? &q->impersonated
+								 : NULL;
+	return to ? read_value(value, to, e) : MICA_OK;
+}
+
+/* google.protobuf.Struct: {map<string, Value> fields = 1}. */
+static mica_rc read_metadata(struct mica_slice m, struct istio_request *q, struct mica_err *e)
+{
+	struct mica_wire_field f;
+	mica_rc rc;
+
+	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK) {
+		if (f.type == MICA_WIRE_BYTES && f.number == 1)
+			rc = read_entry(f.bytes, q, e);
+		if (rc != MICA_OK)
+			return rc;
+	}
+	return rc == MICA_NOT_FOUND ? MICA_OK : rc;
+}
+
+/* Unknown fields are skipped; a field that is there twice counts as protobuf says: the last string,
+ * messages one after the other. */
+static mica_rc read_request(struct mica_slice m, struct istio_request *q, struct mica_err *e)
+{
+	struct mica_wire_field f;
+	mica_rc rc;
+
+	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK) {
+		if (f.type == MICA_WIRE_BYTES && f.number == 1)
+			q->csr = f.bytes;
+		if (f.type == MICA_WIRE_VARINT && f.number == 3)
+			q->ttl = (int64_t)f.value;
+		if (f.type == MICA_WIRE_BYTES && f.number == 4)
+			rc = read_metadata(f.bytes, q, e);
+		if (rc != MICA_OK)
+			return rc;
+	}
+	return rc == MICA_NOT_FOUND ? MICA_OK : rc;
+}
+
+static mica_rc check_request(const struct istio_request *q, struct mica_err *e)
+{
+	/* another signer than the one that was asked for would be a silent change of trust */
+	if (q->signer.len)
+		return mica_fail(e, MICA_INVALID, "signer_unknown",
+			"CertSigner \"%.*s\" was asked for; expected none, since this server signs itself",
+			MICA_FMT(q->signer));
+	return MICA_OK;
+}
+
+/* ---- who ----------------------------------------------------------------------------------- */
+
+/* `clusterid` is a hint and proves nothing: Istio sends "Kubernetes" by default. One that names
+ * another cluster of ours than the token comes from tells of a wrong token. */
+static mica_rc check_cluster(struct grpc_call *k)
+{
+	const char *proved = k->caller.principal.cluster;
+	struct mica_slice id;
+	unsigned n = 0;
+
+	if (!mica_rpc_header(k->c, "clusterid", &id, &n) || n != 1 ||
+		mica_slice_eq_str(id, proved) || !grpc_knows_cluster(k->g, id))
+		return MICA_OK;
+	return mica_fail(&k->err, MICA_UNAUTHENTICATED, "cluster_mismatch",
+		"clusterid says \"%.*s\", and the token is of cluster \"%s\"; expected a token of the "
+		"cluster that the proxy names",
+		MICA_FMT(id), proved);
+}
+
+static void issue(struct istio_call *i)
+{
+	struct ask *a = &i->k.ask;
+	const struct mica_x509_request r = {.csr = i->q.csr,
+		/* as in istiod: what is no time asks for the default */
+		.ttl = i->q.ttl > 0 ? i->q.ttl : 0,
+		/* the answer holds the roots, and its holder says nothing (design 8.3) */
+		.outlet = MICA_OUTLET_CARRIED};
+
+	ask_start(a, METRIC_X509);
+	ask_x509(a, &r);
+}
+
+static void known(struct ask *a)
+{
+	struct istio_call *i = (struct istio_call *)grpc_call_of(a);
+
+	if (check_cluster(&i->k) != MICA_OK || check_request(&i->q, &i->k.err) != MICA_OK) {
+		ask_refuse(a);
+		return;
+	}
+	if (i->q.impersonated.len) {
+		mica_fail(&i->k.err, MICA_UNAUTHENTICATED, "impersonation_not_allowed",
+			"this caller may not ask for another identity; expected no "
+			"ImpersonatedIdentity");
+		ask_refuse(a);
+		return;
+	}
+	issue(i);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void put_pem(struct mica_buf *out, struct mica_slice der)
+{
+	MICA_AUTO_BUF pem;
+
+	mica_buf_init(&pem, CHAIN_MAX);
+	mica_pem_put(&pem, MICA_PEM_CERT, der);
+	out->over = out->over || pem.over;
+	mica_wire_put_bytes(out, 1, mica_buf_slice(&pem));
+}
+
+/* The leaf, then each intermediate in an element of its own, since ztunnel reads one certificate of
+ * each; the last element is all roots, whatever their number. */
+static void write_chain(struct ask *a, struct mica_buf *out)
+{
+	const struct mica_issued *s = &a->issued;
+	const struct mica_snapshot *roots;
+
+	if (mica_core_snapshot(a->desk->core, NULL, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_PEM, &roots,
+		    a->err) != MICA_OK)
+		return;
+	for (size_t i = 0; i < s->n_chain; i++)
+		put_pem(out, s->chain_der[i]);
+	mica_wire_put_bytes(out, 1, roots->bytes);
+	mica_snapshot_unref(roots);
+}
+
+static const struct ask_face face = {.name = "istio",
+	.known = known,
+	.write = write_chain,
+	.answered = grpc_answered,
+	.failed = grpc_failed};
+
+static void create_certificate(void *ctx, struct mica_rpc_call *c, struct mica_slice message)
+{
+	struct istio_call *i = (struct istio_call *)grpc_call_new(
+		sizeof(*i), ctx, c, GRPC_ISTIO_METHOD, &face, MICA_FRONT_ISTIO);
+
+	if (read_request(message, &i->q, &i->k.err) != MICA_OK)
+		grpc_call_fail(&i->k);
+	else
+		grpc_call_who(&i->k);
+}
+
+static const struct mica_rpc_method istio_methods[] = {
+	{.name = "CreateCertificate", .kind = MICA_RPC_UNARY, .call = create_certificate}};
+
+struct mica_rpc_service grpc_istio(struct grpc *g)
+{
+	return (struct mica_rpc_service){.name = "istio.v1.auth.IstioCertificateService",
+		.methods = istio_methods,
+		.n_methods = MICA_ARRAY_LEN(istio_methods),
+		.ctx = g,
+		.descriptors = mica_slice(embed_istio, embed_istio_len)};
+}
