@@ -655,6 +655,13 @@ static mica_rc check_linkerd(struct checking *k)
 			MICA_OK)
 		return config_refuse(k->src, "linkerd", "config_value", "a name is too long");
 	rc = mica_linkerd_check(&l, &why);
+	if (rc == MICA_OK && mica_config_has_grpc(k->c)) {
+		char name[MICA_LINKERD_NAME_MAX + 1];
+
+		/* linkerd2 charts: linkerd-identity is the account of its controller */
+		rc = mica_linkerd_name(&l, l.control_ns, "linkerd-identity", name, &why);
+		k->c->linkerd_server = rc == MICA_OK ? mica_strdup(name) : NULL;
+	}
 	ns = rc != MICA_OK && strcmp(why.reason, "linkerd_namespace_invalid") == 0;
 	return rc == MICA_OK
 		? MICA_OK
@@ -834,7 +841,7 @@ static void warn_of_issuers(struct checking *k)
 mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
-		check_grpc, check_jwt, check_lives, check_rotation, check_issuers, check_linkerd,
+		check_jwt, check_lives, check_rotation, check_issuers, check_linkerd, check_grpc,
 		check_rules, check_roles, check_denied};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;

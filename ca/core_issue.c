@@ -150,6 +150,10 @@ static mica_rc make_names(const struct core_policy *p, const struct core_rule *r
 			return mica_fail_fine(e, MICA_DENIED, "name_not_allowed",
 				"a DNS name that a rule gives is Mica's own", "dns_name_reserved",
 				"%s", name);
+		if (mica_linkerd_is_others(&p->linkerd, name, who->ns, who->sa))
+			return mica_fail_fine(e, MICA_DENIED, "name_not_allowed",
+				"a DNS name that a rule gives is another account's in Linkerd",
+				"dns_name_reserved", "%s", name);
 		out->v[out->n++] = name;
 	}
 	return MICA_OK;

@@ -331,6 +331,8 @@ static void copy_scalars(struct core_policy *p, const struct mica_config *config
 	copy_list(&p->own_dns, &config->https.dns_names);
 	for (unsigned i = 0; mica_config_has_grpc(config) && i < config->grpc.dns_names.n; i++)
 		push_text(&p->own_dns, config->grpc.dns_names.v[i]);
+	if (config->linkerd_server)
+		push_text(&p->own_dns, config->linkerd_server);
 	mica_rotation_policy_of(config, &p->rotation);
 	p->authority_key = config->authorities.key_type;
 	for (unsigned i = 0; i < config->rotation.n_outlets; i++)

@@ -42,6 +42,17 @@ mica_rc mica_linkerd_name(const struct mica_linkerd *l, const char *ns, const ch
 		MICA_LINKERD_NAME_MAX);
 }
 
+bool mica_linkerd_is_others(
+	const struct mica_linkerd *l, const char *name, const char *ns, const char *sa)
+{
+	char own[MICA_LINKERD_NAME_MAX + 1], suffix[sizeof(MIDDLE) + sizeof(*l) + 8];
+
+	snprintf(suffix, sizeof(suffix), MIDDLE "%s.%s", l->control_ns, l->trust_domain);
+	if (!mica_slice_has_suffix(mica_slice_str(name), mica_slice_str(suffix)))
+		return false;
+	return mica_linkerd_name(l, ns, sa, own, NULL) != MICA_OK || strcmp(name, own) != 0;
+}
+
 static mica_rc differs(struct mica_err *e, const char *what)
 {
 	return mica_fail(e, MICA_INVALID, "csr_names_differ",

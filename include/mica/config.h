@@ -169,6 +169,9 @@ struct mica_config {
 		char *trust_domain; /* NULL = as above */
 		bool spiffe;
 	} linkerd;
+	/* What Linkerd's proxies call the service that gives them certificates, when some issuer
+	 * lets them in and the gRPC front is on; else NULL. */
+	char *linkerd_server;
 	struct {
 		struct {
 			bool automatic;
@@ -221,8 +224,8 @@ void mica_config_needs_restart(
 void mica_string_list_clear(struct mica_string_list *l);
 /* Whether any listener of the gRPC front is on. */
 bool mica_config_has_grpc(const struct mica_config *c);
-/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front when it
- * is on. Borrowed pointers, at most `max`; returns how many there are. */
+/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front and of
+ * Linkerd's service when they are on. Borrowed pointers, at most `max`; returns how many there are. */
 size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max);
 
 #endif

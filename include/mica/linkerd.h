@@ -29,6 +29,10 @@ mica_rc mica_linkerd_check(const struct mica_linkerd *l, struct mica_err *e) MIC
 mica_rc mica_linkerd_name(const struct mica_linkerd *l, const char *ns, const char *sa,
 	char out[MICA_LINKERD_NAME_MAX + 1], struct mica_err *e) MICA_MUST_CHECK;
 
+/* Whether `name` is one that Linkerd knows somebody by, other than this account. */
+bool mica_linkerd_is_others(
+	const struct mica_linkerd *l, const char *name, const char *ns, const char *sa);
+
 /* Whether a CSR (DER alone) asks for `identity` and for nothing else: one DNS name, which is it, no
  * other name of any kind, and no common name but it. Its signature is not looked at here. INVALID
  * or LIMIT "csr_*" for what is no request; INVALID "csr_names_differ" for one that asks for
