@@ -198,7 +198,7 @@ static mica_rc issuer_of(const struct core_view *v, const struct mica_caller *ca
 	*issuer = mica_issuers_named(v->policy->issuers, caller->principal.issuer);
 	if (*issuer)
 		return MICA_OK;
-	return mica_fail(e, MICA_DENIED, "impersonation_off",
+	return mica_fail(e, MICA_DENIED, "impersonation_not_allowed",
 		"no configured issuer vouches for this caller");
 }
 

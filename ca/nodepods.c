@@ -250,7 +250,7 @@ mica_rc mica_impersonation_admit(const struct mica_issuer *issuer,
 	struct mica_slice identity, struct mica_err *e)
 {
 	if (issuer->node_accounts.n == 0)
-		return mica_fail(e, MICA_DENIED, "impersonation_off",
+		return mica_fail(e, MICA_DENIED, "impersonation_not_allowed",
 			"issuer %s trusts nobody to ask for others", issuer->name);
 	if (!trusts(issuer, asker))
 		return mica_fail(e, MICA_DENIED, "impersonation_not_trusted",

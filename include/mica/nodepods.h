@@ -47,7 +47,7 @@ const struct mica_node_pod *mica_node_pods_at(const struct mica_node_pods *p, si
 MICA_CLEANUP_STRUCT(mica_node_pods, mica_node_pods_unref);
 
 /* Before the cluster is asked. DENIED:
- *	"impersonation_off"		the issuer trusts no account with this
+ *	"impersonation_not_allowed"		the issuer trusts no account with this
  *	"impersonation_not_trusted"	not this account
  *	"impersonation_needs_token"	the caller did not show a token
  *	"impersonation_no_node"		its token names no pod or no node

@@ -44,3 +44,5 @@ EXTRA_DIST += tests/e2e/test_service.py
 EXTRA_DIST += tests/e2e/test_fair.py
 EXTRA_DIST += tests/e2e/test_issuers.py
 EXTRA_DIST += tests/e2e/istioproto.py
+EXTRA_DIST += tests/e2e/linkerdproto.py
+EXTRA_DIST += tests/e2e/test_linkerd.py

@@ -201,7 +201,7 @@ static void each_refusal_before_asking(void **state)
 		const struct mica_evidence *ev;
 		const char *id;
 	} rows[] = {
-		{"impersonation_off", mica_issuers_at(off, 0), &z, &token_ev, ID},
+		{"impersonation_not_allowed", mica_issuers_at(off, 0), &z, &token_ev, ID},
 		{"impersonation_not_trusted", is, &other_sa, &token_ev, ID},
 		{"impersonation_not_trusted", is, &other_ns, &token_ev, ID},
 		{"impersonation_needs_token", is, &z, &renewal, ID},
