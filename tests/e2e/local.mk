@@ -46,3 +46,4 @@ EXTRA_DIST += tests/e2e/test_issuers.py
 EXTRA_DIST += tests/e2e/istioproto.py
 EXTRA_DIST += tests/e2e/linkerdproto.py
 EXTRA_DIST += tests/e2e/test_linkerd.py
+EXTRA_DIST += tests/e2e/test_ztunnel.py
