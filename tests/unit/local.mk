@@ -271,7 +271,7 @@ tests_unit_test_http_tls_SOURCES = tests/unit/test_http_tls.c $(HTTP_TEST_SOURCE
 tests_unit_test_http_tls_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
 tests_unit_test_http_tls_LDADD = $(SERVER_TEST_LDADD) -lssl
 FETCH_TEST_CPPFLAGS = $(PEER_TEST_CPPFLAGS) -I$(srcdir)
-FETCH_TEST_LDADD = libmica-server.a $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
+FETCH_TEST_LDADD = libmica-server.a libmica-ca.a $(RPC_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lssl $(CRYPTO_LIBS)
 
 check_PROGRAMS += tests/unit/test_keys
 TESTS += tests/unit/test_keys
@@ -404,3 +404,8 @@ TESTS += tests/unit/test_linkerd
 tests_unit_test_linkerd_SOURCES = tests/unit/test_linkerd.c tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_linkerd_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_linkerd_LDADD = $(CORE_TEST_LDADD)
+check_PROGRAMS += tests/unit/test_kube_pods
+TESTS += tests/unit/test_kube_pods
+tests_unit_test_kube_pods_SOURCES = tests/unit/test_kube_pods.c tests/unit/peer.h tests/unit/fake_core.h
+tests_unit_test_kube_pods_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
+tests_unit_test_kube_pods_LDADD = $(FETCH_TEST_LDADD)
