@@ -60,10 +60,5 @@ struct mica_rpc_service grpc_istio(struct grpc *g);
 
 #define GRPC_LINKERD_METHOD "/io.linkerd.proxy.identity.Identity/Certify"
 struct mica_rpc_service grpc_linkerd(struct grpc *g);
-/* The parts of a CertifyRequest, borrowed; line ends behind the token are cut. INVALID
- * "message_invalid", "identity_missing", "token_missing", "csr_empty"; *token is what was read of
- * it in each case. */
-mica_rc grpc_linkerd_read(struct mica_slice message, struct mica_slice *identity,
-	struct mica_slice *token, struct mica_slice *csr, struct mica_err *e) MICA_MUST_CHECK;
 
 #endif

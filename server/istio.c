@@ -1,102 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * istio.v1.auth.IstioCertificateService, as istiod serves it to sidecars, ztunnel and gateways
- * (security/v1alpha1/ca.proto of istio/api):
- *
- *	IstioCertificateRequest  {string csr = 1; int64 validity_duration = 3; Struct metadata = 4}
- *	IstioCertificateResponse {repeated string cert_chain = 1}
+ * istio.v1.auth.IstioCertificateService, as istiod serves it to sidecars, ztunnel and gateways.
  *
  * The identity is what the credential proves. Of the CSR only the key counts, whatever subject and
  * names it has; of the metadata, CertSigner and ImpersonatedIdentity are looked at.
  */
 #include "embed.h"
 #include "grpc_impl.h"
+#include "istio.h"
 
 #include "mica/pem.h"
 #include "mica/wire.h"
 
 #define CHAIN_MAX 16384
 
-struct istio_request {
-	struct mica_slice csr, signer, impersonated;
-	int64_t ttl;
-};
 struct istio_call {
 	struct grpc_call k;
 	struct istio_request q;
 };
 
 /* ---- requests ------------------------------------------------------------------------------ */
-
-/* google.protobuf.Value: the string in it, if it is one. The last of a oneof counts. */
-static mica_rc read_value(struct mica_slice m, struct mica_slice *out, struct mica_err *e)
-{
-	struct mica_wire_field f;
-	mica_rc rc;
-
-	*out = MICA_SLICE_NULL;
-	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK)
-		if (f.number >= 1 && f.number <= 6)
-			*out = f.number == 3 && f.type == MICA_WIRE_BYTES ? f.bytes
-									  : MICA_SLICE_NULL;
-	return rc == MICA_NOT_FOUND ? MICA_OK : rc;
-}
-
-/* An entry of map<string, Value>: {string key = 1; Value value = 2}. */
-static mica_rc read_entry(struct mica_slice m, struct istio_request *q, struct mica_err *e)
-{
-	struct mica_slice key = MICA_SLICE_NULL, value = MICA_SLICE_NULL, *to;
-	struct mica_wire_field f;
-	mica_rc rc;
-
-	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK) {
-		if (f.type == MICA_WIRE_BYTES && f.number == 1)
-			key = f.bytes;
-		if (f.type == MICA_WIRE_BYTES && f.number == 2)
-			value = f.bytes;
-	}
-	if (rc != MICA_NOT_FOUND)
-		return rc;
-	to = mica_slice_eq_str(key, "CertSigner")                ? &q->signer
-		: mica_slice_eq_str(key, "ImpersonatedIdentity") ? &q->impersonated
-								 : NULL;
-	return to ? read_value(value, to, e) : MICA_OK;
-}
-
-/* google.protobuf.Struct: {map<string, Value> fields = 1}. */
-static mica_rc read_metadata(struct mica_slice m, struct istio_request *q, struct mica_err *e)
-{
-	struct mica_wire_field f;
-	mica_rc rc;
-
-	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK) {
-		if (f.type == MICA_WIRE_BYTES && f.number == 1)
-			rc = read_entry(f.bytes, q, e);
-		if (rc != MICA_OK)
-			return rc;
-	}
-	return rc == MICA_NOT_FOUND ? MICA_OK : rc;
-}
-
-/* Unknown fields are skipped; a field that is there twice counts as protobuf says: the last string,
- * messages one after the other. */
-static mica_rc read_request(struct mica_slice m, struct istio_request *q, struct mica_err *e)
-{
-	struct mica_wire_field f;
-	mica_rc rc;
-
-	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK) {
-		if (f.type == MICA_WIRE_BYTES && f.number == 1)
-			q->csr = f.bytes;
-		if (f.type == MICA_WIRE_VARINT && f.number == 3)
-			q->ttl = (int64_t)f.value;
-		if (f.type == MICA_WIRE_BYTES && f.number == 4)
-			rc = read_metadata(f.bytes, q, e);
-		if (rc != MICA_OK)
-			return rc;
-	}
-	return rc == MICA_NOT_FOUND ? MICA_OK : rc;
-}
 
 static mica_rc check_request(const struct istio_request *q, struct mica_err *e)
 {
@@ -202,7 +125,7 @@ static void create_certificate(void *ctx, struct mica_rpc_call *c, struct mica_s
 		sizeof(*i), ctx, c, GRPC_ISTIO_METHOD, &face, MICA_FRONT_ISTIO);
 
 	i->k.code = code_of;
-	if (read_request(message, &i->q, &i->k.err) != MICA_OK)
+	if (istio_request_read(message, &i->q, &i->k.err) != MICA_OK)
 		grpc_call_fail(&i->k);
 	else
 		grpc_call_who(&i->k);

@@ -12,55 +12,16 @@
  */
 #include "embed.h"
 #include "grpc_impl.h"
+#include "linkerd.h"
 
 #include "mica/clock.h"
 #include "mica/linkerd.h"
 #include "mica/wire.h"
 
-struct linkerd_request {
-	struct mica_slice identity, token, csr;
-};
 struct linkerd_call {
 	struct grpc_call k;
 	struct linkerd_request q;
 };
-
-/* ---- requests ------------------------------------------------------------------------------ */
-
-/* A proxy sends its file as it is, with what an editor left behind. */
-static struct mica_slice trim(struct mica_slice s)
-{
-	while (s.len > 0 && (s.p[s.len - 1] == '\n' || s.p[s.len - 1] == '\r'))
-		s.len--;
-	return s;
-}
-
-mica_rc grpc_linkerd_read(struct mica_slice m, struct mica_slice *identity,
-	struct mica_slice *token, struct mica_slice *csr, struct mica_err *e)
-{
-	struct mica_slice *const to[] = {NULL, identity, token, csr};
-	struct mica_wire_field f;
-	mica_rc rc;
-
-	*identity = *token = *csr = MICA_SLICE_NULL;
-	while ((rc = mica_wire_next(&m, &f, e)) == MICA_OK)
-		if (f.number < MICA_ARRAY_LEN(to) && f.type == MICA_WIRE_BYTES)
-			*to[f.number] = f.bytes;
-	if (rc != MICA_NOT_FOUND)
-		return rc;
-	*token = trim(*token);
-	if (!mica_slice_is_utf8(*identity))
-		return mica_fail(e, MICA_INVALID, "message_invalid",
-			"the identity is not UTF-8, as a string has to be");
-	if (identity->len == 0)
-		return mica_fail(e, MICA_INVALID, "identity_missing", "missing identity");
-	if (token->len == 0)
-		return mica_fail(e, MICA_INVALID, "token_missing", "missing token");
-	if (csr->len == 0)
-		return mica_fail(
-			e, MICA_INVALID, "csr_empty", "missing certificate signing request");
-	return MICA_OK;
-}
 
 /* ---- codes --------------------------------------------------------------------------------- */
 
@@ -137,7 +98,7 @@ static void certify(void *ctx, struct mica_rpc_call *c, struct mica_slice messag
 	struct linkerd_request *q = &l->q;
 	struct mica_err unread = MICA_ERR_INIT;
 	struct grpc_call *k = &l->k;
-	mica_rc rc = grpc_linkerd_read(message, &q->identity, &q->token, &q->csr, &unread);
+	mica_rc rc = linkerd_request_read(message, q, &unread);
 
 	k->code = code_of;
 	/* what it shows is known only now */

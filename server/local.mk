@@ -92,3 +92,7 @@ CLEANFILES += server/linkerd_data.c server/linkerd.desc
 nodist_libmica_server_a_SOURCES += server/linkerd_data.c
 server/linkerd_data.c: $(srcdir)/rpc/proto/identity.proto $(srcdir)/rpc/proto/google/protobuf/timestamp.proto $(srcdir)/server/embed.py
 	$(AM_V_GEN)$(MKDIR_P) server && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=server/linkerd.desc $(srcdir)/rpc/proto/identity.proto && $(PYTHON3) $(srcdir)/server/embed.py server/linkerd.desc embed_linkerd > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/istio.h
+libmica_server_a_SOURCES += server/istio_request.c
+libmica_server_a_SOURCES += server/linkerd.h
+libmica_server_a_SOURCES += server/linkerd_request.c

@@ -47,3 +47,5 @@ EXTRA_DIST += tests/e2e/istioproto.py
 EXTRA_DIST += tests/e2e/linkerdproto.py
 EXTRA_DIST += tests/e2e/test_linkerd.py
 EXTRA_DIST += tests/e2e/test_ztunnel.py
+EXTRA_DIST += tests/e2e/test_istio.py
+EXTRA_DIST += tests/e2e/test_istio_life.py

@@ -409,3 +409,15 @@ TESTS += tests/unit/test_kube_pods
 tests_unit_test_kube_pods_SOURCES = tests/unit/test_kube_pods.c tests/unit/peer.h tests/unit/fake_core.h
 tests_unit_test_kube_pods_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_kube_pods_LDADD = $(FETCH_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_ask
+TESTS += tests/unit/test_ask
+tests_unit_test_ask_SOURCES = tests/unit/test_ask.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_ask_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_ask_LDADD = $(API_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_wire
+TESTS += tests/unit/test_wire
+tests_unit_test_wire_SOURCES = tests/unit/test_wire.c
+tests_unit_test_wire_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_wire_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
