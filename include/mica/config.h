@@ -225,7 +225,8 @@ void mica_string_list_clear(struct mica_string_list *l);
 /* Whether any listener of the gRPC front is on. */
 bool mica_config_has_grpc(const struct mica_config *c);
 /* The DNS names of the serving certificate, each once: https's, and those of the gRPC front and of
- * Linkerd's service when they are on. Borrowed pointers, at most `max`; returns how many there are. */
+ * Linkerd's service when they are on. Borrowed pointers, at most `max`; returns how many there are.
+ */
 size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max);
 
 #endif
