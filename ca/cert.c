@@ -342,6 +342,7 @@ struct mica_cert_issuer {
 static const uint8_t oid_aki[] = {0x06, 3, 0x55, 0x1d, 35};
 static const uint8_t oid_ski[] = {0x06, 3, 0x55, 0x1d, 14};
 static const uint8_t oid_san[] = {0x06, 3, 0x55, 0x1d, 17};
+static const uint8_t oid_crl_points[] = {0x06, 3, 0x55, 0x1d, 31};
 static const uint8_t critical_true[] = {0x01, 1, 0xff};
 
 /* Whole Extension elements. */
@@ -454,6 +455,14 @@ int64_t mica_cert_issuer_not_after(const struct mica_cert_issuer *i)
 	return i->info.not_after;
 }
 
+void mica_cert_issuer_parts(const struct mica_cert_issuer *i, struct mica_issuer_parts *out)
+{
+	*out = (struct mica_issuer_parts){.subject = i->info.subject,
+		.aki = mica_slice(i->aki, i->aki_len),
+		.signer = i->signer,
+		.signs_crls = !i->info.has_ku || (i->info.ku & MICA_KU_CRL_SIGN)};
+}
+
 void mica_serial_make(int64_t now_ms, uint8_t serial[MICA_SERIAL_LEN])
 {
 	mica_random(serial + 6, MICA_SERIAL_LEN - 6);
@@ -506,6 +515,22 @@ static void write_dns(struct mica_derw *w, const char *name)
 	mica_derw_prim(w, MICA_DER_CTX(2), name, strlen(name));
 }
 
+/* RFC 5280 4.2.1.13: one point, by its full name; nothing for NULL. */
+static void write_crl_point(struct mica_derw *w, const char *url)
+{
+	size_t mark = mica_derw_mark(w);
+	if (!url)
+		return;
+	mica_derw_prim(w, MICA_DER_CTX(6), url, strlen(url));
+	mica_derw_wrap(w, mark, MICA_DER_CTX_C(0)); /* fullName */
+	mica_derw_wrap(w, mark, MICA_DER_CTX_C(0)); /* distributionPoint */
+	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
+	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
+	mica_derw_wrap(w, mark, MICA_DER_OCTET_STRING);
+	mica_derw_put(w, oid_crl_points, sizeof(oid_crl_points));
+	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
+}
+
 static void write_leaf_san(struct mica_derw *w, const struct mica_leaf_spec *s)
 {
 	size_t mark = mica_derw_mark(w);
@@ -521,10 +546,12 @@ static void write_leaf_san(struct mica_derw *w, const struct mica_leaf_spec *s)
 	close_san(w, mark, !*s->trust_domain);
 }
 
-/* Extensions stand in this order: BasicConstraints, KeyUsage, ExtendedKeyUsage, SKI, AKI, SAN. */
+/* Extensions stand in this order: BasicConstraints, KeyUsage, ExtendedKeyUsage, SKI, AKI, SAN, CRL
+ * distribution point. */
 static void write_leaf_extensions(
 	struct mica_derw *w, const struct mica_leaf_spec *s, const struct mica_cert_issuer *by)
 {
+	write_crl_point(w, s->crl_url);
 	write_leaf_san(w, s);
 	mica_derw_put(w, by->aki, by->aki_len);
 	mica_derw_put(w, ext_eku, sizeof(ext_eku));
@@ -535,7 +562,10 @@ static void write_leaf_extensions(
 static void write_ca_extensions(struct mica_derw *w, const struct mica_ca_spec *s,
 	struct mica_slice ski, struct mica_slice aki)
 {
-	size_t mark = mica_derw_mark(w);
+	size_t mark;
+	if (s->kind == MICA_CA_ISSUING)
+		write_crl_point(w, s->crl_url);
+	mark = mica_derw_mark(w);
 	mica_derw_put(w, s->trust_domain, strlen(s->trust_domain));
 	mica_derw_put(w, "spiffe://", 9);
 	mica_derw_wrap(w, mark, MICA_DER_CTX(6));
@@ -634,7 +664,8 @@ static mica_rc check_decision(const struct decision *d, struct mica_err *e)
 /* The one place where Mica signs a certificate. */
 static mica_rc sign_certificate(const struct decision *d, struct mica_buf *out, struct mica_err *e)
 {
-	uint8_t room[MICA_CERT_MAX - MICA_SIG_MAX - 128], sig[MICA_SIG_MAX];
+	MICA_UNINIT uint8_t room[MICA_CERT_MAX - MICA_SIG_MAX - 128];
+	uint8_t sig[MICA_SIG_MAX];
 	struct mica_derw w = mica_derw(room, sizeof(room));
 	size_t sig_len = sizeof(sig);
 	mica_rc rc = check_decision(d, e);
@@ -685,6 +716,8 @@ static mica_rc check_names(const struct mica_leaf_spec *s, struct mica_err *e)
 		(!mica_slice_has_prefix(uri, MICA_LIT("spiffe://")) ||
 			uri.len > MICA_SPIFFE_ID_MAX || !is_text(uri)))
 		return bad_name(e, "the URI must be a SPIFFE ID of at most 2048 octets");
+	if (s->crl_url && !is_text(mica_slice_str(s->crl_url)))
+		return bad_name(e, "where the CRL is must be a URL");
 	if (s->dns_first && !is_dns(s->dns_first))
 		return bad_name(e, "a DNS name has letters, digits, '.', '-', '_' or '*'");
 	for (size_t i = 0; i < s->n_dns; i++)
@@ -725,6 +758,8 @@ static mica_rc sign_ca(const struct mica_signer *signer, const struct mica_cert_
 {
 	if (!*spec->trust_domain || strlen(spec->trust_domain) > MICA_TD_MAX)
 		return bad_name(e, "an authority needs a trust domain of at most 255 octets");
+	if (spec->crl_url && !is_text(mica_slice_str(spec->crl_url)))
+		return bad_name(e, "where the CRL is must be a URL");
 	const struct decision d = {.ca = spec,
 		.key = spec->key ? spec->key : mica_signer_public(signer),
 		.serial = spec->serial,

@@ -411,6 +411,38 @@ static const struct setting bundle_rows[] = {
 };
 TABLE(bundle_table, bundle_rows, struct mica_config);
 
+/* Relying parties fetch it while they judge a certificate: plain HTTP is no worse than HTTPS there,
+ * since the list is signed. */
+static mica_rc check_crl_url(struct mica_slice v, struct mica_err *e)
+{
+	const char *text = (const char *)v.p, *at = strstr(text, MICA_CRL_URL_ID);
+	struct mica_slice rest = v, host;
+
+	for (size_t i = 0; i < v.len; i++)
+		if (v.p[i] <= ' ' || v.p[i] >= 0x7f || v.p[i] == '#' || v.p[i] == '@')
+			rest = MICA_SLICE_NULL;
+	if (mica_slice_has_prefix(rest, MICA_LIT("https://")))
+		rest = mica_slice_sub(rest, 8, rest.len);
+	else if (mica_slice_has_prefix(rest, MICA_LIT("http://")))
+		rest = mica_slice_sub(rest, 7, rest.len);
+	else
+		rest = MICA_SLICE_NULL;
+	if (at && mica_slice_cut(&rest, '/', &host) && config_check_host(host, NULL) == MICA_OK &&
+		!strstr(at + 1, MICA_CRL_URL_ID) && at > (const char *)host.p + host.len)
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "config_value",
+		"\"%.*s\" cannot lead to a CRL; expected http[s]://host[:port]/path with one " MICA_CRL_URL_ID
+		" in the path",
+		MICA_FMT(v));
+}
+
+static const struct setting crl_rows[] = {
+	{"validity", SETTING_DURATION, OF(crl.validity), .low = 4, .high = 30 * DAY, .number = DAY},
+	{"distribution_url", SETTING_TEXT, OF(crl.distribution_url), .low = 1, .high = 1024,
+		.check = check_crl_url},
+};
+TABLE(crl_table, crl_rows, struct mica_config);
+
 static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 {
 	for (size_t i = 0; i < v.len; i++)
@@ -435,6 +467,7 @@ static const struct setting outlet_rows[] = {
 	{"name", SETTING_TEXT, OF_OUTLET(name), .required = true, .low = 1, .high = MICA_NAME_MAX,
 		.check = check_outlet},
 	{"propagation", SETTING_DURATION, OF_OUTLET(propagation), .high = YEAR},
+	{"crl", SETTING_FLAG, OF_OUTLET(crl)},
 };
 TABLE(outlet_table, outlet_rows, struct mica_outlet_config);
 
@@ -505,6 +538,7 @@ static const struct setting top_rows[] = {
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
 	{"linkerd", SETTING_SECTION, .table = &linkerd_table},
+	{"crl", SETTING_SECTION, .table = &crl_table},
 	{"limits", SETTING_SECTION, .table = &limits_table},
 	{"deny", SETTING_SECTION, .table = &deny_table},
 };

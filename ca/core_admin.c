@@ -58,10 +58,10 @@ static mica_rc write_taint(struct mica_core *c, const struct core_view *v, unsig
 	mica_authority_init(&a);
 	mica_buf_init(&record, MICA_AUTHORITY_RECORD_MAX);
 	rc = mica_authority_copy(&v->auths->v[i], &a, e);
-	/* Not later than any clock that was ever used here: it holds at once for everybody. */
+	/* The view that follows is of this time or a later one, and whoever's clock is behind that
+	 * decides by it all the same: it holds at once for everybody. */
 	if (rc == MICA_OK)
-		rc = mica_authority_add_time(
-			&a, MICA_AE_TAINTED, at < v->auths->from ? at : v->auths->from, e);
+		rc = mica_authority_add_time(&a, MICA_AE_TAINTED, at, e);
 	if (rc == MICA_OK)
 		rc = mica_authority_encode(&a, &record, e);
 	if (rc == MICA_OK)
@@ -105,10 +105,17 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 void mica_core_go_on(struct mica_core *c, int64_t now_ms)
 {
 	bool hurry = false;
+	mica_rc rc = c->stale ? MICA_CONFLICT : mica_core_rotate(c, now_ms, &hurry, NULL);
 
-	if (!c->stale && mica_core_rotate(c, now_ms, &hurry, NULL) == MICA_OK &&
-		mica_core_publish(c, now_ms, NULL, NULL) == MICA_OK)
+	if (rc == MICA_OK)
+		rc = mica_core_publish(c, now_ms, NULL, NULL);
+	if (rc == MICA_OK)
 		atomic_fetch_add(&c->hurries, hurry);
+	if (!c->stale)
+		rc = mica_core_crls_publish(c, now_ms, NULL);
+	if (!c->stale)
+		rc = mica_core_renewals_look(c, now_ms, NULL);
+	(void)rc;
 }
 
 mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
@@ -286,13 +293,21 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		rc = mica_core_reload_authorities(c, now, e);
 	if (rc == MICA_OK && c->stale)
 		rc = reload_deny(c, e);
+	if (rc == MICA_OK && c->stale)
+		rc = mica_core_reload_revoked(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
+	if (rc == MICA_OK)
+		rc = mica_core_renewals_look(c, now_ms, e);
 	if (rc == MICA_OK)
 		rc = mica_core_rotate(c, now_ms, &hurry, e);
 	atomic_fetch_add(&c->hurries, hurry);
 	/* What holds by now is published whether or not the next step works. */
 	last = c->stale ? MICA_OK : mica_core_publish(c, now_ms, changed, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = c->stale ? MICA_OK : mica_core_revoked_prune(c, now_ms, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = c->stale ? MICA_OK : mica_core_crls_publish(c, now_ms, e);
 	rc = rc == MICA_OK ? last : rc;
 	return rc == MICA_OK ? rules : rc;
 }

@@ -21,6 +21,7 @@
  *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8
  *	           holders            1 | all certificates until then (ms) 8 have their holders
  *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
+ *	           revoked            1; its revision is that of the revoked certificates
  *	AUTHORITY  <id>               mica/authority.h
  *	KEY        log, publication,  envelopes, sealed under these names
  *	           serving
@@ -29,6 +30,10 @@
  *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
  *	           publisher          1 | authority id 40 | certificate
  *	           serving            1 | chain in PEM
+ *	           crl/<authority>    1 | number 8 | signed (ms) 8 | this update (s) 8 | next
+ *update (s) 8 | content's hash 32 | DER
+ *	REVOKED    authority 20 | serial      1 | time (ms) 8 | end of the certificate (s) 8 |
+ *reason 1
  *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | of
  *a pod 1 | SPIFFE ID COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a
  *minute more
@@ -40,6 +45,7 @@
 #include "mica/bundle.h"
 #include "mica/cert.h"
 #include "mica/core.h"
+#include "mica/crl.h"
 #include "mica/ledger.h"
 #include "mica/linkerd.h"
 #include "mica/rotation.h"
@@ -54,6 +60,8 @@
 #define CORE_BACKDATE      60 /* design 4.2: min(60 s, TTL / 10) */
 #define CORE_CA_BACKDATE   300 /* a new authority is valid for clocks that are behind, too */
 #define CORE_AUTHORITY_MAX 64
+#define CORE_CRL_VALIDITY  86400 /* unless the configuration says otherwise */
+#define CORE_CRL_URL_SIZE  1100
 #define CORE_READERS       64 /* token readers kept for reuse */
 #define CORE_ACKS_MAX      65536 /* acknowledgements that wait to be written */
 
@@ -111,6 +119,14 @@ struct core_policy {
 	int64_t refresh_hint;
 	struct mica_linkerd linkerd;
 	struct mica_rotation_policy rotation;
+	int64_t crl_validity; /* seconds from one CRL to the end of it */
+	char *crl_url[2]; /* before and behind the authority's id; NULL = none is named */
+	struct core_outlet {
+		char *name;
+		int64_t propagation; /* 0 = unknown */
+		bool crl; /* it is declared to consume CRLs */
+	} * outlets;
+	unsigned n_outlets;
 	struct mica_string_list unsure_outlets; /* without propagation: they are confirmed */
 	enum mica_key_name authority_key;
 	bool caller_address;
@@ -174,6 +190,37 @@ struct core_keys *mica_core_keys_new(unsigned n);
 mica_rc mica_core_keys_load(struct mica_core *c, const struct core_policy *p,
 	struct core_keys **out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* What was revoked, as long as CRLs name it; sorted by serial. */
+struct core_revoked_one {
+	char authority[MICA_KEY_ID_SIZE];
+	uint8_t serial[MICA_CRL_SERIAL_MAX], len;
+	enum mica_crl_reason reason;
+	int64_t at_ms, end; /* end of the certificate, seconds */
+};
+struct core_revoked {
+	struct core_part part;
+	uint64_t rev; /* of the record `revoked` */
+	size_t n;
+	struct core_revoked_one *v;
+};
+
+/* One list, in its forms. */
+struct core_crl {
+	char authority[MICA_KEY_ID_SIZE];
+	uint64_t number;
+	int64_t signed_ms, this_update, next_update;
+	uint8_t hash[32]; /* of what it names */
+	const struct mica_snapshot *der, *pem;
+};
+struct core_crls {
+	struct core_part part;
+	uint64_t generation; /* of the view it was made for */
+	int64_t look_ms; /* nothing is due before */
+	unsigned n;
+	struct core_crl v[CORE_AUTHORITY_MAX];
+	const struct mica_snapshot *all; /* each of them, in PEM */
+};
+
 struct core_published {
 	struct core_part part;
 	uint64_t sequence[MICA_CHANNEL_COUNT];
@@ -191,6 +238,8 @@ struct core_view {
 	struct core_authorities *auths;
 	struct core_deny *deny;
 	struct core_keys *keys;
+	struct core_revoked *revoked;
+	struct core_crls *crls; /* NULL until the first are made, within open */
 	struct core_published *pub; /* NULL until the first is made, within open */
 	/* Keys that nobody may bring: our own and denied ones; sorted. */
 	uint8_t (*no_keys)[32];
@@ -213,6 +262,8 @@ struct core_parts {
 	struct core_deny *deny;
 	struct core_keys *keys;
 	struct core_published *pub;
+	struct core_revoked *revoked;
+	struct core_crls *crls;
 };
 void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts);
 
@@ -228,6 +279,7 @@ static inline void mica_core_auto_part_(void *p)
 /* ---- the core -------------------------------------------------------------------------------- */
 
 struct core_acks; /* core_acks.c */
+struct core_renewals; /* core_renewed.c */
 
 struct core_last_leaf {
 	char id[MICA_KEY_ID_SIZE];
@@ -282,6 +334,11 @@ struct mica_core {
 		rotation_steps, hurries;
 	atomic_uint_fast64_t store_bytes, disk_free;
 	int64_t space_looked; /* maintain's, and open's */
+	int64_t revoked_pruned_ms; /* under admin */
+	struct core_renewals *renewals; /* under admin */
+	bool renewals_told; /* under admin */
+	_Atomic int64_t renewal_seconds; /* from the last taint to its last renewal; 0 = none yet */
+	atomic_uint_fast64_t exposed, renewals_done;
 };
 
 /* A name that lives as long as the core; under admin or before others know of the core. */
@@ -370,6 +427,7 @@ struct mica_candidate {
 	int64_t end; /* of its validity, seconds */
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
+	bool renews; /* it follows from a certificate, which must not be revoked meanwhile */
 	struct mica_uid pod;
 	uint8_t serial[16];
 	uint64_t said;
@@ -423,6 +481,43 @@ void mica_core_content(const struct core_policy *p, const struct core_authoritie
 void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, uint64_t sequence,
 	const uint8_t hash[32], const char *origin);
 
+/* ---- revocation ------------------------------------------------------------------------------ */
+
+mica_rc mica_core_revoked_load(
+	struct mica_core *c, struct core_revoked **out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_reload_revoked(struct mica_core *c, struct mica_err *e) MICA_MUST_CHECK;
+/* NULL when it is not revoked, or nobody has to be told any more. */
+const struct core_revoked_one *mica_core_revoked(
+	const struct core_view *v, struct mica_slice serial);
+/* UNAUTHENTICATED "svid_revoked". */
+mica_rc mica_core_check_revoked(const struct core_view *v, const struct mica_caller *caller,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* The record, and what it depends on, into a change. LIMIT "too_many_revoked". */
+mica_rc mica_core_put_revoked(struct core_change *ch, const struct core_view *v,
+	const struct core_revoked_one *one, struct mica_err *e) MICA_MUST_CHECK;
+/* {"at", "reason"} */
+void mica_core_put_revocation(struct mica_buf *json, const struct core_revoked_one *one);
+/* Lets go of what ended long ago, a bounded part of it. Under admin. */
+mica_rc mica_core_revoked_prune(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* ,"exposed": [...], "if_compromised": {...}: of each compromised authority what becomes of it, and
+ * who believes it until when. */
+void mica_core_put_exposure(const struct core_view *v, const struct mica_rotation_facts *f,
+	int64_t now, struct mica_buf *json);
+/* Where the CRL of an authority is, as certificates say it; NULL when they do not. */
+const char *mica_core_crl_url(
+	const struct core_policy *p, const char *authority, char out[CORE_CRL_URL_SIZE]);
+/* At the start: the lists as they were signed last. */
+mica_rc mica_core_crls_load(
+	struct mica_core *c, struct core_crls **out, struct mica_err *e) MICA_MUST_CHECK;
+/* Signs the lists that are due, or that name something else than what was revoked, and puts them
+ * in place. What cannot be signed stays as it is; the first trouble is told. Under admin. */
+mica_rc mica_core_crls_publish(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Of all lists the first end, and how many have passed the half of their life. */
+void mica_core_crls_look(
+	const struct core_view *v, int64_t now_ms, int64_t *first_end, unsigned *late);
+
 /* ---- rotation -------------------------------------------------------------------------------- */
 
 /* Reads the authorities again, as of `now` (seconds) or the view's time if that is later. */
@@ -467,6 +562,20 @@ void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 /* ,"name": behind something, or with another beginning. Times: 0 and never become null. */
 void mica_core_put_string(struct mica_buf *b, const char *before, const char *name, const char *v);
 void mica_core_put_time(struct mica_buf *b, const char *before, const char *name, int64_t t);
+
+/* ---- who still has something of a compromised authority -------------------------------------- */
+
+struct core_renewals *mica_core_renewals_new(void);
+void mica_core_renewals_free(struct core_renewals *r);
+/* Reads on in the ledger, a bounded part of it. Under admin, like those below. */
+mica_rc mica_core_renewals_look(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Whether nobody has, and there is something compromised. */
+bool mica_core_renewed(const struct mica_core *c, const struct core_view *v, int64_t now);
+/* ,"compromise": null or {...}: how many there are, and who. */
+void mica_core_put_renewals(struct mica_core *c, struct mica_buf *json);
+/* ,"holders", "renewed", "ended", "seconds": for the entry of a removal. */
+void mica_core_put_renewed(const struct mica_core *c, struct mica_buf *json);
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 

@@ -115,6 +115,8 @@ static mica_rc admit(const struct core_view *v, const struct mica_caller *caller
 		rc = check_asker(v, issuer, &caller->evidence, e);
 	if (rc == MICA_OK)
 		rc = check_age(issuer, &caller->evidence, now, e);
+	if (rc == MICA_OK)
+		rc = mica_core_check_revoked(v, caller, e);
 	return rc;
 }
 
@@ -312,6 +314,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	const struct mica_cert_issuer *issuer;
 	CORE_AUTO_CANDIDATE k = NULL;
 	int64_t now = now_ms / 1000;
+	char url[CORE_CRL_URL_SIZE];
 	mica_rc rc;
 	int at;
 
@@ -325,6 +328,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	}
 	k = new_candidate(v, at, d->principal->spiffe_id);
 	fill_spec(&s, v, &final, now_ms, mica_cert_issuer_not_before(issuer));
+	s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
 	rc = mica_leaf_sign(issuer, &s, &k->cert, e);
 	if (rc == MICA_OK)
 		rc = record_x509(k, &final, now_ms, e);
@@ -341,6 +345,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	k->acks = d->outlet == MICA_OUTLET_ACK;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	memcpy(k->serial, s.serial, sizeof(k->serial));
 	*out = MICA_STEAL(k);
 	return MICA_OK;
@@ -506,6 +511,7 @@ static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	if (rc != MICA_OK)
 		return rc;
 	k->end = s.exp;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	k->issued.token = (const char *)k->token.p;
 	k->issued.not_before = s.iat;
 	k->issued.not_after = s.exp;

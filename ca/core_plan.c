@@ -149,6 +149,8 @@ static mica_rc put_status(
 		put_kind(json, v, &f, kinds[i], now);
 	}
 	mica_buf_put_u8(json, ']');
+	mica_core_put_renewals(c, json);
+	mica_core_put_exposure(v, &f, now, json);
 	put_outlets(json, c, v, root);
 	rc = mica_core_put_missing(c, root < 0 ? 0 : v->auths->v[root].sequence, now, json, e);
 	mica_buf_put_u8(json, '}');
@@ -297,6 +299,18 @@ static mica_rc look_ahead(struct plan *p, int64_t look_again, int64_t now, int64
 	return rc;
 }
 
+static mica_rc put_exposure(struct mica_core *c, const struct core_view *v, int64_t now,
+	struct mica_buf *json, struct mica_err *e)
+{
+	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
+	struct mica_rotation_facts f = {.of = facts};
+	mica_rc rc = mica_core_gather(c, v, now, facts, e);
+
+	if (rc == MICA_OK)
+		mica_core_put_exposure(v, &f, now, json);
+	return rc;
+}
+
 static mica_rc plan(struct mica_core *c, int64_t now_ms, int64_t until, struct mica_buf *json,
 	struct mica_err *e)
 {
@@ -316,6 +330,8 @@ static mica_rc plan(struct mica_core *c, int64_t now_ms, int64_t until, struct m
 	mica_core_put_string(json, ",", "then_waits_for",
 		end.action == MICA_ROT_NONE ? mica_rotation_why_name(end.why) : "more");
 	mica_core_put_string(json, ",", "clock", mica_clock_word_name(c->rotation.word));
+	if (rc == MICA_OK)
+		rc = put_exposure(c, v, now, json, e);
 	mica_buf_put_u8(json, '}');
 	plan_clear(p);
 	return rc == MICA_OK ? mica_buf_rc(json, e) : rc;

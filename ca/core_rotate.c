@@ -91,6 +91,7 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 			.last_leaf = mica_core_last_leaf(c, a->id), .confirmed = true};
 		if (a->kind != MICA_AUTHORITY_ROOT)
 			continue;
+		facts[i].renewed = mica_core_renewed(c, v, now);
 		rc = look_at_confirmations(c, v->policy, a->id, &facts[i].confirmed, e);
 		if (rc == MICA_OK)
 			rc = look_at_acks(c, v, i, now, &facts[i].acked, e);
@@ -138,6 +139,8 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		.trust_domain = v->policy->trust_domain,
 		.not_after = a->not_after};
 
+	char url[CORE_CRL_URL_SIZE];
+
 	a->not_before -= CORE_CA_BACKDATE;
 	if (root && a->not_before < root->not_before)
 		a->not_before = root->not_before;
@@ -149,6 +152,7 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		return mica_root_sign(key, &s, &a->cert, e);
 	memcpy(a->parent, root->id, sizeof(a->parent));
 	s.key = mica_signer_public(key);
+	s.crl_url = mica_core_crl_url(v->policy, root->id, url);
 	return sign_issuing(c, root, &s, &a->cert, e);
 }
 
@@ -406,15 +410,19 @@ mica_rc mica_core_rotate(struct mica_core *c, int64_t now_ms, bool *hurry, struc
 	for (unsigned i = 0; i < STEPS_MAX; i++) {
 		CORE_AUTO_VIEW v = mica_core_view_get(c);
 		struct mica_rotation_step s;
+		MICA_AUTO_BUF more;
 		mica_rc rc = mica_core_can_issue(c, e);
 
+		mica_buf_init(&more, 256);
 		if (rc == MICA_OK)
 			rc = mica_core_rotation_next(c, v, now_ms, &s, e);
 		if (rc != MICA_OK)
 			return rc;
 		if (s.action == MICA_ROT_NONE)
 			return MICA_OK;
-		rc = mica_core_step(c, &s, NULL, MICA_SLICE_NULL, now_ms, e);
+		if (s.why == MICA_RW_RENEWED)
+			mica_core_put_renewed(c, &more);
+		rc = mica_core_step(c, &s, NULL, mica_buf_slice(&more), now_ms, e);
 		if (rc != MICA_OK) {
 			mica_err_context(e, "rotation: %s %s", mica_rotation_action_name(s.action),
 				mica_authority_kind_name(s.kind));

@@ -312,6 +312,12 @@ void mica_core_stats(struct mica_core *c, struct mica_core_stats *out)
 		.bundle_sequence = v->pub->sequence[MICA_CHANNEL_LIVE],
 		.rotation_steps = atomic_load(&c->rotation_steps),
 		.compromises = atomic_load(&c->hurries),
+		.exposed = atomic_load(&c->exposed),
+		.renewals_done = atomic_load(&c->renewals_done),
+		.renewal_seconds = atomic_load(&c->renewal_seconds),
+		.revoked = v->revoked->n,
+		.crls = v->crls ? v->crls->n : 0,
 		.clock_frozen = atomic_load(&c->clock_frozen),
 		.space_low = atomic_load(&c->space_low)};
+	mica_core_crls_look(v, atomic_load(&c->now_ms), &out->crl_end, &out->crls_late);
 }

@@ -36,6 +36,7 @@ static const struct {
 	[MICA_RW_NO_ROOT] = {"no_root", "there is no usable root"},
 	[MICA_RW_NO_REPLACEMENT] = {"no_replacement", "no other one is published"},
 	[MICA_RW_BY_HAND] = {"by_hand", "an administrator asked for it"},
+	[MICA_RW_RENEWED] = {"renewed", "whoever had something of it has renewed"},
 };
 _Static_assert(MICA_ARRAY_LEN(actions) == MICA_ROT_ACTION_COUNT, "a name for each action");
 _Static_assert(MICA_ARRAY_LEN(whys) == MICA_RW_COUNT, "a text for each reason");
@@ -244,7 +245,7 @@ bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t ro
 	for (size_t i = 0; i < n; i++)
 		if (list[i].kind == MICA_AUTHORITY_ISSUING && now <= list[i].not_after &&
 			strcmp(list[i].parent, list[root].id) == 0 &&
-			is_tainted(mica_authority_state_at(&list[i], now)))
+			mica_authority_state_at(&list[i], now) == MICA_AS_TAINTED)
 			return true;
 	return false;
 }
@@ -536,7 +537,8 @@ static int64_t doom(const struct deciding *d, size_t i)
 			(!is_kind(d, i, MICA_AUTHORITY_ROOT) || d->now > d->v[k].not_after ||
 				strcmp(d->v[k].parent, d->v[i].id) != 0))
 			continue;
-		if (is_tainted(state(d, k)))
+		/* one below it that was revoked is named by its CRL */
+		if (k == i ? is_tainted(state(d, k)) : state(d, k) == MICA_AS_TAINTED)
 			since = lesser(since,
 				lesser(mica_authority_first(&d->v[k], MICA_AE_TAINTED, d->now),
 					mica_authority_first(&d->v[k], MICA_AE_REVOKED, d->now)));
@@ -561,6 +563,15 @@ static int64_t removal(const struct deciding *d, size_t i, enum mica_rotation_wh
 	int64_t bad = doom(d, i);
 	int64_t held = after(mica_authority_last(&d->v[i], MICA_AE_RETIRED, d->now), d->p->hold);
 
+	/* what a CRL names hurts nobody: it stays until all of it has ended */
+	if (is_kind(d, i, MICA_AUTHORITY_ISSUING) && state(d, i) == MICA_AS_REVOKED) {
+		*why = MICA_RW_LAST_LEAF;
+		return ends;
+	}
+	if (bad != MICA_TIME_NEVER && d->f->of[i].renewed) {
+		*why = MICA_RW_RENEWED;
+		return lesser(ends, d->now - 1);
+	}
 	if (bad != MICA_TIME_NEVER) {
 		*why = MICA_RW_DEADLINE;
 		return lesser(ends, bad + d->p->deadline);
@@ -569,11 +580,10 @@ static int64_t removal(const struct deciding *d, size_t i, enum mica_rotation_wh
 	return greater(ends, held);
 }
 
-static bool may_leave(struct deciding *d, size_t i)
+static bool may_leave(struct deciding *d, size_t i, enum mica_rotation_why *why)
 {
 	enum mica_authority_kind kind = d->v[i].kind;
 	enum mica_authority_state s = state(d, i);
-	enum mica_rotation_why why = MICA_RW_NOTHING;
 	int64_t at;
 
 	/* nobody trusts it any more, whatever the bundle says */
@@ -585,17 +595,17 @@ static bool may_leave(struct deciding *d, size_t i)
 	}
 	if (s != MICA_AS_RETIRED && !is_tainted(s))
 		return false;
-	if (kind == MICA_AUTHORITY_ISSUING && is_tainted(s))
+	if (kind == MICA_AUTHORITY_ISSUING && s == MICA_AS_TAINTED)
 		return root_is_gone(d, i);
 	if (!replaced(d, i) || has_active_child(d, i)) {
 		wait_for(d, kind, (int)i, MICA_RW_NO_REPLACEMENT,
 			d->v[i].not_after + d->p->skew + 1);
 		return false;
 	}
-	at = removal(d, i, &why);
+	at = removal(d, i, why);
 	if (d->now > at)
 		return true;
-	wait_for(d, kind, (int)i, why, lesser(at, d->v[i].not_after + d->p->skew) + 1);
+	wait_for(d, kind, (int)i, *why, lesser(at, d->v[i].not_after + d->p->skew) + 1);
 	return false;
 }
 
@@ -605,12 +615,14 @@ static bool clear_away(
 	for (size_t i = 0; i < d->n; i++) {
 		bool removed = is_kind(d, i, kind) && happened(d, i, MICA_AE_REMOVED);
 		int64_t last = mica_rotation_last_leaf(d->f, d->v, d->n, i) + d->p->skew, at;
+		enum mica_rotation_why why = MICA_RW_LAST_LEAF;
 
 		if (!is_kind(d, i, kind))
 			continue;
-		if (!removed && may_leave(d, i)) {
+		if (!removed && may_leave(d, i, &why)) {
 			if (d->now >= d->f->look_again)
-				return take(out, MICA_ROT_REMOVE, kind, (int)i, MICA_RW_LAST_LEAF);
+				return take(out, MICA_ROT_REMOVE, kind, (int)i,
+					why == MICA_RW_RENEWED ? why : MICA_RW_LAST_LEAF);
 			wait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, d->f->look_again);
 		}
 		if (!removed)
@@ -792,6 +804,17 @@ struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
 	struct deciding d = {.p = p, .f = f, .v = list, .n = n, .now = now};
 
 	return decide(&d, &kind, 1);
+}
+
+int64_t mica_rotation_deadline(const struct mica_rotation_policy *p,
+	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at,
+	int64_t now)
+{
+	const struct deciding d = {.p = p, .f = f, .v = list, .n = n, .now = now};
+	enum mica_rotation_why why;
+
+	return doom(&d, at) == MICA_TIME_NEVER ? MICA_TIME_NEVER
+					       : greater(removal(&d, at, &why), now);
 }
 
 /* ---- the clock ------------------------------------------------------------------------------ */

@@ -137,8 +137,28 @@ mica_rc cmd_authority_activate(struct cli *c, struct mica_err *e)
 	return change(c, "activate", "active", e);
 }
 
+mica_rc cli_revoke_by_crl(struct cli *c, struct mica_err *e)
+{
+	char path[128];
+	struct client_request r = {
+		.method = "POST", .path = path, .body = MICA_LIT("{\"crl_only\":true}")};
+	mica_rc rc = check_id(c->args[0], e);
+
+	if (rc == MICA_OK && cli_set(c, OPT_FORCE))
+		rc = mica_fail(e, MICA_INVALID, "bad_option",
+			"--crl-only cannot be forced: whoever consumes no CRL would go on believing");
+	snprintf(path, sizeof(path), "/v1/authorities/%.40s/revoke", c->args[0]);
+	if (rc == MICA_OK)
+		rc = tell(c, &r, e);
+	if (rc == MICA_OK)
+		show_done(c, "authority", c->args[0], "revoked by CRL");
+	return rc;
+}
+
 mica_rc cmd_authority_revoke(struct cli *c, struct mica_err *e)
 {
+	if (cli_set(c, OPT_CRL_ONLY))
+		return cli_revoke_by_crl(c, e);
 	return change(c, "revoke", "removed", e);
 }
 

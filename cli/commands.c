@@ -123,6 +123,27 @@ const struct cli_command cli_commands[] = {
 			   "  mica certificate show 019aa0b1c2d3e4f5061728394a5b6c7d\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_certificate_show},
+	{.name = "certificate revoke",
+		.summary = "trust a certificate no longer",
+		.args = "SERIAL",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"It neither authenticates nor renews from then on, and the CRL of its authority "
+			"names it. Relying\nparties that fetch no CRL accept it until it ends. Its holder can "
+			"still get another one: `deny add`\nstops that.\n",
+		.example = "  mica certificate revoke 019aa0b1c2d3e4f5061728394a5b6c7d --reason "
+			   "key_compromise\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_REASON),
+		.run = cmd_certificate_revoke},
+	{.name = "certificate revoked",
+		.summary = "what is revoked",
+		.about =
+			"Every certificate that a CRL names: until one life of a CRL after its end. For "
+			"auditors and admins.\n",
+		.example = "  mica certificate revoked\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_certificate_revoked},
 	{.name = "status",
 		.summary = "how micad is",
 		.about =
@@ -191,9 +212,11 @@ const struct cli_command cli_commands[] = {
 		.about =
 			"Refused while certificates or tokens need it, with their number and the last end; "
 			"--force does it\nall the same, and what it breaks is recorded. One that signs has to be "
-			"tainted first.\n",
+			"tainted first.\nWith --crl-only an issuing authority is tainted, its root's CRL "
+			"names it, and the root stays: refused\nunless every outlet of the configuration "
+			"is declared to consume CRLs.\n",
 		.example = "  mica authority revoke 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
-		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE),
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE) | CLI_BIT(OPT_CRL_ONLY),
 		.run = cmd_authority_revoke},
 	{.name = "authority taint",
 		.summary = "trust an authority no longer",
@@ -202,10 +225,12 @@ const struct cli_command cli_commands[] = {
 		.max_args = 1,
 		.about =
 			"The authority signs nothing more: no later entry of the ledger names it. The "
-			"standby root takes over,\nand what was signed stays trusted until rotation.deadline. "
-			"`mica authority list` shows the ids.\n",
+			"standby root takes over,\nand what was signed stays trusted until all who have something of "
+			"it have renewed, or until\nrotation.deadline: `mica rotation status` says who has "
+			"not. With --crl-only the root of an issuing\nauthority stays, and its CRL names "
+			"the tainted one: see `authority revoke`. `mica authority list`\nshows the ids.\n",
 		.example = "  mica authority taint 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
-		.options = CLIENT_OPTIONS,
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_CRL_ONLY),
 		.run = cmd_authority_taint},
 	{.name = "rotation status",
 		.summary = "what each rotation waits for, and who is missing",

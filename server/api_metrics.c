@@ -86,6 +86,19 @@ static void put_core(struct api *a, struct mica_buf *b)
 			seconds(s.jwt_key_not_after)},
 		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
 			s.bundle_sequence},
+		{"mica_compromise_exposed_holders", "gauge",
+			"Holders that still have something of a compromised authority.", s.exposed},
+		{"mica_compromise_renewal_seconds", "gauge",
+			"How long it took in the last compromise until everybody had renewed.",
+			seconds(s.renewal_seconds)},
+		{"mica_revoked_certificates", "gauge", "Certificates that CRLs name.", s.revoked},
+		{"mica_crls", "gauge", "CRLs that are published.", s.crls},
+		{"mica_crls_late", "gauge",
+			"CRLs that have passed the half of their life and were not signed anew.",
+			s.crls_late},
+		{"mica_crl_expiry_seconds", "gauge",
+			"The first nextUpdate of a published CRL, in seconds since 1970.",
+			seconds(s.crl_end)},
 	};
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }

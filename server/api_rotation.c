@@ -128,9 +128,27 @@ void api_authority_activate(struct api_call *c)
 	change(c, mica_core_activate, "authority_activated");
 }
 
+/* Out of the bundle, or onto the CRL of its root: then everybody is in a hurry. */
 void api_authority_revoke(struct api_call *c)
 {
-	change(c, mica_core_revoke, "authority_revoked");
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct api_revoke_body b = {.force = false};
+	int64_t now_ms = mica_now_ms();
+	char id[48];
+	mica_rc rc = take_id(c, id);
+
+	if (rc == MICA_OK)
+		rc = api_body(c->d->body, &doc, &c->err);
+	if (rc == MICA_OK)
+		rc = api_decode_revoke(&doc, &b, &c->err);
+	if (rc == MICA_OK && b.crl_only)
+		rc = mica_core_revoke_by_crl(c->a->o.core, id, c->caller, now_ms, &c->err);
+	else if (rc == MICA_OK)
+		rc = mica_core_revoke(c->a->o.core, id, b.force, c->caller, now_ms, &c->err);
+	if (rc == MICA_OK && b.crl_only)
+		api_wake(c->a, true);
+	done(c, rc, b.crl_only ? "authority_revoked_by_crl" : "authority_revoked", "authority",
+		c->param);
 }
 
 static void start(struct api_call *c, const struct api_rotation_body *b)

@@ -61,6 +61,8 @@ struct micad {
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
+	uint64_t renewals; /* the same */
+	bool crls_late;
 };
 
 /* The store's outcome is unknown: whatever this process believes may be wrong. Nobody is answered;
@@ -391,6 +393,35 @@ static void look_for_compromise(struct micad *m)
 	api_wake(m->api, true);
 }
 
+/* Nobody has anything of what was compromised any more. */
+static void look_for_renewals(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.renewals_done == m->renewals)
+		return;
+	m->renewals = s.renewals_done;
+	MICA_LOG(MICA_INFO, "compromise_renewed", MICA_I("seconds", s.renewal_seconds));
+}
+
+/* Whoever checks CRLs refuses everybody when they have ended. */
+static void look_at_crls(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.crls_late > 0 && !m->crls_late)
+		MICA_LOG(MICA_ERROR, "crl_late", MICA_I("crls", s.crls_late),
+			MICA_I("first_end", s.crl_end),
+			MICA_S("next",
+				"see maintenance_failed; relying parties refuse what a CRL "
+				"that has ended was to tell of"));
+	if (s.crls_late == 0 && m->crls_late)
+		MICA_LOG(MICA_INFO, "crl_in_time", MICA_I("first_end", s.crl_end));
+	m->crls_late = s.crls_late > 0;
+}
+
 static void maintain(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
@@ -406,6 +437,8 @@ static void maintain(struct micad *m, const char **last)
 	if (changed)
 		api_wake(m->api, false);
 	look_for_compromise(m);
+	look_for_renewals(m);
+	look_at_crls(m);
 }
 
 static void renew_serving(struct micad *m, const char **last)

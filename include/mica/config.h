@@ -100,9 +100,13 @@ struct mica_rule {
 };
 
 /* A way by which bundles reach holders that give no evidence. */
+/* Stands for the authority's id in crl.distribution_url. */
+#define MICA_CRL_URL_ID "{authority}"
+
 struct mica_outlet_config {
 	char *name; /* [a-z0-9-] */
 	int64_t propagation; /* 0 = unknown: waits for `mica rotation confirm` */
+	bool crl; /* whoever it reaches fetches CRLs and refuses what they name */
 };
 
 struct mica_config {
@@ -183,6 +187,10 @@ struct mica_config {
 		unsigned n_outlets;
 	} rotation;
 	struct {
+		int64_t validity; /* seconds from one CRL to its nextUpdate */
+		char *distribution_url; /* with MICA_CRL_URL_ID in it; NULL = leaves name none */
+	} crl;
+	struct {
 		int64_t failures_per_address, requests_per_identity; /* a minute; 0 = no limit */
 		int64_t queue; /* issuances that may wait for their commit */
 	} limits;
@@ -217,7 +225,7 @@ void mica_config_free(struct mica_config *c);
 /*
  * Appends the names ("https.listen", "issuers[0].skew"; "issuers" when their number differs) of
  * what differs between a and b but cannot change without a restart. What can: roles, rules, x509,
- * jwt, limits, deny, log.level, log.caller_address.
+ * jwt, rotation, crl, limits, deny, log.level, log.caller_address.
  */
 void mica_config_needs_restart(
 	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);

@@ -141,7 +141,8 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 	struct mica_err *e) MICA_MUST_CHECK;
 /* A client certificate chain in DER, leaf first: our one verifier, then the ledger says who it was
  * issued to. UNAUTHENTICATED "svid_*": those of verify.h, "svid_unknown" (the ledger has not this
- * very certificate), "svid_denied" (its key is on the deny list, or one of ours). */
+ * very certificate), "svid_denied" (its key is on the deny list, or one of ours), "svid_revoked".
+ */
 mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
 	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
 /* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...],
@@ -286,6 +287,26 @@ uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
 	uint64_t sequence, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* ---- revocation ------------------------------------------------------------------------------ */
+
+/* The CRL of a root or issuing authority, by its id (40 hex digits): snapshots as above, shared by
+ * all readers; `authority` is not looked at for MICA_CRL_ALL_PEM. NOT_FOUND "no_such_crl": there is
+ * no such authority, it was removed, or its key is elsewhere. */
+enum mica_crl_form { MICA_CRL_DER, MICA_CRL_PEM, MICA_CRL_ALL_PEM };
+mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,
+	const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The certificate of this serial is not to be trusted any more. After OK, which is durable, it
+ * neither authenticates nor renews, and the CRL of its authority names it. `reason`: a name of
+ * crl.h, empty = unspecified. INVALID "bad_serial" | "bad_reason"; NOT_FOUND "no_such_certificate";
+ * CONFLICT "revoked_already" | "certificate_expired" | "own_certificate" (micad's own); LIMIT
+ * "too_many_revoked". Any thread. */
+mica_rc mica_core_revoke_certificate(struct mica_core *c, struct mica_slice serial_hex,
+	struct mica_slice reason, const struct mica_caller *actor, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"revoked": [{"serial", "authority", "at", "not_after", "reason"}, ...]}: what CRLs name. */
+mica_rc mica_core_revocations(
+	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
 /* ---- the ledger's read side -------------------------------------------------------------------
  */
 
@@ -301,7 +322,8 @@ mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* {"certificate": PEM, "ledger_index", "spiffe_id", "serial", "authority", "not_before",
- * "not_after", "entry": its octets in base64, "event": {...}}: same rule, NOT_FOUND
+ * "not_after", "revoked": null or {"at", "reason"}, "entry": its octets in base64, "event":
+ * {...}}: same rule, NOT_FOUND
  * "no_such_certificate". Serial in hex, else INVALID "bad_serial". */
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
@@ -381,6 +403,13 @@ mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, 
  * "no_replacement", "removed_already", "root_vouches_for_it"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* An issuing authority is compromised, and every relying party consumes CRLs: it is tainted, and
+ * the CRL of its root names it; the root stays. CONFLICT "outlets_ignore_crls" (an outlet of the
+ * configuration is not declared to consume them, or none is there), "no_crl_signer" (the root's key
+ * is not here, the root is tainted, or in no bundle), "crl_only_is_for_issuing",
+ * "removed_already", "revoked_already"; NOT_FOUND "no_such_authority". */
+mica_rc mica_core_revoke_by_crl(struct mica_core *c, const char *authority_id,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Whoever is reached by this outlet has the newest bundle. NOT_FOUND "no_such_outlet"; CONFLICT
  * "nothing_to_confirm". */
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
@@ -392,7 +421,8 @@ mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *ac
  * "no_such_authority". */
 mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int64_t now_ms,
 	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
-/* What each rotation waits for, until when, and who is missing. */
+/* What each rotation waits for, until when, and who is missing; of compromised authorities who has
+ * not renewed, and who is exposed until when. */
 mica_rc mica_core_rotation_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* {"steps": [...]}: what will happen by `until` (seconds), by the same machine with a moved clock.
@@ -432,6 +462,13 @@ struct mica_core_stats {
 	uint64_t bundle_sequence;
 	uint64_t rotation_steps; /* that micad took by itself */
 	uint64_t compromises; /* that made another authority take over */
+	uint64_t exposed; /* holders that have something of a compromised authority */
+	uint64_t renewals_done; /* compromises after which everybody had renewed */
+	int64_t renewal_seconds; /* of the last one, from the command to the last renewal; 0 = none
+				  */
+	uint64_t revoked; /* certificates that CRLs name */
+	unsigned crls, crls_late; /* published; of these past the half of their life */
+	int64_t crl_end; /* the first nextUpdate; 0 = there is none */
 	bool space_low;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
 };

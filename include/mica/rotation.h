@@ -85,6 +85,7 @@ struct mica_rotation_fact {
 	int64_t last_leaf; /* greatest end of what it signed; 0 = nothing */
 	bool acked; /* every live holder of class `ack` has said that it has it */
 	bool confirmed; /* every outlet that has no propagation was confirmed for it */
+	bool renewed; /* a root that has to go: whoever had something of it has something else */
 };
 struct mica_rotation_facts {
 	const struct mica_rotation_fact *of; /* of list[i] */
@@ -128,6 +129,7 @@ enum mica_rotation_why {
 	MICA_RW_NO_ROOT, /* no usable root: `mica authority prepare root --recover` */
 	MICA_RW_NO_REPLACEMENT, /* it is the last one that is published */
 	MICA_RW_BY_HAND, /* an administrator */
+	MICA_RW_RENEWED, /* whoever had something of a compromised root has renewed */
 	MICA_RW_COUNT
 };
 const char *mica_rotation_why_name(enum mica_rotation_why w); /* "propagation" ... */
@@ -158,7 +160,8 @@ struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
 	const struct mica_authority *list, size_t n, int64_t now);
 
 /* Whether a root must go because of an issuing authority below it that is tainted and has not
- * expired: whoever has that key makes certificates that this root vouches for. */
+ * expired: whoever has that key makes certificates that this root vouches for. One that is revoked
+ * takes no root with it: the root's CRL names it. */
 bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t root, int64_t now);
 /* The successor of a kind that a rotation is bringing up, -1 = none is under way. */
 int mica_rotation_successor(
@@ -170,6 +173,12 @@ int mica_rotation_way_back(
 /* When the last thing that list[at] vouches for has ended: of a root, of all that is below it. */
 int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
 	const struct mica_authority *list, size_t n, size_t at);
+
+/* When list[at], a tainted one or a root that has to go, leaves the bundle at the latest; NEVER =
+ * it has not to go. */
+int64_t mica_rotation_deadline(const struct mica_rotation_policy *p,
+	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at,
+	int64_t now);
 
 /* ---- the clock ----------------------------------------------------------------------------- */
 

@@ -49,3 +49,4 @@ EXTRA_DIST += tests/e2e/test_linkerd.py
 EXTRA_DIST += tests/e2e/test_ztunnel.py
 EXTRA_DIST += tests/e2e/test_istio.py
 EXTRA_DIST += tests/e2e/test_istio_life.py
+EXTRA_DIST += tests/e2e/test_crl.py

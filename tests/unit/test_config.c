@@ -206,6 +206,8 @@ static void defaults(void **state)
 	assert_true(c->rotation.root.automatic && c->rotation.issuing.automatic);
 	assert_true(c->rotation.jwt.automatic && c->rotation.standby);
 	assert_int_equal(c->rotation.root.rotate_at, 50);
+	assert_int_equal(c->crl.validity, 86400);
+	assert_null(c->crl.distribution_url);
 	assert_int_equal(c->rotation.propagation, 900);
 	assert_int_equal(c->rotation.hold, 86460);
 	assert_int_equal(c->rotation.ack_timeout, 7 * 86400);
@@ -611,6 +613,14 @@ static void bad_together(void **state)
 		{MIN "authorities: {jwt_life: 1d}\nrotation: {jwt: {rotate_at: 99}}\n",
 			"config_lifetimes", 4, 29,
 			"rotation.jwt.rotate_at (99) leaves too little of authorities.jwt_life (1d)"},
+		{MIN "crl: {distribution_url: 'http://a/x.crl'}\n", "config_value", 3, 25,
+			"expected http[s]://host[:port]/path with one {authority} in the path"},
+		{MIN "crl: {distribution_url: 'http://{authority}/x'}\n", "config_value", 3, 25,
+			"cannot lead to a CRL"},
+		{MIN "crl: {distribution_url: 'http://a/{authority}/{authority}'}\n",
+			"config_value", 3, 25, "with one {authority}"},
+		{MIN "crl: {distribution_url: 'ldap://a/{authority}'}\n", "config_value", 3, 25,
+			"cannot lead to a CRL"},
 		{MIN "rotation: {outlets: [{name: a}, {name: a}]}\n", "config_value", 3, 40,
 			"entry 1 has this name already"},
 		{MIN "rotation: {outlets: [{name: A}]}\n", "config_value", 3, 29,

@@ -418,7 +418,7 @@ static void a_new_root_when_there_is_none(void **state)
 /* An outlet whose propagation nobody knows stops a rotation of roots, and says so. */
 static void an_unknown_outlet_is_waited_for(void **state)
 {
-	static struct mica_outlet_config outlets[] = {{(char *)(uintptr_t) "linkerd", 0}};
+	static struct mica_outlet_config outlets[] = {{.name = (char *)(uintptr_t) "linkerd"}};
 	struct ct *t = *state;
 	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
 	struct id old = active(t, MICA_AUTHORITY_ROOT, NOW);
