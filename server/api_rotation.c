@@ -142,9 +142,9 @@ void api_authority_revoke(struct api_call *c)
 	if (rc == MICA_OK)
 		rc = api_decode_revoke(&doc, &b, &c->err);
 	if (rc == MICA_OK && b.crl_only)
-		rc = mica_core_revoke_by_crl(c->a->o.core, id, c->caller, now_ms, &c->err);
+		rc = mica_core_revoke_by_crl(c->a->desk->core, id, c->caller, now_ms, &c->err);
 	else if (rc == MICA_OK)
-		rc = mica_core_revoke(c->a->o.core, id, b.force, c->caller, now_ms, &c->err);
+		rc = mica_core_revoke(c->a->desk->core, id, b.force, c->caller, now_ms, &c->err);
 	if (rc == MICA_OK && b.crl_only)
 		api_wake(c->a, true);
 	done(c, rc, b.crl_only ? "authority_revoked_by_crl" : "authority_revoked", "authority",
