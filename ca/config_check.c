@@ -211,6 +211,36 @@ static void complete_rotation(struct mica_config *c)
 	fill(&c->rotation.deadline, c->rotation.propagation + c->x509.ttl);
 }
 
+#define LINKERD_OUTLET "linkerd"
+
+static bool has_linkerd(const struct mica_config *c)
+{
+	for (unsigned i = 0; i < c->n_issuers; i++)
+		if (c->issuers[i].audiences[MICA_FRONT_LINKERD].n > 0)
+			return mica_config_has_grpc(c);
+	return false;
+}
+
+/* Linkerd's proxies have their anchors from their start and tell nobody which (design 8.3): without
+ * a word of the operator a new root must not sign. */
+static void add_linkerd_outlet(struct mica_config *c)
+{
+	struct mica_outlet_config *v = c->rotation.outlets;
+
+	if (!has_linkerd(c))
+		return;
+	for (unsigned i = 0; i < c->rotation.n_outlets; i++)
+		if (strcmp(v[i].name, LINKERD_OUTLET) == 0)
+			return;
+	v = mica_realloc(v, c->rotation.n_outlets + 1, sizeof(*v));
+	v[c->rotation.n_outlets++] =
+		(struct mica_outlet_config){.name = mica_strdup(LINKERD_OUTLET)};
+	c->rotation.outlets = v;
+	config_list_add(&c->warnings,
+		"rotation.outlets: none is called " LINKERD_OUTLET
+		", so a new root waits for `mica rotation confirm " LINKERD_OUTLET "`");
+}
+
 static mica_rc check_outlets(struct checking *k)
 {
 	const struct mica_config *c = k->c;
@@ -340,6 +370,7 @@ static mica_rc check_rotation(struct checking *k)
 
 	if (rc != MICA_OK)
 		return rc;
+	add_linkerd_outlet(k->c);
 	complete_rotation(k->c);
 	mica_rotation_policy_of(k->c, &p);
 	return mica_rotation_policy_holds(&p, &b) ? MICA_OK : blame[b.rule](k, &p, &b);

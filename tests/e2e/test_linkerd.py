@@ -364,8 +364,7 @@ def test_certificates_that_are_over_hurt_nobody(start, issuer, tmp_path):
 LIVES = {"x509": {"ttl": 5, "max_ttl": 6, "min_ttl": 1},
          "bundle": {"refresh_hint": 1},
          "authorities": {"root_life": "1d", "issuing_life": 25, "jwt_life": "1d"},
-         "rotation": {"root": {"automatic": False}, "standby": False,
-                      "outlets": [{"name": "linkerd"}]},
+         "rotation": {"root": {"automatic": False}, "standby": False},
          "limits": {"requests_per_identity": 0}}
 
 

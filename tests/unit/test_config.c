@@ -326,6 +326,23 @@ static void meshes(void **state)
 	assert_string_equal(c->linkerd.control_plane_namespace, "linkerd");
 	assert_null(c->linkerd.trust_domain); /* that of SPIFFE IDs */
 	assert_true(c->linkerd.spiffe);
+	assert_null(c->linkerd_server);
+	mica_config_free(c);
+	/* who never tells which roots it has is waited for */
+	c = parse(MIN "grpc: {listen: ':1'}\n" PROD "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_string_equal(c->linkerd_server,
+		"linkerd-identity.linkerd.serviceaccount.identity.linkerd.example.org");
+	assert_int_equal(c->rotation.n_outlets, 1);
+	assert_string_equal(c->rotation.outlets[0].name, "linkerd");
+	assert_int_equal(c->rotation.outlets[0].propagation, 0);
+	assert_int_equal(c->warnings.n, 1);
+	mica_config_free(c);
+	c = parse(
+		MIN "grpc: {listen: ':1'}\n"
+		    "rotation: {outlets: [{name: files, propagation: 1h}, {name: linkerd}]}\n" PROD
+		    "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_int_equal(c->rotation.n_outlets, 2);
+	assert_int_equal(c->warnings.n, 0);
 	mica_config_free(c);
 }
 
