@@ -5,14 +5,12 @@
  * The identity is what the credential proves. Of the CSR only the key counts, whatever subject and
  * names it has; of the metadata, CertSigner and ImpersonatedIdentity are looked at.
  */
+#define _GNU_SOURCE /* memmem */
 #include "embed.h"
 #include "grpc_impl.h"
 #include "istio.h"
 
-#include "mica/pem.h"
 #include "mica/wire.h"
-
-#define CHAIN_MAX 16384
 
 struct istio_call {
 	struct grpc_call k;
@@ -80,28 +78,31 @@ static void known(struct ask *a)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-static void put_pem(struct mica_buf *out, struct mica_slice der)
+/* The next certificate of a chain in PEM, with its last newline. */
+static struct mica_slice next_pem(struct mica_slice *chain)
 {
-	MICA_AUTO_BUF pem;
+	static const char end[] = "-----END CERTIFICATE-----\n";
+	const uint8_t *at = memmem(chain->p, chain->len, end, sizeof(end) - 1);
+	size_t len = at ? (size_t)(at - chain->p) + sizeof(end) - 1 : chain->len;
+	struct mica_slice one = mica_slice_sub(*chain, 0, len);
 
-	mica_buf_init(&pem, CHAIN_MAX);
-	mica_pem_put(&pem, MICA_PEM_CERT, der);
-	out->over = out->over || pem.over;
-	mica_wire_put_bytes(out, 1, mica_buf_slice(&pem));
+	*chain = mica_slice_sub(*chain, len, chain->len);
+	return one;
 }
 
 /* The leaf, then each intermediate in an element of its own, since ztunnel reads one certificate of
  * each; the last element is all roots, whatever their number. */
 static void write_chain(struct ask *a, struct mica_buf *out)
 {
-	const struct mica_issued *s = &a->issued;
+	struct mica_slice chain = a->issued.chain_pem;
 	const struct mica_snapshot *roots;
 
 	if (mica_core_snapshot(a->desk->core, NULL, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_PEM, &roots,
 		    a->err) != MICA_OK)
 		return;
-	for (size_t i = 0; i < s->n_chain; i++)
-		put_pem(out, s->chain_der[i]);
+	(void)mica_buf_room(out, chain.len + roots->bytes.len + 64); /* once, and not by doubling */
+	while (chain.len)
+		mica_wire_put_bytes(out, 1, next_pem(&chain));
 	mica_wire_put_bytes(out, 1, roots->bytes);
 	mica_snapshot_unref(roots);
 }
