@@ -303,6 +303,27 @@ def test_nobody_to_sign(start, issuer):
         assert e
 
 
+def test_a_flood_of_bad_tokens(start, issuer):
+    """The credential is in the message, so the address is judged behind it: who was good of late is
+    served, whatever others at the same address do."""
+    m = start([configured(issuer)], dict(OVER, limits={"failures_per_address": 40}))
+    good, other = lp.request(tok(issuer)), lp.request(tok(issuer))
+    bad, none = lp.request("not a token"), lp.request("")
+    with lp.channel(m) as c:
+        lp.certify(c, good)
+        codes = []
+        for _ in range(40):
+            with pytest.raises(grpc.RpcError) as e:
+                lp.certify(c, bad)
+            codes.append(e.value.code())
+        assert codes[0] == CODE.FAILED_PRECONDITION and codes[-1] == CODE.RESOURCE_EXHAUSTED
+        assert 8 <= codes.count(CODE.FAILED_PRECONDITION) <= 14, codes
+        for q in (bad, none, other):
+            refused(CODE.RESOURCE_EXHAUSTED, "rate_limited", c, q)
+        lp.certify(c, lp.Request(identity=good.identity, token=good.token,
+                                 certificate_signing_request=lp.csr(pki.key(), good.identity)))
+
+
 def test_reviews(start, tmp_path):
     from issuer import Issuer
     with Issuer(tmp_path / "issuer") as i:
