@@ -248,6 +248,30 @@ static void put_plugged(struct api *a, struct mica_buf *b)
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }
 
+static void put_node_pods(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_node_pods_asked_total", "counter", "Lists of a node's pods asked for."},
+		{"mica_node_pods_failed_total", "counter", "Of these, not had."},
+		{"mica_node_pods_shared_total", "counter", "Callers who got another's list."},
+		{"mica_node_pods_refused_total", "counter", "Callers who could not be waited for."},
+		{"mica_node_pods_nodes", "gauge", "Nodes whose pods are remembered."},
+	};
+	MICA_AUTO_FREE struct mica_kube_pods_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+	unsigned n = a->desk->kube ? mica_kube_pods_status(a->desk->kube, s, ISSUERS_MAX) : 0;
+
+	for (unsigned k = 0; n > 0 && k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
+			const uint64_t v[] = {
+				s[i].asked, s[i].failed, s[i].shared, s[i].refused, s[i].nodes};
+			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
 static void put_own(struct api *a, struct mica_buf *b)
 {
 	const struct figure f[] = {
@@ -288,6 +312,7 @@ void api_metrics(struct api_call *c)
 	put_issuers(a, b);
 	put_reviews(a, b);
 	put_plugged(a, b);
+	put_node_pods(a, b);
 	put_http(a, b);
 	g = atomic_load(&a->grpc);
 	if (g)
