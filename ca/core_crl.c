@@ -12,6 +12,8 @@
 
 #include "mica/pem.h"
 
+#include "x509.h"
+
 #include <inttypes.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -163,11 +165,17 @@ mica_rc mica_core_crls_load(struct mica_core *c, struct core_crls **out, struct 
 
 /* ---- which there are ------------------------------------------------------------------------- */
 
-static bool has_key(const struct core_view *v, unsigned i)
+/* A certificate that others have made may forbid it. */
+bool mica_core_signs_crls(const struct core_view *v, unsigned i)
 {
+	struct mica_issuer_parts parts;
+
 	if (v->auths->v[i].kind == MICA_AUTHORITY_ROOT)
 		return v->auths->v[i].envelope.len > 0;
-	return v->auths->more[i].key && v->auths->more[i].key->issuer;
+	if (!v->auths->more[i].key || !v->auths->more[i].key->issuer)
+		return false;
+	mica_cert_issuer_parts(v->auths->more[i].key->issuer, &parts);
+	return parts.signs_crls;
 }
 
 /* What a list names; the slices point into the view. */
@@ -328,7 +336,7 @@ static void publish_one(struct publishing *p, unsigned i)
 	mica_rc rc;
 
 	name_all(p->v, p->v->auths->v[i].id, &what);
-	if (!is_due(old, &what, p->now_ms) || !has_key(p->v, i)) {
+	if (!is_due(old, &what, p->now_ms) || !mica_core_signs_crls(p->v, i)) {
 		if (old)
 			keep(p, old);
 		mica_free(what.v);

@@ -506,6 +506,8 @@ mica_rc mica_core_revoked_prune(
 void mica_core_put_exposure(const struct core_view *v, const struct mica_rotation_facts *f,
 	int64_t now, struct mica_buf *json);
 /* Where the CRL of an authority is, as certificates say it; NULL when they do not. */
+/* Whether an authority's key is here and may sign CRLs. */
+bool mica_core_signs_crls(const struct core_view *v, unsigned i);
 const char *mica_core_crl_url(
 	const struct core_policy *p, const char *authority, char out[CORE_CRL_URL_SIZE]);
 /* At the start: the lists as they were signed last. */
