@@ -58,8 +58,8 @@ static mica_rc read_basic(
 {
 	struct mica_der in;
 	uint32_t len;
-	(void)critical;
 	c->has_basic = true;
+	c->basic_critical = critical;
 	if (!mica_der_enter(d, MICA_DER_SEQUENCE, &in))
 		return malformed(e, "BasicConstraints");
 	if (mica_der_is(&in, MICA_DER_BOOLEAN)) {

@@ -322,13 +322,15 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	if (rc != MICA_OK)
 		return rc;
 	issuer = v->auths->more[at].key->issuer;
-	if (final.ttl > mica_cert_issuer_not_after(issuer) - now) {
-		final.ttl = mica_cert_issuer_not_after(issuer) - now;
+	/* its own end, or that of one above it */
+	if (final.ttl > v->auths->v[at].not_after - now) {
+		final.ttl = v->auths->v[at].not_after - now;
 		final.clamped = true;
 	}
 	k = new_candidate(v, at, d->principal->spiffe_id);
 	fill_spec(&s, v, &final, now_ms, mica_cert_issuer_not_before(issuer));
-	s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
+	if (mica_core_signs_crl(v, (unsigned)at))
+		s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
 	rc = mica_leaf_sign(issuer, &s, &k->cert, e);
 	if (rc == MICA_OK)
 		rc = record_x509(k, &final, now_ms, e);

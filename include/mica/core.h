@@ -475,6 +475,9 @@ struct mica_plug_result {
 	bool changed; /* something was written */
 	char issuing_id[41], root_id[41]; /* of what the files hold */
 	bool active; /* that issuing authority signs; false: its root is not known everywhere yet */
+	/* What it lacks, and does without: no CRL can be signed with it; strict clients (Python
+	 * 3.13, OpenSSL's -x509_strict) refuse what it signs. */
+	bool no_crl_sign, no_key_ids;
 };
 /* Checks all of it and takes it, or nothing: the key is sealed in the store as all are. Roots are
  * published, and used when everybody has them; an issuing authority below the active root signs at
