@@ -619,8 +619,12 @@ static void stop(struct micad *m)
 	atomic_store(&m->stopping, true);
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
-	mica_keys_free(m->keys);
-	mica_kube_free(m->kube);
+	/* whoever waits for them is answered; a request that comes whole later finds nobody, so
+	 * that they themselves outlive the fronts */
+	if (m->keys)
+		mica_keys_retire(m->keys, NULL);
+	if (m->kube)
+		mica_kube_retire(m->kube, NULL);
 	if (m->desk)
 		desk_stop(m->desk);
 	if (m->api)
@@ -641,6 +645,8 @@ static void stop(struct micad *m)
 	serving_key_clear(&m->tls);
 	grpc_free(m->grpc);
 	api_free(m->api);
+	mica_keys_free(m->keys);
+	mica_kube_free(m->kube);
 	desk_free(m->desk);
 	committer_free(m->committer);
 	limits_free(m->limits);
