@@ -869,11 +869,28 @@ static void warn_of_issuers(struct checking *k)
 	mica_string_list_clear(&roles);
 }
 
+/* A plugged-in authority is said twice, so that neither is a slip: who has the root, and where. */
+static mica_rc check_plugged(struct checking *k)
+{
+	const struct mica_config *c = k->c;
+
+	if (c->authorities.root == MICA_ROOT_FILES && !c->plugged.directory)
+		return config_refuse(k->src, "authorities.root", "config_missing",
+			"\"files\" needs plugged.directory, where the files are");
+	if (c->authorities.root != MICA_ROOT_FILES && c->plugged.directory)
+		return config_refuse(k->src, "plugged.directory", "config_conflict",
+			"is for authorities.root: files; remove it, or say so there");
+	if (c->plugged.passphrase_file && !c->plugged.directory)
+		return config_refuse(k->src, "plugged.passphrase_file", "config_missing",
+			"needs plugged.directory");
+	return MICA_OK;
+}
+
 mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
-		check_jwt, check_lives, check_rotation, check_issuers, check_linkerd, check_grpc,
-		check_rules, check_roles, check_denied};
+		check_jwt, check_lives, check_rotation, check_plugged, check_issuers, check_linkerd,
+		check_grpc, check_rules, check_roles, check_denied};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;
 

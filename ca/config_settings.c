@@ -161,6 +161,8 @@ const cyaml_strval_t config_key_names[MICA_KN_COUNT] = {{"p256", 1 << MICA_KN_P2
 
 static const cyaml_strval_t authority_keys[] = {{"p256", MICA_KN_P256}, {"p384", MICA_KN_P384},
 	{"rsa2048", MICA_KN_RSA2048}, {"rsa3072", MICA_KN_RSA3072}, {"rsa4096", MICA_KN_RSA4096}};
+static const cyaml_strval_t root_homes[] = {
+	{"own", MICA_ROOT_OWN}, {"offline", MICA_ROOT_OFFLINE}, {"files", MICA_ROOT_FILES}};
 static const cyaml_strval_t kinds[] = {
 	{"kubernetes", MICA_ISSUER_KUBERNETES}, {"oidc", MICA_ISSUER_OIDC}};
 static const cyaml_strval_t reviews[] = {{"never", MICA_REVIEW_NEVER},
@@ -402,8 +404,20 @@ static const struct setting authorities_rows[] = {
 		.high = 30 * YEAR, .number = 7 * DAY},
 	{"key_type", SETTING_CHOICE, OF(authorities.key_type), CHOICES(authority_keys),
 		.restart = true, .number = MICA_KN_P256},
+	{"root", SETTING_CHOICE, OF(authorities.root), CHOICES(root_homes), .restart = true,
+		.number = MICA_ROOT_OWN},
 };
 TABLE(authorities_table, authorities_rows, struct mica_config);
+
+static const struct setting plugged_rows[] = {
+	{"directory", SETTING_TEXT, OF(plugged.directory), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"passphrase_file", SETTING_TEXT, OF(plugged.passphrase_file), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"poll", SETTING_DURATION, OF(plugged.poll), .restart = true, .low = 1, .high = HOUR,
+		.number = 10},
+};
+TABLE(plugged_table, plugged_rows, struct mica_config);
 
 static const struct setting bundle_rows[] = {
 	{"refresh_hint", SETTING_DURATION, OF(bundle.refresh_hint), .restart = true, .low = 1,
@@ -535,6 +549,7 @@ static const struct setting top_rows[] = {
 	{"x509", SETTING_SECTION, .table = &x509_table},
 	{"jwt", SETTING_SECTION, .table = &jwt_table},
 	{"authorities", SETTING_SECTION, .table = &authorities_table},
+	{"plugged", SETTING_SECTION, .table = &plugged_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
 	{"linkerd", SETTING_SECTION, .table = &linkerd_table},

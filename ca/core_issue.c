@@ -230,7 +230,7 @@ static struct mica_candidate *new_candidate(struct core_view *v, int authority, 
 	k->spiffe_id = mica_strdup(id);
 	mica_buf_init(&k->body, MICA_ENTRY_MAX);
 	mica_buf_init(&k->cert, MICA_CERT_MAX);
-	mica_buf_init(&k->pem, 4 * MICA_CERT_MAX);
+	mica_buf_init(&k->pem, 2 * MICA_CHAIN_MAX * MICA_CERT_MAX);
 	/* at once, and not by doubling: most need less */
 	(void)mica_buf_room(&k->body, BODY_ROOM);
 	(void)mica_buf_room(&k->cert, CERT_ROOM);
@@ -277,12 +277,12 @@ static void put_chain(struct mica_candidate *k)
 	const struct core_authority_more *m = &k->view->auths->more[k->authority];
 
 	k->chain[0] = mica_buf_slice(&k->cert);
-	k->chain[1] = mica_buf_slice(&k->view->auths->v[k->authority].cert);
+	memcpy(k->chain + 1, m->chain, m->n_chain * sizeof(m->chain[0]));
 	mica_pem_put(&k->pem, MICA_PEM_CERT, k->chain[0]);
 	mica_buf_put_slice(&k->pem, mica_buf_slice(&m->pem));
 	k->issued.chain_pem = mica_buf_slice(&k->pem);
 	k->issued.chain_der = k->chain;
-	k->issued.n_chain = 2;
+	k->issued.n_chain = 1 + m->n_chain;
 }
 
 static void fill_spec(struct mica_leaf_spec *s, const struct core_view *v,
@@ -322,13 +322,15 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	if (rc != MICA_OK)
 		return rc;
 	issuer = v->auths->more[at].key->issuer;
-	if (final.ttl > mica_cert_issuer_not_after(issuer) - now) {
-		final.ttl = mica_cert_issuer_not_after(issuer) - now;
+	/* its own end, or that of one above it */
+	if (final.ttl > v->auths->v[at].not_after - now) {
+		final.ttl = v->auths->v[at].not_after - now;
 		final.clamped = true;
 	}
 	k = new_candidate(v, at, d->principal->spiffe_id);
 	fill_spec(&s, v, &final, now_ms, mica_cert_issuer_not_before(issuer));
-	s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
+	if (mica_core_signs_crl(v, (unsigned)at))
+		s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
 	rc = mica_leaf_sign(issuer, &s, &k->cert, e);
 	if (rc == MICA_OK)
 		rc = record_x509(k, &final, now_ms, e);
@@ -343,6 +345,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	k->issued.ttl_clamped = final.clamped;
 	k->issued.bundle_wanted = d->bundle_sequence < k->issued.bundle_sequence;
 	k->acks = d->outlet == MICA_OUTLET_ACK;
+	k->carried = d->outlet == MICA_OUTLET_CARRIED;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
 	k->renews = d->evidence->kind == MICA_EV_RENEWAL;

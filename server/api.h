@@ -28,12 +28,14 @@
 #include "desk.h"
 
 struct api; /* opaque */
+struct plugged; /* plugged.h */
 
 /* Which listener a request came in by. */
 enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_COUNT };
 
 struct api_options {
 	struct desk *desk; /* borrowed until api_free */
+	struct plugged *plugged; /* borrowed; NULL = nothing is plugged in */
 	const struct mica_config *config; /* what counts is copied */
 	/* Groups of the admin socket (-1 = none): peers of them are admins or auditors; root and
 	 * `own_uid` are always admins. */

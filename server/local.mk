@@ -65,6 +65,9 @@ micad_SOURCES = server/main.c
 micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 micad_LDADD = $(SERVER_LIBS)
 libmica_server_a_SOURCES += server/api_metrics.c
+libmica_server_a_SOURCES += server/api_offline.c
+libmica_server_a_SOURCES += server/plugged.h
+libmica_server_a_SOURCES += server/plugged.c
 libmica_server_a_SOURCES += server/sip.h
 libmica_server_a_SOURCES += server/kube_pods.c
 libmica_server_a_SOURCES += server/desk.h

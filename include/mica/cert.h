@@ -128,7 +128,7 @@ struct mica_cert_info {
 	int64_t not_before, not_after; /* seconds, both inclusive */
 	struct mica_slice spki; /* not looked into: mica_pubkey_read() */
 	struct mica_slice ski, aki; /* key identifiers; empty = absent */
-	bool has_basic, is_ca;
+	bool has_basic, basic_critical, is_ca;
 	int path_len; /* -1 = none */
 	bool has_ku, ku_critical;
 	unsigned ku; /* enum mica_key_usage; 0 when absent */

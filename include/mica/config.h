@@ -109,6 +109,10 @@ struct mica_outlet_config {
 	bool crl; /* whoever it reaches fetches CRLs and refuses what they name */
 };
 
+/* Who has the keys of roots: micad, somebody who signs elsewhere, or whoever writes the files of a
+ * plugged-in authority. */
+enum mica_root_home { MICA_ROOT_OWN, MICA_ROOT_OFFLINE, MICA_ROOT_FILES };
+
 struct mica_config {
 	char *trust_domain;
 	struct {
@@ -162,7 +166,13 @@ struct mica_config {
 	struct {
 		int64_t root_life, issuing_life, jwt_life;
 		enum mica_key_name key_type;
+		enum mica_root_home root;
 	} authorities;
+	struct {
+		char *directory; /* of the files; NULL when unset */
+		char *passphrase_file; /* of the key's file; NULL when unset */
+		int64_t poll; /* seconds: how often it is looked at besides notifications */
+	} plugged;
 	struct {
 		int64_t refresh_hint;
 	} bundle;

@@ -26,6 +26,12 @@
 mica_rc mica_csr_read(struct mica_slice csr, const struct mica_key_policy *policy,
 	struct mica_pubkey *out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A request for an issuing authority of ours, for whoever has the root's key: subject and
+ * extensions (extensionRequest, RFC 2985 5.4.2) are those that its certificate shall have. Appends
+ * DER. INVALID "name_invalid" (trust domain); UNAVAILABLE "signing_failed". */
+mica_rc mica_csr_make(const struct mica_signer *key, const char *trust_domain, struct mica_buf *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
 /* What names a request asks for, in DER alone: common names of its subject, and subjectAltName of
  * its extensionRequest (RFC 2985 5.4.2). They prove nothing and give nothing; a protocol that
  * demands them of its clients can look whether they are there. Slices point into `der`. The

@@ -127,6 +127,15 @@ def test_refusals(start, issuer):
     revoke(serial(a), {}).problem(409, "revoked_already")
     m.client().get("/v1/crl/%s.crl" % ("0" * 40)).problem(404, "no_such_crl")
     m.client().get("/v1/revocations", token=issuer.token()).problem(403, "role_required")
+    # micad signs those of authorities whose keys it has
+    root = [x["id"] for x in authorities(m, "root", "active")][0]
+    own = pki.write(m.path("root.crl"), crl_of(m, root)[1].body)
+    refused = m.mica("authority", "crl", root, own, check=False)
+    assert refused.returncode == 6 and "crl_signed_here" in refused.stderr
+    admin.post("/v1/authorities/%s/crl" % root, {"crl": "x"}).problem(400, "pem_malformed")
+    admin.post("/v1/authorities/%s/crl" % ("0" * 40), {
+        "crl": m.client().get("/v1/crl/%s.pem" % root).ok().body.decode()}) \
+        .problem(404, "no_such_authority")
     refused = m.mica("certificate", "revoke", serial(a), check=False)
     assert refused.returncode == 6 and "revoked_already" in refused.stderr
 

@@ -144,8 +144,8 @@ static void assert_has(const struct mica_yaml_doc *all, const struct mica_yaml_d
 
 static void the_example_has_every_setting(void **state)
 {
-	static const char *const alternatives[] = {
-		"env:", "credential:", "jwks_uri:", "jwks_file:", NULL};
+	static const char *const alternatives[] = {"env:", "credential:", "jwks_uri:", "jwks_file:",
+		"directory:", "passphrase_file:", NULL};
 	MICA_AUTO_BUF text = example();
 	MICA_AUTO_BUF all = uncomment(&text, true, NULL);
 	MICA_AUTO_BUF defaults = uncomment(&text, false, NULL);
