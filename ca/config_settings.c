@@ -339,7 +339,7 @@ static const struct setting grpc_rows[] = {
 	{"socket", SETTING_TEXT, OF(grpc.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
 		.check = check_path},
 	{"dns_names", SETTING_LIST, OF(grpc.dns_names), .restart = true, .high = 32,
-		.text = "istiod.istio-system.svc", .check = mica_dns_name_check},
+		.check = mica_dns_name_check},
 	{"threads", SETTING_NUMBER, OF(grpc.threads), .restart = true, .high = 256},
 	{"max_connections", SETTING_NUMBER, OF(grpc.max_connections), .restart = true, .low = 1,
 		.high = MILLION, .number = 16384},

@@ -661,7 +661,6 @@ static void stop(struct micad *m)
 		mica_keys_retire(m->keys, NULL);
 	if (m->kube)
 		mica_kube_retire(m->kube, NULL);
-	plugged_free(m->plugged);
 	if (m->desk)
 		desk_stop(m->desk);
 	if (m->api)
@@ -684,6 +683,7 @@ static void stop(struct micad *m)
 	api_free(m->api);
 	mica_keys_free(m->keys);
 	mica_kube_free(m->kube);
+	plugged_free(m->plugged);
 	desk_free(m->desk);
 	committer_free(m->committer);
 	limits_free(m->limits);

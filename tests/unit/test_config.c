@@ -820,7 +820,8 @@ static void serving_names(void **state)
 	} cases[] = {
 		{MIN, "localhost"},
 		{MIN "grpc: {dns_names: [b]}\n", "localhost"},
-		{MIN "grpc: {listen: ':15012'}\n", "localhost istiod.istio-system.svc"},
+		{MIN "grpc: {listen: ':15012', dns_names: [istiod.istio-system.svc]}\n",
+			"localhost istiod.istio-system.svc"},
 		{MIN "grpc: {socket: /s, dns_names: [b, a]}\nhttps: {dns_names: [a]}\n", "a b"},
 		{MIN "grpc: {plaintext: '[::1]:1', dns_names: []}\n", "localhost"},
 	};
@@ -849,8 +850,9 @@ static void serving_names(void **state)
  * is given to nobody. */
 static void reserved_names_warn(void **state)
 {
-	static const char text[] = MIN PROD "rules:\n- dns: ['{serviceaccount}.{namespace}.svc']\n"
-					    "grpc: {listen: ':15012'}\n";
+	static const char text[] =
+		MIN PROD "rules:\n- dns: ['{serviceaccount}.{namespace}.svc']\n"
+			 "grpc: {listen: ':15012', dns_names: [istiod.istio-system.svc]}\n";
 	struct mica_err e = MICA_ERR_INIT;
 	struct mica_config *c = NULL;
 	bool found = false;
