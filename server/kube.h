@@ -36,7 +36,7 @@ mica_rc mica_kube_new(struct mica_core *core, const struct mica_config *config,
 /* Ends the questions under way within a fraction of a second; who waits gets UNAVAILABLE. */
 void mica_kube_free(struct mica_kube *k); /* NULL is fine */
 /* As mica_keys_retire and mica_keys_reload: an answer of an API server by old settings is not
- * judged by new ones. */
+ * judged by new ones. With config NULL all end, and whoever asks later gets UNAVAILABLE. */
 void mica_kube_retire(struct mica_kube *k, const struct mica_config *config);
 mica_rc mica_kube_reload(
 	struct mica_kube *k, const struct mica_config *config, struct mica_err *e) MICA_MUST_CHECK;

@@ -655,9 +655,12 @@ static void stop(struct micad *m)
 	atomic_store(&m->stopping, true);
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
-	mica_keys_free(m->keys);
-	mica_kube_free(m->kube);
-	plugged_free(m->plugged);
+	/* whoever waits for them is answered; a request that comes whole later finds nobody, so
+	 * that they themselves outlive the fronts */
+	if (m->keys)
+		mica_keys_retire(m->keys, NULL);
+	if (m->kube)
+		mica_kube_retire(m->kube, NULL);
 	if (m->desk)
 		desk_stop(m->desk);
 	if (m->api)
@@ -678,6 +681,9 @@ static void stop(struct micad *m)
 	serving_key_clear(&m->tls);
 	grpc_free(m->grpc);
 	api_free(m->api);
+	mica_keys_free(m->keys);
+	mica_kube_free(m->kube);
+	plugged_free(m->plugged);
 	desk_free(m->desk);
 	committer_free(m->committer);
 	limits_free(m->limits);
