@@ -58,8 +58,8 @@ static mica_rc read_basic(
 {
 	struct mica_der in;
 	uint32_t len;
-	(void)critical;
 	c->has_basic = true;
+	c->basic_critical = critical;
 	if (!mica_der_enter(d, MICA_DER_SEQUENCE, &in))
 		return malformed(e, "BasicConstraints");
 	if (mica_der_is(&in, MICA_DER_BOOLEAN)) {
@@ -538,7 +538,8 @@ static void write_leaf_san(struct mica_derw *w, const struct mica_leaf_spec *s)
 		mica_derw_prim(w, MICA_DER_CTX(7), s->ip[i].p, s->ip[i].len);
 	for (size_t i = s->n_dns; i-- > 0;)
 		write_dns(w, s->dns[i]);
-	mica_derw_prim(w, MICA_DER_CTX(6), s->uri, strlen(s->uri));
+	if (s->uri)
+		mica_derw_prim(w, MICA_DER_CTX(6), s->uri, strlen(s->uri));
 	if (s->dns_first)
 		write_dns(w, s->dns_first);
 	/* X509-SVID 3.1: critical when the subject is empty. */
@@ -558,24 +559,34 @@ static void write_leaf_extensions(
 	mica_derw_put(w, ext_not_ca, sizeof(ext_not_ca));
 }
 
-static void write_ca_extensions(struct mica_derw *w, const struct mica_ca_spec *s,
-	struct mica_slice ski, struct mica_slice aki)
+void mica_x509_put_ca_extensions(struct mica_derw *w, const char *trust_domain,
+	enum mica_ca_kind kind, const char *crl_url, struct mica_slice ski, struct mica_slice aki)
 {
 	size_t mark;
-	if (s->kind == MICA_CA_ISSUING)
-		write_crl_point(w, s->crl_url);
+	if (kind == MICA_CA_ISSUING)
+		write_crl_point(w, crl_url);
 	mark = mica_derw_mark(w);
-	mica_derw_put(w, s->trust_domain, strlen(s->trust_domain));
+	mica_derw_put(w, trust_domain, strlen(trust_domain));
 	mica_derw_put(w, "spiffe://", 9);
 	mica_derw_wrap(w, mark, MICA_DER_CTX(6));
 	close_san(w, mark, false);
-	write_aki(w, aki);
+	if (aki.len)
+		write_aki(w, aki);
 	write_ski(w, ski);
 	mica_derw_put(w, ext_ku_ca, sizeof(ext_ku_ca));
-	if (s->kind == MICA_CA_ROOT)
+	if (kind == MICA_CA_ROOT)
 		mica_derw_put(w, ext_ca, sizeof(ext_ca));
 	else
 		mica_derw_put(w, ext_ca_path_0, sizeof(ext_ca_path_0));
+}
+
+void mica_x509_put_ca_subject(struct mica_derw *w, const char *trust_domain, enum mica_ca_kind kind,
+	const struct mica_pubkey *key)
+{
+	char id[MICA_KEY_ID_SIZE], cn[ORGANIZATION_MAX];
+	mica_pubkey_id_hex(key, id);
+	snprintf(cn, sizeof(cn), "Mica %s %s", kind == MICA_CA_ROOT ? "root" : "issuing", id);
+	write_subject(w, trust_domain, cn);
 }
 
 /* The decision to sign: exactly one of `leaf` and `ca`; `by` is NULL for a root, which signs
@@ -592,18 +603,16 @@ struct decision {
 
 static void write_tbs(struct mica_derw *w, const struct decision *d)
 {
-	char id[MICA_KEY_ID_SIZE], cn[ORGANIZATION_MAX];
+	enum mica_ca_kind kind = d->by ? MICA_CA_ISSUING : MICA_CA_ROOT;
 	uint8_t ski[MICA_KEY_ID_LEN];
 	size_t all = mica_derw_mark(w), mark = all;
 	if (d->leaf) {
 		write_leaf_extensions(w, d->leaf, d->by);
 	} else {
 		mica_pubkey_id(d->key, ski);
-		mica_hex_encode(ski, sizeof(ski), id);
-		snprintf(cn, sizeof(cn), "Mica %s %s", d->by ? "issuing" : "root", id);
 		struct mica_slice own = mica_slice(ski, sizeof(ski));
-		write_ca_extensions(
-			w, d->ca, own, d->by && d->by->info.ski.len ? d->by->info.ski : own);
+		mica_x509_put_ca_extensions(w, d->ca->trust_domain, kind, d->ca->crl_url, own,
+			d->by && d->by->info.ski.len ? d->by->info.ski : own);
 	}
 	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
 	mica_derw_wrap(w, mark, MICA_DER_CTX_C(3));
@@ -611,7 +620,7 @@ static void write_tbs(struct mica_derw *w, const struct decision *d)
 	if (d->leaf)
 		write_subject(w, d->leaf->trust_domain, NULL);
 	else
-		write_subject(w, d->ca->trust_domain, cn);
+		mica_x509_put_ca_subject(w, d->ca->trust_domain, kind, d->key);
 	mark = mica_derw_mark(w);
 	mica_derw_time(w, d->not_after);
 	mica_derw_time(w, d->not_before);
@@ -619,7 +628,7 @@ static void write_tbs(struct mica_derw *w, const struct decision *d)
 	if (d->by)
 		mica_derw_put_slice(w, d->by->info.subject);
 	else
-		write_subject(w, d->ca->trust_domain, cn);
+		mica_x509_put_ca_subject(w, d->ca->trust_domain, kind, d->key);
 	mica_derw_put_slice(w, mica_sig_alg_der(mica_signer_alg(d->signer)));
 	mica_derw_prim(w, MICA_DER_INTEGER, d->serial, MICA_SERIAL_LEN);
 	mica_derw_put(w, "\xa0\x03\x02\x01\x02", 5); /* version 3 */
@@ -709,8 +718,11 @@ static mica_rc check_names(const struct mica_leaf_spec *s, struct mica_err *e)
 			"certificate: at most %d DNS names and %d addresses", MICA_LEAF_DNS_MAX,
 			MICA_LEAF_IP_MAX);
 	struct mica_slice uri = mica_slice_str(s->uri);
-	if (!mica_slice_has_prefix(uri, MICA_LIT("spiffe://")) || uri.len > MICA_SPIFFE_ID_MAX ||
-		!is_text(uri))
+	if (!s->uri && !s->dns_first)
+		return bad_name(e, "nobody is named");
+	if (s->uri &&
+		(!mica_slice_has_prefix(uri, MICA_LIT("spiffe://")) ||
+			uri.len > MICA_SPIFFE_ID_MAX || !is_text(uri)))
 		return bad_name(e, "the URI must be a SPIFFE ID of at most 2048 octets");
 	if (s->crl_url && !is_text(mica_slice_str(s->crl_url)))
 		return bad_name(e, "where the CRL is must be a URL");

@@ -161,6 +161,8 @@ const cyaml_strval_t config_key_names[MICA_KN_COUNT] = {{"p256", 1 << MICA_KN_P2
 
 static const cyaml_strval_t authority_keys[] = {{"p256", MICA_KN_P256}, {"p384", MICA_KN_P384},
 	{"rsa2048", MICA_KN_RSA2048}, {"rsa3072", MICA_KN_RSA3072}, {"rsa4096", MICA_KN_RSA4096}};
+static const cyaml_strval_t root_homes[] = {
+	{"own", MICA_ROOT_OWN}, {"offline", MICA_ROOT_OFFLINE}, {"files", MICA_ROOT_FILES}};
 static const cyaml_strval_t kinds[] = {
 	{"kubernetes", MICA_ISSUER_KUBERNETES}, {"oidc", MICA_ISSUER_OIDC}};
 static const cyaml_strval_t reviews[] = {{"never", MICA_REVIEW_NEVER},
@@ -227,6 +229,32 @@ static const struct setting review_rows[] = {
 };
 TABLE(review_table, review_rows, struct mica_issuer_config);
 
+/* "namespace/name" of a service account. */
+static mica_rc check_account(struct mica_slice v, struct mica_err *e)
+{
+	struct mica_slice name = v, ns;
+
+	if (mica_slice_cut(&name, '/', &ns) && mica_k8s_label_ok(ns) && mica_k8s_subdomain_ok(name))
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "config_value",
+		"\"%.*s\" is not a service account; expected namespace/name, as istio-system/ztunnel",
+		MICA_FMT(v));
+}
+
+static const struct setting impersonation_rows[] = {
+	{"accounts", SETTING_LIST, OF_ISSUER(impersonation.accounts), .high = 16,
+		.check = check_account},
+	{"url", SETTING_TEXT, OF_ISSUER(impersonation.url), .low = 1, .high = 2048,
+		.check = config_check_https_url},
+	{"ca_file", SETTING_TEXT, OF_ISSUER(impersonation.ca_file), .low = 1, .high = PATH_OCTETS,
+		.check = check_path},
+	{"token_file", SETTING_TEXT, OF_ISSUER(impersonation.token_file), .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"timeout", SETTING_DURATION, OF_ISSUER(impersonation.timeout), .low = 1, .high = MINUTE,
+		.number = 5},
+};
+TABLE(impersonation_table, impersonation_rows, struct mica_issuer_config);
+
 static const struct setting issuer_rows[] = {
 	{"name", SETTING_TEXT, OF_ISSUER(name), .required = true, .low = 1, .high = MICA_NAME_MAX},
 	{"kind", SETTING_CHOICE, OF_ISSUER(kind), CHOICES(kinds), .required = true},
@@ -241,6 +269,7 @@ static const struct setting issuer_rows[] = {
 	{"same_names_as", SETTING_LIST, OF_ISSUER(same_names_as), .high = 64},
 	{"renewal_max_age", SETTING_DURATION, OF_ISSUER(renewal_max_age), .high = YEAR},
 	{"review", SETTING_SECTION, .table = &review_table},
+	{"impersonation", SETTING_SECTION, .table = &impersonation_table},
 	{"claims", SETTING_PAIRS, OF_ISSUER(claims),
 		.count = offsetof(struct mica_issuer_config, n_claims)},
 	{"require", SETTING_PAIRS, OF_ISSUER(require),
@@ -375,8 +404,20 @@ static const struct setting authorities_rows[] = {
 		.high = 30 * YEAR, .number = 7 * DAY},
 	{"key_type", SETTING_CHOICE, OF(authorities.key_type), CHOICES(authority_keys),
 		.restart = true, .number = MICA_KN_P256},
+	{"root", SETTING_CHOICE, OF(authorities.root), CHOICES(root_homes), .restart = true,
+		.number = MICA_ROOT_OWN},
 };
 TABLE(authorities_table, authorities_rows, struct mica_config);
+
+static const struct setting plugged_rows[] = {
+	{"directory", SETTING_TEXT, OF(plugged.directory), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"passphrase_file", SETTING_TEXT, OF(plugged.passphrase_file), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"poll", SETTING_DURATION, OF(plugged.poll), .restart = true, .low = 1, .high = HOUR,
+		.number = 10},
+};
+TABLE(plugged_table, plugged_rows, struct mica_config);
 
 static const struct setting bundle_rows[] = {
 	{"refresh_hint", SETTING_DURATION, OF(bundle.refresh_hint), .restart = true, .low = 1,
@@ -425,6 +466,15 @@ static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 				"\"%.*s\" cannot name an outlet; expected [a-z0-9-]+", MICA_FMT(v));
 	return MICA_OK;
 }
+
+static const struct setting linkerd_rows[] = {
+	{"control_plane_namespace", SETTING_TEXT, OF(linkerd.control_plane_namespace),
+		.restart = true, .low = 1, .high = MICA_K8S_NS_MAX, .text = "linkerd"},
+	{"trust_domain", SETTING_TEXT, OF(linkerd.trust_domain), .restart = true, .low = 1,
+		.high = MICA_TD_MAX},
+	{"spiffe", SETTING_FLAG, OF(linkerd.spiffe), .restart = true, .number = true},
+};
+TABLE(linkerd_table, linkerd_rows, struct mica_config);
 
 #define OF_OUTLET(member) .offset = offsetof(struct mica_outlet_config, member)
 static const struct setting outlet_rows[] = {
@@ -499,8 +549,10 @@ static const struct setting top_rows[] = {
 	{"x509", SETTING_SECTION, .table = &x509_table},
 	{"jwt", SETTING_SECTION, .table = &jwt_table},
 	{"authorities", SETTING_SECTION, .table = &authorities_table},
+	{"plugged", SETTING_SECTION, .table = &plugged_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
+	{"linkerd", SETTING_SECTION, .table = &linkerd_table},
 	{"crl", SETTING_SECTION, .table = &crl_table},
 	{"limits", SETTING_SECTION, .table = &limits_table},
 	{"deny", SETTING_SECTION, .table = &deny_table},

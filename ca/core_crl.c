@@ -12,6 +12,8 @@
 
 #include "mica/pem.h"
 
+#include "x509.h"
+
 #include <inttypes.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -40,7 +42,7 @@ static void free_crls(void *part)
 	mica_free(l);
 }
 
-static const struct core_crl *find(const struct core_crls *l, const char *authority)
+const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority)
 {
 	for (unsigned i = 0; l && i < l->n; i++)
 		if (strcmp(l->v[i].authority, authority) == 0)
@@ -89,7 +91,7 @@ static struct mica_slice record_key(const char *authority, char out[64])
 	return mica_slice_str(out);
 }
 
-static void put_record(struct core_change *ch, const struct core_crl *r)
+void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der)
 {
 	MICA_AUTO_BUF b;
 	char key[64];
@@ -101,7 +103,7 @@ static void put_record(struct core_change *ch, const struct core_crl *r)
 	mica_buf_put_be64(&b, (uint64_t)r->this_update);
 	mica_buf_put_be64(&b, (uint64_t)r->next_update);
 	mica_buf_put(&b, r->hash, sizeof(r->hash));
-	mica_buf_put_slice(&b, r->der->bytes);
+	mica_buf_put_slice(&b, der);
 	mica_core_change_write(
 		ch, MICA_PUT, MICA_T_SNAPSHOT, record_key(r->authority, key), mica_buf_slice(&b));
 }
@@ -163,11 +165,17 @@ mica_rc mica_core_crls_load(struct mica_core *c, struct core_crls **out, struct 
 
 /* ---- which there are ------------------------------------------------------------------------- */
 
-static bool has_key(const struct core_view *v, unsigned i)
+/* A certificate that others have made may forbid it. */
+bool mica_core_signs_crl(const struct core_view *v, unsigned i)
 {
+	struct mica_issuer_parts parts;
+
 	if (v->auths->v[i].kind == MICA_AUTHORITY_ROOT)
 		return v->auths->v[i].envelope.len > 0;
-	return v->auths->more[i].key && v->auths->more[i].key->issuer;
+	if (!v->auths->more[i].key || !v->auths->more[i].key->issuer)
+		return false;
+	mica_cert_issuer_parts(v->auths->more[i].key->issuer, &parts);
+	return parts.signs_crls;
 }
 
 /* What a list names; the slices point into the view. */
@@ -322,13 +330,13 @@ static void keep(struct publishing *p, const struct core_crl *r)
 /* What cannot be signed now stays as it was: an old list says more than none. */
 static void publish_one(struct publishing *p, unsigned i)
 {
-	const struct core_crl *old = find(p->old, p->v->auths->v[i].id);
+	const struct core_crl *old = mica_core_find_crl(p->old, p->v->auths->v[i].id);
 	struct core_crl fresh = {.number = 0};
 	struct naming what;
 	mica_rc rc;
 
 	name_all(p->v, p->v->auths->v[i].id, &what);
-	if (!is_due(old, &what, p->now_ms) || !has_key(p->v, i)) {
+	if (!is_due(old, &what, p->now_ms) || !mica_core_signs_crl(p->v, i)) {
 		if (old)
 			keep(p, old);
 		mica_free(what.v);
@@ -337,7 +345,7 @@ static void publish_one(struct publishing *p, unsigned i)
 	rc = sign_one(p->c, p->v, i, &what, old, p->now_ms, &fresh, p->rc == MICA_OK ? p->e : NULL);
 	mica_free(what.v);
 	if (rc == MICA_OK) {
-		put_record(&p->ch, &fresh);
+		mica_core_put_crl(&p->ch, &fresh, fresh.der->bytes);
 		keep(p, &fresh);
 		crl_clear(&fresh);
 		p->changed = true;
@@ -355,7 +363,7 @@ static void drop_old(struct publishing *p)
 	char key[64];
 
 	for (unsigned i = 0; p->old && i < p->old->n; i++) {
-		if (find(p->l, p->old->v[i].authority))
+		if (mica_core_find_crl(p->l, p->old->v[i].authority))
 			continue;
 		mica_core_change_write(&p->ch, MICA_DELETE, MICA_T_SNAPSHOT,
 			record_key(p->old->v[i].authority, key), MICA_SLICE_NULL);

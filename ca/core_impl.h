@@ -37,6 +37,9 @@
  *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | of
  *a pod 1 | SPIFFE ID COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a
  *minute more
+ *	           carried            the same, of certificates whose holders have the bundle that
+ *came with them
+ *	           carried/<id>       as it was when the root of this id was published
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -47,6 +50,7 @@
 #include "mica/core.h"
 #include "mica/crl.h"
 #include "mica/ledger.h"
+#include "mica/linkerd.h"
 #include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
@@ -116,6 +120,7 @@ struct core_policy {
 	struct mica_string_list own_dns; /* Mica's own DNS names: nobody else's */
 	struct core_denials deny;
 	int64_t refresh_hint;
+	struct mica_linkerd linkerd;
 	struct mica_rotation_policy rotation;
 	int64_t crl_validity; /* seconds from one CRL to the end of it */
 	char *crl_url[2]; /* before and behind the authority's id; NULL = none is named */
@@ -146,7 +151,13 @@ struct core_authority_more {
 	uint64_t rev;
 	struct mica_pubkey pub;
 	struct core_key *key; /* NULL: roots, and keys that are not here */
-	struct mica_buf pem; /* of its certificate */
+	struct mica_buf pem; /* of its certificate, and of those between it and the root */
+	/* What is sent behind a leaf: its certificate and those between it and the root. */
+	struct mica_slice chain[1 + MICA_AUTHORITY_CHAIN_MAX];
+	size_t n_chain;
+	/* Subject key identifier of its certificate: what its leaves name. Of one that others have
+	 * signed it may be another than its id. Empty without a certificate. */
+	struct mica_slice ski;
 };
 struct core_authorities {
 	struct core_part part;
@@ -160,6 +171,8 @@ struct core_authorities {
 };
 /* Index of the authority that signs at `now`, -1 when there is none. */
 int mica_core_active(const struct core_authorities *a, enum mica_authority_kind kind, int64_t now);
+/* Index of the authority that a certificate's authority key identifier names; -1 = none. */
+int mica_core_authority_named(const struct core_authorities *a, struct mica_slice aki);
 /* Reads all authorities and unlocks the keys of those that sign; `old` (may be NULL) lends keys
  * that are unlocked already. */
 mica_rc mica_core_authorities_load(struct mica_core *c, const char *trust_domain,
@@ -313,6 +326,7 @@ struct mica_core {
 	pthread_mutex_t commit; /* commits with entries */
 	struct core_last_leaf last_leaf[CORE_AUTHORITY_MAX]; /* under commit: as it is stored */
 	unsigned n_last_leaf;
+	int64_t carried; /* as in the store; 0 = not known yet */
 
 	pthread_mutex_t review_lock;
 	struct mica_review_cache *review;
@@ -406,6 +420,8 @@ struct core_decision {
 	const struct mica_evidence *evidence;
 	const char *address;
 	const struct mica_pubkey *key;
+	const char *dns_first; /* NULL = the SPIFFE ID stands first */
+	bool no_uri; /* dns_first alone names the holder */
 	const char *const *dns;
 	size_t n_dns;
 	const struct mica_slice *ip;
@@ -424,6 +440,7 @@ struct mica_candidate {
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
 	bool renews; /* it follows from a certificate, which must not be revoked meanwhile */
+	bool carried; /* x509 of class `carried` */
 	struct mica_uid pod;
 	uint8_t serial[16];
 	uint64_t said;
@@ -431,7 +448,7 @@ struct mica_candidate {
 	struct mica_buf body; /* its entry */
 	struct mica_buf cert, pem; /* x509 */
 	struct mica_buf token; /* jwt */
-	struct mica_slice chain[2];
+	struct mica_slice chain[MICA_CHAIN_MAX];
 	struct mica_issued issued;
 };
 static inline void mica_core_auto_candidate_(struct mica_candidate **k)
@@ -441,6 +458,9 @@ static inline void mica_core_auto_candidate_(struct mica_candidate **k)
 #define CORE_AUTO_CANDIDATE                                                                        \
 	__attribute__((cleanup(mica_core_auto_candidate_))) struct mica_candidate *
 
+/* DENIED "denied_by_list". */
+mica_rc mica_core_check_denied(const struct core_view *v, const struct mica_principal *p,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Signs and writes the entry; all rules were looked at. */
 mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
@@ -507,6 +527,11 @@ mica_rc mica_core_crls_load(
  * in place. What cannot be signed stays as it is; the first trouble is told. Under admin. */
 mica_rc mica_core_crls_publish(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Its record, into a change; `der` is what it holds. */
+void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der);
+const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority);
+/* Whether the key that signs its list is here. */
+bool mica_core_signs_crl(const struct core_view *v, unsigned at);
 /* Of all lists the first end, and how many have passed the half of their life. */
 void mica_core_crls_look(
 	const struct core_view *v, int64_t now_ms, int64_t *first_end, unsigned *late);
@@ -547,6 +572,8 @@ mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *ac
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Greatest end of what an authority signed, as it is stored; 0 = nothing. */
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
+/* Greatest end of a certificate of class `carried`; 0 = none. */
+int64_t mica_core_carried(struct mica_core *c);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 
 /* One authority as JSON, as `mica status` has it. */
@@ -555,6 +582,48 @@ void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 /* ,"name": behind something, or with another beginning. Times: 0 and never become null. */
 void mica_core_put_string(struct mica_buf *b, const char *before, const char *name, const char *v);
 void mica_core_put_time(struct mica_buf *b, const char *before, const char *name, int64_t t);
+
+/* ---- authorities that others sign ------------------------------------------------------------ */
+
+#define CORE_BRING_MAX 12
+_Static_assert(CORE_BRING_MAX <= CORE_CHANGE_READS, "a change has room for them");
+
+/* Records of authorities that one change brings, new ones and altered ones. Begun and cleared by
+ * its functions; under admin. */
+struct core_bring {
+	struct mica_core *c;
+	struct core_view *v;
+	const struct mica_caller *actor;
+	int64_t now_ms, now;
+	struct mica_authority rec[CORE_BRING_MAX];
+	int was[CORE_BRING_MAX]; /* index in the view, -1 = it is new */
+	unsigned n;
+	bool bundle; /* a root is new, or has another certificate */
+	struct core_change ch;
+};
+void mica_core_bring_begin(
+	struct core_bring *b, struct mica_core *c, const struct mica_caller *actor, int64_t now_ms);
+void mica_core_bring_clear(struct core_bring *b);
+#define CORE_AUTO_BRING __attribute__((cleanup(mica_core_bring_clear))) struct core_bring
+/* A record to be written: of the view's authority `at`, or a new one of a kind and key (-1),
+ * created now. LIMIT "too_many_authorities". */
+mica_rc mica_core_bring_add(struct core_bring *b, int at, enum mica_authority_kind kind,
+	const struct mica_pubkey *key, struct mica_authority **out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* An entry about one of them; `more`: members of its detail, each with a comma before it. */
+mica_rc mica_core_bring_note(struct core_bring *b, const struct mica_authority *a,
+	const char *action, struct mica_slice more, struct mica_err *e) MICA_MUST_CHECK;
+/* Index of the authority with this id in the view, -1 = there is none. */
+int mica_core_bring_find(const struct core_bring *b, const char *id);
+/* All of it in one transaction, with the bundle's numbers, and the view that follows. OK when there
+ * is nothing to write, too. */
+mica_rc mica_core_bring_commit(struct core_bring *b, struct mica_err *e) MICA_MUST_CHECK;
+
+/* Of one that waits for its certificate: its times and its sealed key. */
+mica_rc mica_core_pending_fill(const struct mica_kek *kek, const struct mica_signer *key,
+	int64_t now, struct mica_authority *a, struct mica_err *e) MICA_MUST_CHECK;
+/* ,"signatures": {...} or null. */
+void mica_core_put_stock(struct mica_buf *b, const struct mica_rotation_stock *s);
 
 /* ---- who still has something of a compromised authority -------------------------------------- */
 

@@ -83,6 +83,7 @@ mica_rc mica_pem_next(struct mica_slice *in, const char *label, const char *labe
 
 	MICA_AUTO_BUF text;
 	mica_buf_init(&text, in->len + 1);
+	text.wipe = der->wipe; /* a private key's */
 	mica_rc rc = read_body(in, got, &text, e);
 	if (rc)
 		return rc;

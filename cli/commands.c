@@ -218,6 +218,19 @@ const struct cli_command cli_commands[] = {
 		.example = "  mica authority revoke 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
 		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE) | CLI_BIT(OPT_CRL_ONLY),
 		.run = cmd_authority_revoke},
+	{.name = "authority crl",
+		.summary = "publish a CRL that was signed elsewhere",
+		.args = "ID FILE",
+		.min_args = 2,
+		.max_args = 2,
+		.about =
+			"For an authority whose key is elsewhere, such as an offline root: the CRL (PEM or "
+			"DER) is judged and\npublished. Its number must be greater than that of the last "
+			"one.\n",
+		.example =
+			"  mica authority crl 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665 root.crl\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_authority_crl},
 	{.name = "authority taint",
 		.summary = "trust an authority no longer",
 		.args = "ID",
@@ -232,6 +245,36 @@ const struct cli_command cli_commands[] = {
 		.example = "  mica authority taint 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
 		.options = CLIENT_OPTIONS | CLI_BIT(OPT_CRL_ONLY),
 		.run = cmd_authority_taint},
+	{.name = "authority csr",
+		.summary = "ask the signer of an offline root for certificates",
+		.args = "[COUNT]",
+		.max_args = 1,
+		.about =
+			"With authorities.root: offline. Makes issuing keys until COUNT of them (2) wait for "
+			"a signature, and\ntells their requests. With --out they are written to a directory, "
+			"one ID.csr each, with\nextensions.cnf for openssl's -extfile, which has a section "
+			"mica_ID for each. The keys never leave\nmicad, and the root's key never comes "
+			"here. COUNT 0 makes none.\n",
+		.example =
+			"  mica authority csr --out requests\n"
+			"  openssl x509 -req -in requests/ID.csr -CA root.pem -CAkey root.key -days 90 \\\n"
+			"       -extfile requests/extensions.cnf -extensions mica_ID -out ID.pem\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_OUT),
+		.run = cmd_authority_csr},
+	{.name = "authority import",
+		.summary = "bring back what the signer of an offline root has signed",
+		.args = "FILE...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"Certificates in PEM, in any order and any number of files: those of requests, and "
+			"roots. All are\nchecked before anything changes, and all of them are taken or none. "
+			"A root that is not known yet\nis refused unless --new-root says that it is meant: it is "
+			"published, and used when everybody has it\nand it has signed a request.\n",
+		.example = "  mica authority import ID.pem\n"
+			   "  mica authority import --new-root root.pem ID.pem\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_NEW_ROOT) | CLI_BIT(OPT_STANDBY),
+		.run = cmd_authority_import},
 	{.name = "rotation status",
 		.summary = "what each rotation waits for, and who is missing",
 		.about =

@@ -23,6 +23,7 @@ libmica_cli_a_SOURCES += cli/cmd_svid.c
 libmica_cli_a_SOURCES += cli/cmd_bundle.c
 libmica_cli_a_SOURCES += cli/cmd_admin.c
 libmica_cli_a_SOURCES += cli/cmd_rotation.c
+libmica_cli_a_SOURCES += cli/cmd_offline.c
 libmica_cli_a_SOURCES += cli/audit_verify.h
 libmica_cli_a_SOURCES += cli/audit_verify.c
 libmica_cli_a_SOURCES += cli/audit.h

@@ -5,6 +5,7 @@
 #include "embed.h"
 #include "keys.h"
 #include "kube.h"
+#include "plugged.h"
 
 #include "mica/clock.h"
 #include "mica/log.h"
@@ -206,6 +207,34 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 	mica_buf_put_u8(b, ']');
 }
 
+/* How the plugged-in authority is; null without one. */
+static void put_plugged(struct api *a, struct mica_buf *b)
+{
+	struct plugged_status s;
+
+	mica_buf_put_str(b, ",\"plugged\":");
+	if (!a->o.plugged) {
+		mica_buf_put_str(b, "null");
+		return;
+	}
+	plugged_status(a->o.plugged, &s);
+	mica_buf_put_u8(b, '{');
+	api_put_string(b, "directory", mica_slice_str(s.directory));
+	api_put_bool(b, "valid", s.valid);
+	api_put_u64(b, "taken", s.taken);
+	api_put_u64(b, "refused", s.refused);
+	if (s.issuing_id[0]) {
+		api_put_time(b, "taken_at", s.taken_at);
+		api_put_string(b, "issuing", mica_slice_str(s.issuing_id));
+		api_put_string(b, "root", mica_slice_str(s.root_id));
+	}
+	if (s.reason) {
+		api_put_string(b, "reason", mica_slice_str(s.reason));
+		api_put_string(b, "error", mica_slice_str(s.error));
+	}
+	mica_buf_put_u8(b, '}');
+}
+
 static void put_server(struct api *a, struct mica_buf *b)
 {
 	struct committer_stats cs;
@@ -225,6 +254,7 @@ static void put_server(struct api *a, struct mica_buf *b)
 	api_put_u64(b, "log_lines_dropped", mica_log_dropped());
 	put_keys(a, b);
 	put_reviews(a, b);
+	put_plugged(a, b);
 	mica_buf_put_u8(b, '}');
 }
 

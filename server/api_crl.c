@@ -51,6 +51,32 @@ void api_crl_all(struct api_call *c)
 	serve(c, MICA_CRL_ALL_PEM, "application/x-pem-file");
 }
 
+/* Of an authority whose key is elsewhere. */
+void api_crl_import(struct api_call *c)
+{
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct mica_slice pem;
+	char id[48];
+	mica_rc rc;
+
+	if (mica_slice_copy(c->param, id, sizeof(id)) != MICA_OK)
+		rc = mica_fail(&c->err, MICA_NOT_FOUND, "no_such_authority",
+			"no authority has this id; GET /v1/authorities lists them");
+	else
+		rc = api_body(c->d->body, &doc, &c->err);
+	if (rc == MICA_OK)
+		rc = api_decode_crl(&doc, &pem, &c->err);
+	if (rc == MICA_OK)
+		rc = mica_core_import_crl(
+			c->a->desk->core, id, pem, c->caller, mica_now_ms(), &c->err);
+	if (rc != MICA_OK) {
+		api_fail(c);
+		return;
+	}
+	api_log_admin(c, "crl_imported", "authority", c->param);
+	api_answer(c, &(struct api_answer){.status = 204});
+}
+
 /* ---- certificates -------------------------------------------------------------------------- */
 
 void api_certificate_revoke(struct api_call *c)

@@ -5,6 +5,7 @@
 #include "grpc.h"
 #include "keys.h"
 #include "kube.h"
+#include "plugged.h"
 
 #include "mica/log.h"
 
@@ -86,6 +87,15 @@ static void put_core(struct api *a, struct mica_buf *b)
 			seconds(s.jwt_key_not_after)},
 		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
 			s.bundle_sequence},
+		{"mica_signatures_ahead", "gauge",
+			"Issuing authorities that an offline root has signed and that wait.",
+			s.signed_ahead},
+		{"mica_signature_needed", "gauge",
+			"1 = an offline root has to sign again; by when says the next one.",
+			s.signature_needed},
+		{"mica_signature_needed_by_seconds", "gauge",
+			"When nothing can follow what signs, in seconds since 1970; 0 = never.",
+			seconds(s.signature_by)},
 		{"mica_compromise_exposed_holders", "gauge",
 			"Holders that still have something of a compromised authority.", s.exposed},
 		{"mica_compromise_renewal_seconds", "gauge",
@@ -221,6 +231,47 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 	}
 }
 
+static void put_plugged(struct api *a, struct mica_buf *b)
+{
+	struct plugged_status s;
+
+	if (!a->o.plugged)
+		return;
+	plugged_status(a->o.plugged, &s);
+	const struct figure f[] = {
+		{"mica_plugged_valid", "gauge", "1 = what is in plugged.directory now was taken.",
+			s.valid},
+		{"mica_plugged_taken_total", "counter", "Changes there that were taken.", s.taken},
+		{"mica_plugged_refused_total", "counter", "Changes there that were refused.",
+			s.refused},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+}
+
+static void put_node_pods(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_node_pods_asked_total", "counter", "Lists of a node's pods asked for."},
+		{"mica_node_pods_failed_total", "counter", "Of these, not had."},
+		{"mica_node_pods_shared_total", "counter", "Callers who got another's list."},
+		{"mica_node_pods_refused_total", "counter", "Callers who could not be waited for."},
+		{"mica_node_pods_nodes", "gauge", "Nodes whose pods are remembered."},
+	};
+	MICA_AUTO_FREE struct mica_kube_pods_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+	unsigned n = a->desk->kube ? mica_kube_pods_status(a->desk->kube, s, ISSUERS_MAX) : 0;
+
+	for (unsigned k = 0; n > 0 && k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
+			const uint64_t v[] = {
+				s[i].asked, s[i].failed, s[i].shared, s[i].refused, s[i].nodes};
+			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
 static void put_own(struct api *a, struct mica_buf *b)
 {
 	const struct figure f[] = {
@@ -260,6 +311,8 @@ void api_metrics(struct api_call *c)
 	put_core(a, b);
 	put_issuers(a, b);
 	put_reviews(a, b);
+	put_plugged(a, b);
+	put_node_pods(a, b);
 	put_http(a, b);
 	g = atomic_load(&a->grpc);
 	if (g)

@@ -8,6 +8,7 @@
 #include "keys.h"
 #include "kube.h"
 #include "limits.h"
+#include "plugged.h"
 #include "serving.h"
 
 #include "mica/clock.h"
@@ -50,6 +51,7 @@ struct micad {
 	struct limits *limits;
 	struct mica_keys *keys;
 	struct mica_kube *kube;
+	struct plugged *plugged; /* NULL = nothing is plugged in */
 	struct desk *desk;
 	struct api *api;
 	struct serving *serving;
@@ -61,6 +63,7 @@ struct micad {
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
+	bool signature_needed; /* the same */
 	uint64_t renewals; /* the same */
 	bool crls_late;
 };
@@ -236,6 +239,8 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	if (rc != MICA_OK)
 		return rc;
 	mica_keys_wait(m->keys, FIRST_KEYS_MS);
+	/* what signs has to be there before our own certificate is asked for */
+	m->plugged = plugged_new(&(struct plugged_options){.core = m->core, .config = m->config});
 	desk.committer = m->committer;
 	desk.replay = m->replay;
 	desk.limits = m->limits;
@@ -243,6 +248,7 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	desk.kube = m->kube;
 	rc = desk_new(&desk, &m->desk, e);
 	api.desk = m->desk;
+	api.plugged = m->plugged;
 	if (rc == MICA_OK)
 		rc = api_new(&api, &m->api, e);
 	if (rc != MICA_OK)
@@ -315,6 +321,14 @@ static mica_rc open_tls_doors(struct micad *m, struct mica_err *e)
 	return rc;
 }
 
+/* The files have brought another root, or another authority that signs. */
+static void plugged_changed(void *ctx)
+{
+	struct micad *m = ctx;
+
+	api_wake(m->api, false);
+}
+
 static mica_rc open_doors(struct micad *m, struct mica_err *e)
 {
 	const struct mica_config *c = m->config;
@@ -332,6 +346,8 @@ static mica_rc open_doors(struct micad *m, struct mica_err *e)
 		rc = open_door(m, API_METRICS, &metrics, e);
 	if (rc == MICA_OK && c->admin.socket && c->admin.socket[0])
 		rc = open_door(m, API_ADMIN, &admin, e);
+	if (rc == MICA_OK && m->plugged)
+		rc = plugged_start(m->plugged, plugged_changed, m, e);
 	return rc == MICA_OK && m->tls.http ? open_tls_doors(m, e) : rc;
 }
 
@@ -393,6 +409,24 @@ static void look_for_compromise(struct micad *m)
 	api_wake(m->api, true);
 }
 
+/* What an offline root has signed ahead comes to its end, or no longer does. */
+static void look_for_signatures(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.signature_needed == m->signature_needed)
+		return;
+	m->signature_needed = s.signature_needed;
+	if (s.signature_needed)
+		MICA_LOG(MICA_WARN, "signature_needed", MICA_I("ahead", s.signed_ahead),
+			MICA_I("by", s.signature_by),
+			MICA_S("next", "mica authority csr, and let the root sign"));
+	else
+		MICA_LOG(MICA_INFO, "signatures_suffice", MICA_I("ahead", s.signed_ahead),
+			MICA_I("until", s.signature_by));
+}
+
 /* Nobody has anything of what was compromised any more. */
 static void look_for_renewals(struct micad *m)
 {
@@ -437,6 +471,7 @@ static void maintain(struct micad *m, const char **last)
 	if (changed)
 		api_wake(m->api, false);
 	look_for_compromise(m);
+	look_for_signatures(m);
 	look_for_renewals(m);
 	look_at_crls(m);
 }
@@ -564,6 +599,7 @@ static void reload(struct micad *m)
 	mica_rc rc = mica_config_load(m->config_path, &fresh, &e);
 
 	sd_notify(0, "RELOADING=1");
+	plugged_look(m->plugged);
 	if (rc == MICA_OK)
 		rc = apply(m, fresh, &e);
 	if (rc == MICA_INTERNAL)
@@ -619,8 +655,12 @@ static void stop(struct micad *m)
 	atomic_store(&m->stopping, true);
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
-	mica_keys_free(m->keys);
-	mica_kube_free(m->kube);
+	/* whoever waits for them is answered; a request that comes whole later finds nobody, so
+	 * that they themselves outlive the fronts */
+	if (m->keys)
+		mica_keys_retire(m->keys, NULL);
+	if (m->kube)
+		mica_kube_retire(m->kube, NULL);
 	if (m->desk)
 		desk_stop(m->desk);
 	if (m->api)
@@ -641,6 +681,9 @@ static void stop(struct micad *m)
 	serving_key_clear(&m->tls);
 	grpc_free(m->grpc);
 	api_free(m->api);
+	mica_keys_free(m->keys);
+	mica_kube_free(m->kube);
+	plugged_free(m->plugged);
 	desk_free(m->desk);
 	committer_free(m->committer);
 	limits_free(m->limits);

@@ -64,6 +64,14 @@ struct mica_issuer_config {
 		bool allow_on_failure;
 		int64_t timeout;
 	} review;
+	/* Agents of nodes that may ask for the pods beside them, and the API server that knows
+	 * where pods are. What was not given is as in `review`. */
+	struct {
+		struct mica_string_list accounts; /* "namespace/name"; none = nobody */
+		char *url; /* https://host[:port]; NULL when unset */
+		char *ca_file, *token_file; /* NULL when unset */
+		int64_t timeout;
+	} impersonation;
 	struct mica_claim_map *claims;
 	unsigned n_claims;
 	struct mica_claim_require *require;
@@ -100,6 +108,10 @@ struct mica_outlet_config {
 	int64_t propagation; /* 0 = unknown: waits for `mica rotation confirm` */
 	bool crl; /* whoever it reaches fetches CRLs and refuses what they name */
 };
+
+/* Who has the keys of roots: micad, somebody who signs elsewhere, or whoever writes the files of a
+ * plugged-in authority. */
+enum mica_root_home { MICA_ROOT_OWN, MICA_ROOT_OFFLINE, MICA_ROOT_FILES };
 
 struct mica_config {
 	char *trust_domain;
@@ -154,11 +166,26 @@ struct mica_config {
 	struct {
 		int64_t root_life, issuing_life, jwt_life;
 		enum mica_key_name key_type;
+		enum mica_root_home root;
 	} authorities;
+	struct {
+		char *directory; /* of the files; NULL when unset */
+		char *passphrase_file; /* of the key's file; NULL when unset */
+		int64_t poll; /* seconds: how often it is looked at besides notifications */
+	} plugged;
 	struct {
 		int64_t refresh_hint;
 	} bundle;
 	/* Times in seconds; what was not given follows from other settings (config_check.c). */
+	/* Linkerd's identities. */
+	struct {
+		char *control_plane_namespace;
+		char *trust_domain; /* NULL = as above */
+		bool spiffe;
+	} linkerd;
+	/* What Linkerd's proxies call the service that gives them certificates, when some issuer
+	 * lets them in and the gRPC front is on; else NULL. */
+	char *linkerd_server;
 	struct {
 		struct {
 			bool automatic;
@@ -215,8 +242,9 @@ void mica_config_needs_restart(
 void mica_string_list_clear(struct mica_string_list *l);
 /* Whether any listener of the gRPC front is on. */
 bool mica_config_has_grpc(const struct mica_config *c);
-/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front when it
- * is on. Borrowed pointers, at most `max`; returns how many there are. */
+/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front and of
+ * Linkerd's service when they are on. Borrowed pointers, at most `max`; returns how many there are.
+ */
 size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max);
 
 #endif

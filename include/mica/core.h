@@ -21,6 +21,7 @@
 #include "mica/authority.h"
 #include "mica/buf.h"
 #include "mica/config.h"
+#include "mica/nodepods.h"
 #include "mica/principal.h"
 #include "mica/secret.h"
 
@@ -33,11 +34,13 @@ struct mica_init_result {
 	char vkey[512]; /* note verifier key of the log */
 	char root_id[41], issuing_id[41]; /* authority ids: hex of the subject key id */
 	int64_t root_not_after, issuing_not_after;
+	unsigned pending; /* keys that wait for the signature of a root elsewhere */
 };
 /* `mica init`: makes the store of config->store.path and in it the set `default`: a root, an
- * issuing authority, a JWT key, the log key and the publication key, each encrypted under the
- * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when a
- * store is there already, "directory_not_empty" when something else is (nothing is touched); a
+ * issuing authority (with authorities.root: offline neither, but issuing keys that wait for their
+ * certificates; with files neither), a JWT key, the log key and the publication key, each encrypted
+ * under the passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when
+ * a store is there already, "directory_not_empty" when something else is (nothing is touched); a
  * failure leaves nothing behind, a crash half way a
  * store that is refused as `store_partial` and says to remove it. */
 mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
@@ -166,7 +169,24 @@ mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
 	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A caller that asks for the identity of a pod on its node (nodepods.h). `admit` is looked at
+ * first, before the cluster is asked for the pods of caller->principal.node; then `judge`, whose
+ * *out is the caller to issue for: the pod as principal, who asked in its evidence, no roles. Both:
+ * DENIED as nodepods.h says, "denied_by_list" (who asks is on the deny list). `out` may not be
+ * `caller`. */
+mica_rc mica_core_impersonation_admit(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_impersonation_judge(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, const struct mica_node_pods *pods, struct mica_caller *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
 /* ---- issuance -------------------------------------------------------------------------- */
+
+/* How a certificate names its holder. */
+enum mica_scheme {
+	MICA_SCHEME_SPIFFE, /* the principal's SPIFFE ID */
+	MICA_SCHEME_LINKERD /* its name in Linkerd, first; EC keys alone */
+};
 
 struct mica_x509_request {
 	const struct mica_caller *caller;
@@ -174,6 +194,8 @@ struct mica_x509_request {
 	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
+	enum mica_scheme scheme;
+	struct mica_slice identity; /* LINKERD: the name that is asked for */
 };
 struct mica_jwt_request {
 	const struct mica_caller *caller;
@@ -190,11 +212,12 @@ struct mica_self_request {
 
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
-/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full" |
- * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
- * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
- * "dns_name_invalid" | "address_invalid" | "too_many_names". */
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "identity_mismatch" (it
+ * has another name in the scheme than it asks for) | "linkerd_name_invalid", INVALID "csr_*" |
+ * "key_*" | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" |
+ * "store_full" | "store_failed" (a commit has failed: the process is about to end). A TTL above the
+ * maximum, or beyond the authority's end, is clamped. For the server's own certificate besides:
+ * INVALID "dns_name_invalid" | "address_invalid" | "too_many_names". */
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request *r, int64_t now_ms,
@@ -274,6 +297,12 @@ mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enu
 enum mica_crl_form { MICA_CRL_DER, MICA_CRL_PEM, MICA_CRL_ALL_PEM };
 mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,
 	const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The CRL (PEM) of an authority whose key is elsewhere, signed there: published from then on.
+ * INVALID as mica_crl_read and mica_pem_next, "crl_wrong_issuer", "crl_bad_signature",
+ * "crl_not_in_time"; CONFLICT "crl_not_newer" (its number), "crl_signed_here"; NOT_FOUND
+ * "no_such_authority". What is published already is OK. */
+mica_rc mica_core_import_crl(struct mica_core *c, const char *authority_id, struct mica_slice pem,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* The certificate of this serial is not to be trusted any more. After OK, which is durable, it
  * neither authenticates nor renews, and the CRL of its authority names it. `reason`: a name of
  * crl.h, empty = unspecified. INVALID "bad_serial" | "bad_reason"; NOT_FOUND "no_such_certificate";
@@ -396,6 +425,70 @@ mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
 /* The clock is right, and what was seen before was not. */
 mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* ---- authorities that others sign --------------------------------------------------------------
+ *
+ * With authorities.root: offline the root's key is never here. Issuing keys are made ahead, and
+ * wait in state pending for certificates that whoever has the root's key signs; at least two are to
+ * be signed and unused at any time (rotation.h: MICA_SIGNED_AHEAD). Durable and in the ledger after
+ * OK; any thread. Errors besides as a commit.
+ */
+
+#define MICA_REQUESTS_MAX 8
+
+/* Makes keys until `count` wait for a signature, and tells all that wait: {"made", "signatures": as
+ * in the status of rotation, "requests": [{"id", "created", "csr": PEM}], "extensions": a file for
+ * openssl's -extfile, with a section mica_<id> for each}. INVALID "too_many_requests_ahead";
+ * CONFLICT "root_not_offline"; LIMIT "too_many_authorities". */
+mica_rc mica_core_requests(struct mica_core *c, unsigned count, const struct mica_caller *actor,
+	int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
+#define MICA_IMPORT_MAX 8 /* certificates at once */
+
+/* What the signer has sent back: certificates for requests that wait, roots, in one PEM text in any
+ * order. All of it is taken, or nothing. A root that is not known is published, and used when
+ * everybody has it and it has signed something; `new_root` says that it is meant (otherwise INVALID
+ * "root_unknown"), `standby` that it is kept for an emergency. *json: {"imported": [{"id", "kind",
+ * "state", "not_after"}]}. CONFLICT "root_not_offline", "imported_already" (all of it),
+ * "already_certified", "key_taken", "subject_taken", "root_unusable"; INVALID "pem_*", "cert_*",
+ * "key_*", "import_empty", "no_such_request", "issuer_unknown", and "ca_*": what ca_check.h asks.
+ */
+struct mica_import {
+	struct mica_slice pem;
+	bool new_root, standby;
+};
+mica_rc mica_core_import(struct mica_core *c, const struct mica_import *in,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* A plugged-in authority (authorities.root: files): what its files hold, all of one moment. */
+struct mica_plug_file {
+	const char *name; /* for messages */
+	struct mica_slice text; /* PEM */
+};
+struct mica_plug {
+	/* The issuing authority first, and those above it perhaps; those above it, may be empty;
+	 * the roots to be trusted; the private key of the first of `cert`. */
+	struct mica_plug_file cert, chain, roots, key;
+	const struct mica_secret *passphrase; /* of the key; NULL = it is not encrypted */
+};
+struct mica_plug_result {
+	bool changed; /* something was written */
+	char issuing_id[41], root_id[41]; /* of what the files hold */
+	bool active; /* that issuing authority signs; false: its root is not known everywhere yet */
+	/* What it lacks, and does without: no CRL can be signed with it; strict clients (Python
+	 * 3.13, OpenSSL's -x509_strict) refuse what it signs. */
+	bool no_crl_sign, no_key_ids;
+};
+/* Checks all of it and takes it, or nothing: the key is sealed in the store as all are. Roots are
+ * published, and used when everybody has them; an issuing authority below the active root signs at
+ * once. What was taken from files that do not hold it any more, and was never used, goes. Durable
+ * and in the ledger after OK; any thread. CONFLICT "root_not_in_files" (authorities.root),
+ * "root_unusable", "key_given_up" (tainted or removed), "key_taken", "same_key_other_root",
+ * "root_renamed"; INVALID "pem_*", "cert_*", "key_*", "plugged_*", "ca_*": ca_files.h and
+ * ca_check.h have them all. */
+mica_rc mica_core_plug(struct mica_core *c, const struct mica_plug *files, int64_t now_ms,
+	struct mica_plug_result *out, struct mica_err *e) MICA_MUST_CHECK;
+
 /* {"authorities": [...]} as in `status`; of one id: {...} with its certificate, NOT_FOUND
  * "no_such_authority". */
 mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int64_t now_ms,
@@ -449,6 +542,10 @@ struct mica_core_stats {
 	unsigned crls, crls_late; /* published; of these past the half of their life */
 	int64_t crl_end; /* the first nextUpdate; 0 = there is none */
 	bool space_low;
+	/* Below an offline root; all 0 without one. */
+	unsigned signed_ahead; /* issuing authorities that wait to be used */
+	bool signature_needed; /* now, and by when: then nothing could follow what signs */
+	int64_t signature_by;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
 };
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);

@@ -144,8 +144,8 @@ static void assert_has(const struct mica_yaml_doc *all, const struct mica_yaml_d
 
 static void the_example_has_every_setting(void **state)
 {
-	static const char *const alternatives[] = {
-		"env:", "credential:", "jwks_uri:", "jwks_file:", NULL};
+	static const char *const alternatives[] = {"env:", "credential:", "jwks_uri:", "jwks_file:",
+		"directory:", "passphrase_file:", NULL};
 	MICA_AUTO_BUF text = example();
 	MICA_AUTO_BUF all = uncomment(&text, true, NULL);
 	MICA_AUTO_BUF defaults = uncomment(&text, false, NULL);
@@ -298,6 +298,54 @@ static void values(void **state)
 	mica_config_free(c);
 }
 
+/* What is not said of the API server that knows where pods are is as for reviews. */
+static void meshes(void **state)
+{
+	struct mica_config *c = parse(MIN
+		"linkerd: {control_plane_namespace: l5d, trust_domain: cluster.local, spiffe: false}\n" PROD
+		"  audiences: {istio: [istio-ca], linkerd: [identity.l5d.io]}\n"
+		"  review: {url: 'https://10.0.0.1:6443/x/y', ca_file: /ca, token_file: /t}\n"
+		"  impersonation: {accounts: [istio-system/ztunnel], timeout: 2s, ca_file: /own}\n"
+		"- {name: two, kind: kubernetes, issuer: 'https://2', same_names_as: [prod],\n"
+		"   audiences: {istio: [istio-ca], linkerd: [identity.l5d.io]},\n"
+		"   impersonation: {accounts: [a/b.c], url: 'https://[::1]:1', token_file: /t}}\n");
+	const struct mica_issuer_config *is = c->issuers;
+
+	(void)state;
+	assert_int_equal(c->warnings.n, 0);
+	assert_string_equal(is[0].impersonation.url, "https://10.0.0.1:6443");
+	assert_string_equal(is[0].impersonation.ca_file, "/own");
+	assert_string_equal(is[0].impersonation.token_file, "/t");
+	assert_int_equal(is[0].impersonation.timeout, 2);
+	assert_string_equal(is[1].impersonation.url, "https://[::1]:1");
+	assert_string_equal(c->linkerd.control_plane_namespace, "l5d");
+	assert_string_equal(c->linkerd.trust_domain, "cluster.local");
+	assert_false(c->linkerd.spiffe);
+	mica_config_free(c);
+	c = parse(MIN PROD);
+	assert_string_equal(c->linkerd.control_plane_namespace, "linkerd");
+	assert_null(c->linkerd.trust_domain); /* that of SPIFFE IDs */
+	assert_true(c->linkerd.spiffe);
+	assert_null(c->linkerd_server);
+	mica_config_free(c);
+	/* who never tells which roots it has is waited for */
+	c = parse(MIN "grpc: {listen: ':1'}\n" PROD "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_string_equal(c->linkerd_server,
+		"linkerd-identity.linkerd.serviceaccount.identity.linkerd.example.org");
+	assert_int_equal(c->rotation.n_outlets, 1);
+	assert_string_equal(c->rotation.outlets[0].name, "linkerd");
+	assert_int_equal(c->rotation.outlets[0].propagation, 0);
+	assert_int_equal(c->warnings.n, 1);
+	mica_config_free(c);
+	c = parse(
+		MIN "grpc: {listen: ':1'}\n"
+		    "rotation: {outlets: [{name: files, propagation: 1h}, {name: linkerd}]}\n" PROD
+		    "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_int_equal(c->rotation.n_outlets, 2);
+	assert_int_equal(c->warnings.n, 0);
+	mica_config_free(c);
+}
+
 /* For a playground: everything in seconds, as long as the inequalities hold. */
 static void short_lives(void **state)
 {
@@ -345,6 +393,13 @@ static void warnings(void **state)
 			"issuer prod: review.url does nothing while review.mode is never"},
 		{MIN PROD "  review: {mode: always, url: 'https://x'}\n",
 			"issuer prod: review.token_file is missing, and API servers answer no strangers"},
+		{MIN PROD "  impersonation: {url: 'https://x'}\n",
+			"issuer prod: impersonation.url does nothing without accounts"},
+		{MIN PROD
+			"  audiences: {istio: [i]}\n  impersonation: {url: 'https://x', accounts: [a/b]}\n",
+			"issuer prod: impersonation.token_file is missing, and API servers answer no strangers"},
+		{MIN PROD "  impersonation: {url: 'https://x', token_file: /t, accounts: [a/b]}\n",
+			"issuer prod: impersonation does nothing without audiences.istio"},
 		{MIN PROD "  keys: {jwks_file: /k, allow_hosts: [a]}\n",
 			"issuer prod: keys.allow_hosts is for discovery and does nothing here"},
 		{MIN PROD "rules: [{namespace: a, dns: [db.a]}]\n",
@@ -611,6 +666,30 @@ static void bad_issuers(void **state)
 		{MIN PROD "  keys: {discovery: true, jwks_file: /k}\n", "config_conflict", 7, 9,
 			"issuers[0].keys: several sources for the issuer's keys; expected exactly one"},
 		{MIN PROD "  keys: {discovery: false}\n", "config_missing", 7, 9, "no source"},
+		{MIN PROD "  impersonation: {accounts: [ztunnel]}\n", "config_value", 7, 30,
+			"issuers[0].impersonation.accounts[0]: \"ztunnel\" is not a service account"},
+		{MIN PROD "  impersonation: {accounts: [a.b/c]}\n", "config_value", 7, 30,
+			"expected namespace/name"},
+		{MIN PROD "  impersonation: {accounts: [a/b]}\n", "config_missing", 7, 18,
+			"issuers[0].impersonation: who knows which pods run on a node?"},
+		{MIN PROD
+			"  require_pod: false\n  impersonation: {accounts: [a/b], url: 'https://x'}\n",
+			"config_conflict", 8, 18, "only pods have a node"},
+		{MIN OIDC "  spiffe_path: /ci/{sub}\n  audiences: {linkerd: [x]}\n",
+			"config_conflict", 8, 24, "Linkerd's names are of service accounts"},
+		{MIN PROD
+			"  audiences: {linkerd: [x]}\n"
+			"- {name: two, kind: kubernetes, issuer: 'https://2', audiences: {linkerd: [x]},\n"
+			"   spiffe_path: '/2/ns/{namespace}/sa/{serviceaccount}'}\n",
+			"names_overlap", 8, 75,
+			"issuers prod and two would give one name to different accounts"},
+		{"trust_domain: a_b\npassphrase: {file: /p}\n" PROD "  audiences: {linkerd: [x]}\n",
+			"linkerd_trust_domain_invalid", 1, 1,
+			"linkerd.trust_domain: \"a_b\" is not a DNS name"},
+		{MIN "linkerd: {control_plane_namespace: a.b}\n" PROD
+		     "  audiences: {linkerd: [x]}\n",
+			"linkerd_namespace_invalid", 3, 36,
+			"linkerd.control_plane_namespace: \"a.b\" is not a namespace"},
 		{MIN "issuers:\n- {name: a, kind: kubernetes, issuer: plain}\n", "config_missing",
 			4, 3, "issuers[0].keys: no source"},
 		{MIN "issuers:\n- {name: a, kind: kubernetes, issuer: plain, keys: {discovery: true}}\n",
@@ -866,6 +945,7 @@ int main(void)
 		cmocka_unit_test(short_lives),
 		cmocka_unit_test(no_warnings),
 		cmocka_unit_test(warnings),
+		cmocka_unit_test(meshes),
 		cmocka_unit_test(bad_forms),
 		cmocka_unit_test(bad_values),
 		cmocka_unit_test(bad_together),
