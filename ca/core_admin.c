@@ -300,8 +300,9 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		rc = mica_core_reload_revoked(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
-	if (rc == MICA_OK)
-		rc = mica_core_renewals_look(c, now_ms, e);
+	/* What cannot be read delays a removal, and nothing else. */
+	last = c->stale ? MICA_OK : mica_core_renewals_look(c, now_ms, e);
+	rules = rules == MICA_OK ? last : rules;
 	if (rc == MICA_OK)
 		rc = mica_core_rotate(c, now_ms, &hurry, e);
 	atomic_fetch_add(&c->hurries, hurry);

@@ -54,6 +54,7 @@
 #include "mica/core.h"
 #include "mica/crl.h"
 #include "mica/ledger.h"
+#include "mica/linkerd.h"
 #include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
@@ -123,6 +124,7 @@ struct core_policy {
 	struct mica_string_list own_dns; /* Mica's own DNS names: nobody else's */
 	struct core_denials deny;
 	int64_t refresh_hint;
+	struct mica_linkerd linkerd;
 	struct mica_rotation_policy rotation;
 	int64_t crl_validity; /* seconds from one CRL to the end of it */
 	char *crl_url[2]; /* before and behind the authority's id; NULL = none is named */
@@ -432,6 +434,8 @@ struct core_decision {
 	const struct mica_evidence *evidence;
 	const char *address;
 	const struct mica_pubkey *key;
+	const char *dns_first; /* NULL = the SPIFFE ID stands first */
+	bool no_uri; /* dns_first alone names the holder */
 	const char *const *dns;
 	size_t n_dns;
 	const struct mica_slice *ip;
@@ -474,6 +478,9 @@ static inline void mica_core_auto_candidate_(struct mica_candidate **k)
 #define CORE_AUTO_CANDIDATE                                                                        \
 	__attribute__((cleanup(mica_core_auto_candidate_))) struct mica_candidate *
 
+/* DENIED "denied_by_list". */
+mica_rc mica_core_check_denied(const struct core_view *v, const struct mica_principal *p,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Signs and writes the entry; all rules were looked at. */
 mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;

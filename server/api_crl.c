@@ -17,7 +17,7 @@ static void serve(struct api_call *c, enum mica_crl_form form, const char *type)
 	struct mica_slice has = c->d->if_none_match;
 	const struct mica_snapshot *s = NULL;
 
-	if (mica_core_crl(c->a->o.core, c->param, form, &s, &c->err) != MICA_OK) {
+	if (mica_core_crl(c->a->desk->core, c->param, form, &s, &c->err) != MICA_OK) {
 		api_fail(c);
 		return;
 	}
@@ -67,7 +67,8 @@ void api_crl_import(struct api_call *c)
 	if (rc == MICA_OK)
 		rc = api_decode_crl(&doc, &pem, &c->err);
 	if (rc == MICA_OK)
-		rc = mica_core_import_crl(c->a->o.core, id, pem, c->caller, mica_now_ms(), &c->err);
+		rc = mica_core_import_crl(
+			c->a->desk->core, id, pem, c->caller, mica_now_ms(), &c->err);
 	if (rc != MICA_OK) {
 		api_fail(c);
 		return;
@@ -88,7 +89,7 @@ void api_certificate_revoke(struct api_call *c)
 		rc = api_decode_revocation(&doc, &reason, &c->err);
 	if (rc == MICA_OK)
 		rc = mica_core_revoke_certificate(
-			c->a->o.core, c->param, reason, c->caller, mica_now_ms(), &c->err);
+			c->a->desk->core, c->param, reason, c->caller, mica_now_ms(), &c->err);
 	if (rc != MICA_OK) {
 		api_fail(c);
 		return;
@@ -100,7 +101,7 @@ void api_certificate_revoke(struct api_call *c)
 void api_revocations(struct api_call *c)
 {
 	mica_buf_init(&c->out, LIST_MAX);
-	if (mica_core_revocations(c->a->o.core, &c->out, &c->err) == MICA_OK)
+	if (mica_core_revocations(c->a->desk->core, &c->out, &c->err) == MICA_OK)
 		api_send(c, 200, JSON_TYPE, NULL);
 	else
 		api_fail(c);

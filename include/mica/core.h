@@ -21,6 +21,7 @@
 #include "mica/authority.h"
 #include "mica/buf.h"
 #include "mica/config.h"
+#include "mica/nodepods.h"
 #include "mica/principal.h"
 #include "mica/secret.h"
 
@@ -168,11 +169,28 @@ mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
 	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A caller that asks for the identity of a pod on its node (nodepods.h). `admit` is looked at
+ * first, before the cluster is asked for the pods of caller->principal.node; then `judge`, whose
+ * *out is the caller to issue for: the pod as principal, who asked in its evidence, no roles. Both:
+ * DENIED as nodepods.h says, "denied_by_list" (who asks is on the deny list). `out` may not be
+ * `caller`. */
+mica_rc mica_core_impersonation_admit(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_impersonation_judge(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, const struct mica_node_pods *pods, struct mica_caller *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
 /* Bundles come in two channels: the canary channel gets what is published, and loses what is
  * removed, before the live one. */
 enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
 
 /* ---- issuance -------------------------------------------------------------------------- */
+
+/* How a certificate names its holder. */
+enum mica_scheme {
+	MICA_SCHEME_SPIFFE, /* the principal's SPIFFE ID */
+	MICA_SCHEME_LINKERD /* its name in Linkerd, first; EC keys alone */
+};
 
 struct mica_x509_request {
 	const struct mica_caller *caller;
@@ -180,6 +198,8 @@ struct mica_x509_request {
 	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
+	enum mica_scheme scheme;
+	struct mica_slice identity; /* LINKERD: the name that is asked for */
 	/* Of several programs in one pod, which one: the same for each of its requests,
 	 * [A-Za-z0-9._-] up to MICA_INSTANCE_MAX. Its certificates are of one line. Empty = unsaid.
 	 */
@@ -200,12 +220,13 @@ struct mica_self_request {
 
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
-/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "lineage_forked" (when
- * the configuration says so, of a renewal only), INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed" | "bad_instance", UNAVAILABLE "no_active_authority" |
- * "store_full" | "store_failed" (a commit has failed: the process is about to end). A TTL above the
- * maximum, or beyond the authority's end, is clamped. For the server's own certificate besides:
- * INVALID "dns_name_invalid" | "address_invalid" | "too_many_names". */
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "identity_mismatch" (it
+ * has another name in the scheme than it asks for) | "linkerd_name_invalid" | "lineage_forked"
+ * (when the configuration says so, of a renewal only), INVALID "csr_*" | "key_*" | "ttl_too_short"
+ * | "audience_not_allowed" | "bad_instance", UNAVAILABLE "no_active_authority" | "store_full" |
+ * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
+ * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
+ * "dns_name_invalid" | "address_invalid" | "too_many_names". */
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request *r, int64_t now_ms,
@@ -473,6 +494,9 @@ struct mica_plug_result {
 	bool changed; /* something was written */
 	char issuing_id[41], root_id[41]; /* of what the files hold */
 	bool active; /* that issuing authority signs; false: its root is not known everywhere yet */
+	/* What it lacks, and does without: no CRL can be signed with it; strict clients (Python
+	 * 3.13, OpenSSL's -x509_strict) refuse what it signs. */
+	bool no_crl_sign, no_key_ids;
 };
 /* Checks all of it and takes it, or nothing: the key is sealed in the store as all are. Roots are
  * published, and used when everybody has them; an issuing authority below the active root signs at

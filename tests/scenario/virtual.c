@@ -226,16 +226,21 @@ static bool given_up(const struct virtual *v, const char *id)
 	return false;
 }
 
-/* Nor does anybody need what its holder has replaced: the root of a thief goes when all have. */
-static bool is_replaced(
-	const struct virtual *v, const struct virtual_holder *a, const struct virtual_leaf *l)
+static bool is_tainted(const struct virtual *v, const struct virtual_leaf *l)
 {
-	if (a->n_leaf == 0 || l == &a->leaf[(a->n_leaf - 1) % VIRTUAL_LEAVES])
-		return false;
 	for (unsigned i = 0; i < v->n_taint; i++)
 		if (strcmp(v->taint[i].id, l->issuing) == 0 || strcmp(v->taint[i].id, l->root) == 0)
 			return true;
 	return false;
+}
+
+/* Who has renewed after a compromise shows what it got then, and nothing from before. */
+static bool replaced(
+	const struct virtual *v, const struct virtual_holder *a, const struct virtual_leaf *l)
+{
+	const struct virtual_leaf *newest = &a->leaf[(a->n_leaf - 1) % VIRTUAL_LEAVES];
+
+	return is_tainted(v, l) && newest->cert && !is_tainted(v, newest);
 }
 
 /* Trust is judged, and ends are, by the time that is right. */
@@ -276,7 +281,7 @@ static void judge(
 	int err;
 
 	if (l->judged[by] == b->bundle->sequence || given_up(v, l->issuing) ||
-		given_up(v, l->root) || is_replaced(v, a, l))
+		given_up(v, l->root) || replaced(v, a, l))
 		return;
 	v->meetings++;
 	l->judged[by] = b->bundle->sequence;
