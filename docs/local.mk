@@ -11,6 +11,7 @@ dist_docs_DATA += docs/LEDGER.md
 dist_docs_DATA += docs/OPERATIONS.md
 dist_docs_DATA += docs/PROOF.md docs/PERFORMANCE.md
 dist_docs_DATA += docs/SECURITY.md
+dist_docs_DATA += docs/ROTATION.md
 dist_doc_DATA =
 dist_doc_DATA += README.md
 dist_doc_DATA += CONTRIBUTING.md
