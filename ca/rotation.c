@@ -447,8 +447,9 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 		wait_for(d, MICA_AUTHORITY_ROOT, -1, MICA_RW_NO_ROOT, MICA_TIME_NEVER);
 		return false;
 	}
-	/* No standby: the next one has to be made known first. */
-	if (mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
+	/* The next one has to be made known first, unless it is on its way. */
+	if (best_root(d, 1) >= 0 ||
+		mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
 		return false;
 	if (d->p->root_home != MICA_ROOT_OWN) {
 		wait_for(d, MICA_AUTHORITY_ROOT, d->root, MICA_RW_SIGNATURE, MICA_TIME_NEVER);

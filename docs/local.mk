@@ -13,6 +13,7 @@ dist_docs_DATA += docs/ISTIO.md
 dist_docs_DATA += docs/PROOF.md docs/PERFORMANCE.md
 dist_docs_DATA += docs/SECURITY.md
 dist_docs_DATA += docs/LINKERD.md
+dist_docs_DATA += docs/ROTATION.md
 dist_doc_DATA =
 dist_doc_DATA += README.md
 dist_doc_DATA += CONTRIBUTING.md

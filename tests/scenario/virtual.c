@@ -78,6 +78,7 @@ static void fetch(struct virtual *v, struct virtual_holder *h)
 	if (h->bundle && h->bundle->sequence == now)
 		return;
 	let_go(h->bundle);
+	h->bundle = NULL;
 	h->bundle = known(v, now);
 	if (h->bundle) {
 		h->bundle->refs++;
