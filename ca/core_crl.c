@@ -108,6 +108,39 @@ static void put_record(struct core_change *ch, const struct core_crl *r)
 		ch, MICA_PUT, MICA_T_SNAPSHOT, record_key(r->authority, key), mica_buf_slice(&b));
 }
 
+void mica_core_crl_bring(struct core_change *ch, const char *root, const struct mica_crl_info *info,
+	struct mica_slice der)
+{
+	struct core_crl r = {.number = info->number,
+		.signed_ms = info->this_update * 1000,
+		.this_update = info->this_update,
+		.next_update = info->next_update};
+	MICA_AUTO_BUF copy;
+
+	mica_buf_init(&copy, MICA_CRL_MAX);
+	mica_buf_put_slice(&copy, der);
+	snprintf(r.authority, sizeof(r.authority), "%s", root);
+	put_forms(&r, &copy);
+	put_record(ch, &r);
+	crl_clear(&r);
+}
+
+mica_rc mica_core_crls_reload(struct mica_core *c, struct mica_err *e)
+{
+	struct core_crls *l = NULL;
+	mica_rc rc = mica_core_crls_load(c, &l, e);
+
+	/* its generation is none: what is due is looked at again */
+	if (rc == MICA_OK)
+		mica_core_view_take_set(c, &(struct core_parts){.crls = l});
+	return rc;
+}
+
+const struct core_crl *mica_core_crl_of(const struct core_view *v, const char *authority)
+{
+	return find(v->crls, authority);
+}
+
 struct loading {
 	struct core_crls *l;
 	mica_rc rc;

@@ -506,6 +506,13 @@ mica_rc mica_core_revoked_prune(
 void mica_core_put_exposure(const struct core_view *v, const struct mica_rotation_facts *f,
 	int64_t now, struct mica_buf *json);
 /* Where the CRL of an authority is, as certificates say it; NULL when they do not. */
+/* The list of a root whose key is elsewhere: into the store, and then into the view. Under admin.
+ */
+void mica_core_crl_bring(struct core_change *ch, const char *root, const struct mica_crl_info *info,
+	struct mica_slice der);
+mica_rc mica_core_crls_reload(struct mica_core *c, struct mica_err *e) MICA_MUST_CHECK;
+/* The published one of an authority, NULL = there is none; as long as the view. */
+const struct core_crl *mica_core_crl_of(const struct core_view *v, const char *authority);
 /* Whether an authority's key is here and may sign CRLs. */
 bool mica_core_signs_crls(const struct core_view *v, unsigned i);
 const char *mica_core_crl_url(

@@ -25,6 +25,8 @@ struct import {
 	/* Roots that one may be signed by: those of the view, then new ones. */
 	struct mica_ca_cert root[ROOTS_MAX];
 	size_t n_roots;
+	struct mica_slice crl_der[MICA_IMPORT_MAX];
+	size_t n_crls, crls; /* that came; that are written */
 	char ids[MICA_IMPORT_MAX][MICA_KEY_ID_SIZE]; /* of what is written */
 	size_t n_ids;
 };
@@ -48,18 +50,58 @@ static mica_rc load_roots(struct import *x, struct mica_err *e)
 	return rc;
 }
 
-static mica_rc read_all(struct import *x, struct mica_buf *mem, struct mica_err *e)
+/* The next block, of either kind; NOT_FOUND at the end. */
+static mica_rc next_block(
+	struct mica_slice *in, struct mica_buf *mem, bool *is_crl, struct mica_err *e)
+{
+	struct mica_slice at = *in;
+
+	*is_crl = mica_pem_next(&at, MICA_PEM_CRL, NULL, mem, NULL) == MICA_OK;
+	if (*is_crl) {
+		*in = at;
+		return MICA_OK;
+	}
+	return mica_pem_next(in, MICA_PEM_CERT, NULL, mem, e);
+}
+
+/* Where each block ends in `mem`, which only then stands still. */
+static mica_rc split(struct import *x, struct mica_buf *mem, struct mica_err *e)
 {
 	struct mica_err own = MICA_ERR_INIT;
-	mica_rc rc = mica_pem_certs(x->in->pem, mem, x->der, MICA_IMPORT_MAX, &x->n, &own);
+	struct mica_slice in = x->in->pem, *to;
+	size_t ends[2 * MICA_IMPORT_MAX], n = 0, from = 0;
+	bool crl[2 * MICA_IMPORT_MAX];
+	mica_rc rc;
 
-	if (rc != MICA_OK && strcmp(own.reason, "pem_empty") == 0)
-		return mica_fail(e, MICA_INVALID, "import_empty",
-			"there is no certificate in it; expected PEM blocks CERTIFICATE");
-	if (rc != MICA_OK)
+	while ((rc = next_block(&in, mem, &crl[n], &own)) == MICA_OK) {
+		if ((crl[n] ? x->n_crls : x->n) == MICA_IMPORT_MAX)
+			return mica_fail(e, MICA_LIMIT, "pem_too_many",
+				"PEM: more than %d certificates, or CRLs", MICA_IMPORT_MAX);
+		if (crl[n])
+			x->n_crls++;
+		else
+			x->n++;
+		ends[n++] = mem->len;
+		mica_err_clear(&own);
+	}
+	if (rc != MICA_NOT_FOUND)
 		return mica_fail(e, rc, own.reason,
-			"%s; expected certificates and nothing else (`openssl ca -notext`)",
+			"%s; expected certificates and CRLs and nothing else (`openssl ca -notext`)",
 			own.text);
+	x->n = x->n_crls = 0;
+	for (size_t i = 0; i < n; from = ends[i++]) {
+		to = crl[i] ? &x->crl_der[x->n_crls++] : &x->der[x->n++];
+		*to = mica_slice(mem->p + from, ends[i] - from);
+	}
+	return n ? MICA_OK
+		 : mica_fail(e, MICA_INVALID, "import_empty",
+			   "there is nothing in it; expected PEM blocks CERTIFICATE or X509 CRL");
+}
+
+static mica_rc read_all(struct import *x, struct mica_buf *mem, struct mica_err *e)
+{
+	mica_rc rc = split(x, mem, e);
+
 	for (size_t i = 0; i < x->n && rc == MICA_OK; i++) {
 		rc = mica_ca_cert_read(x->der[i], &x->cert[i], e);
 		if (rc != MICA_OK)
@@ -258,6 +300,96 @@ static mica_rc add_issuing(struct import *x, size_t i, struct mica_err *e)
 	return note(x, a, c, e);
 }
 
+/* ---- CRLs --------------------------------------------------------------------------------------
+ */
+
+/* The root that has signed it. */
+static mica_rc find_crl_issuer(const struct import *x, const struct mica_crl_info *info,
+	const struct mica_ca_cert **out, struct mica_err *e)
+{
+	bool named = false;
+
+	for (size_t i = 0; i < x->n_roots; i++) {
+		const struct mica_ca_cert *r = &x->root[i];
+
+		if (!mica_slice_eq(info->issuer, r->info.subject))
+			continue;
+		named = true;
+		*out = r;
+		if (mica_pubkey_verify(&r->key, info->alg, MICA_SIG_DER, info->tbs, info->signature,
+			    NULL) == MICA_OK)
+			return MICA_OK;
+	}
+	return named
+		? mica_fail(e, MICA_INVALID, "crl_signature",
+			  "the root that it names has not signed it")
+		: mica_fail(e, MICA_INVALID, "crl_issuer_unknown",
+			  "it is of no root here; CRLs of issuing authorities are made by micad");
+}
+
+static mica_rc check_crl(const struct import *x, const struct mica_crl_info *info,
+	const struct mica_ca_cert *root, struct mica_err *e)
+{
+	const struct core_crl *old = mica_core_crl_of(x->b->v, root->id);
+	int at = mica_core_bring_find(x->b, root->id);
+
+	if (at >= 0 && auths(x)->v[at].envelope.len > 0)
+		return mica_fail(e, MICA_CONFLICT, "crl_made_here",
+			"the key of root %s is here, and its CRL is made here", root->id);
+	if (!info->has_number)
+		return mica_fail(e, MICA_INVALID, "crl_malformed",
+			"it has no CRLNumber, so nobody could tell the newer one");
+	if (x->b->now > info->next_update)
+		return mica_fail(e, MICA_INVALID, "crl_expired",
+			"its nextUpdate has passed: whoever checks would refuse everybody");
+	if (info->this_update > x->b->now + x->rules.skew)
+		return mica_fail(e, MICA_INVALID, "crl_not_yet_valid",
+			"its thisUpdate lies ahead: whoever checks would not take it yet");
+	if (old && info->number < old->number)
+		return mica_fail(e, MICA_CONFLICT, "crl_older",
+			"its number is less than that of the one that is published");
+	return MICA_OK;
+}
+
+static mica_rc note_crl(
+	struct import *x, const struct mica_crl_info *info, const char *root, struct mica_err *e)
+{
+	struct core_note n = {
+		.type = MICA_ENTRY_AUTHORITY, .action = "crl_imported", .authority = root};
+	char end[MICA_TIME_SIZE];
+	MICA_AUTO_BUF detail;
+
+	mica_buf_init(&detail, 256);
+	mica_time_format(info->next_update, end);
+	mica_buf_printf(&detail, "{\"number\":%" PRIu64 ",\"entries\":%zu,\"next_update\":\"%s\"}",
+		info->number, info->n, end);
+	n.detail = mica_buf_slice(&detail);
+	return mica_core_change_note(&x->b->ch, &n, x->b->actor, x->b->now_ms, e);
+}
+
+static mica_rc add_crl(struct import *x, size_t i, struct mica_err *e)
+{
+	const struct mica_ca_cert *root = NULL;
+	const struct core_crl *old;
+	struct mica_crl_info info;
+	mica_rc rc = mica_crl_read(x->crl_der[i], &info, e);
+
+	if (rc == MICA_OK)
+		rc = find_crl_issuer(x, &info, &root, e);
+	if (rc == MICA_OK)
+		rc = check_crl(x, &info, root, e);
+	if (rc != MICA_OK) {
+		mica_err_context(e, "CRL %zu", i + 1);
+		return rc;
+	}
+	old = mica_core_crl_of(x->b->v, root->id);
+	if (old && mica_slice_eq(old->der->bytes, x->crl_der[i]))
+		return MICA_OK;
+	mica_core_crl_bring(&x->b->ch, root->id, &info, x->crl_der[i]);
+	x->crls++;
+	return note_crl(x, &info, root->id, e);
+}
+
 /* ---- all of it ---------------------------------------------------------------------------------
  */
 
@@ -290,9 +422,11 @@ static mica_rc check_all(struct import *x, struct mica_err *e)
 	for (size_t i = 0; i < x->n && rc == MICA_OK; i++)
 		if (!mica_ca_cert_is_root(&x->cert[i]))
 			rc = add(x, i, add_issuing, e);
-	if (rc == MICA_OK && x->n_ids == 0)
+	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++)
+		rc = add_crl(x, i, e);
+	if (rc == MICA_OK && x->n_ids == 0 && x->crls == 0)
 		return mica_fail(e, MICA_CONFLICT, "imported_already",
-			"all %zu certificates are here already", x->known);
+			"all of it (%zu) is here already", x->known + x->n_crls);
 	return rc;
 }
 
@@ -318,7 +452,7 @@ static void put_result(
 			any = true;
 		}
 	}
-	mica_buf_put_str(json, "]}");
+	mica_buf_printf(json, "],\"crls\":%zu}", x->crls);
 }
 
 static mica_rc import(struct import *x, struct mica_err *e)
@@ -327,7 +461,7 @@ static mica_rc import(struct import *x, struct mica_err *e)
 	const struct core_policy *p = x->b->v->policy;
 	mica_rc rc;
 
-	mica_buf_init(&der, MICA_IMPORT_MAX * MICA_CERT_MAX);
+	mica_buf_init(&der, MICA_CRL_MAX);
 	if (p->rotation.root_home != MICA_ROOT_OFFLINE)
 		return mica_fail(e, MICA_CONFLICT, "root_not_offline",
 			"certificates are imported below a root whose key is elsewhere "
@@ -338,7 +472,9 @@ static mica_rc import(struct import *x, struct mica_err *e)
 		rc = read_all(x, &der, e);
 	if (rc == MICA_OK)
 		rc = check_all(x, e);
-	return rc == MICA_OK ? mica_core_bring_commit(x->b, e) : rc;
+	if (rc == MICA_OK)
+		rc = mica_core_bring_commit(x->b, e);
+	return rc == MICA_OK && x->crls ? mica_core_crls_reload(x->b->c, e) : rc;
 }
 
 mica_rc mica_core_import(struct mica_core *c, const struct mica_import *in,

@@ -83,3 +83,4 @@ libmica_ca_a_SOURCES += ca/core_revoke.c
 libmica_ca_a_SOURCES += ca/core_crl.c
 libmica_ca_a_SOURCES += ca/core_renewed.c
 libmica_ca_a_SOURCES += ca/core_crl_only.c
+libmica_ca_a_SOURCES += ca/crl_read.c

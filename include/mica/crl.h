@@ -53,4 +53,27 @@ struct mica_crl_spec {
 mica_rc mica_crl_sign(const struct mica_cert_issuer *issuer, const struct mica_crl_spec *spec,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* ---- reading ---------------------------------------------------------------------------------
+ *
+ * Lists that others have signed: an offline root's. */
+
+/* Slices point into the DER that was read. */
+struct mica_crl_info {
+	struct mica_slice tbs; /* what is signed */
+	struct mica_slice issuer; /* whole Name */
+	struct mica_slice aki; /* empty = none */
+	int64_t this_update, next_update; /* seconds */
+	bool has_number;
+	uint64_t number;
+	size_t n; /* entries */
+	enum mica_sig_alg alg;
+	struct mica_slice signature;
+};
+/* Strict: DER, version 2, both signature algorithms equal, a nextUpdate behind thisUpdate, serials
+ * positive, no extension twice, none critical (of lists that are complete, and of their own
+ * issuer's certificates, none has to be). The signature is not checked. LIMIT "crl_too_large";
+ * INVALID "crl_malformed", "crl_extension_unknown", "signature_algorithm_*". */
+mica_rc mica_crl_read(
+	struct mica_slice der, struct mica_crl_info *out, struct mica_err *e) MICA_MUST_CHECK;
+
 #endif

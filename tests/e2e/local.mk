@@ -46,3 +46,4 @@ EXTRA_DIST += tests/e2e/test_issuers.py
 EXTRA_DIST += tests/e2e/offline.py
 EXTRA_DIST += tests/e2e/test_offline.py
 EXTRA_DIST += tests/e2e/test_crl.py
+EXTRA_DIST += tests/e2e/test_plugged.py

@@ -80,3 +80,9 @@ class Keeper:
                         days[i % len(days)], "-out", cert, *ext)
             out.append(cert)
         return out
+
+    def crl(self, days=30):
+        """The root's list, complete and numbered."""
+        out = self.path("root.crl")
+        openssl("ca", "-gencrl", "-config", self.cnf, "-crldays", days, "-out", out)
+        return out
