@@ -229,6 +229,32 @@ static const struct setting review_rows[] = {
 };
 TABLE(review_table, review_rows, struct mica_issuer_config);
 
+/* "namespace/name" of a service account. */
+static mica_rc check_account(struct mica_slice v, struct mica_err *e)
+{
+	struct mica_slice name = v, ns;
+
+	if (mica_slice_cut(&name, '/', &ns) && mica_k8s_label_ok(ns) && mica_k8s_subdomain_ok(name))
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "config_value",
+		"\"%.*s\" is not a service account; expected namespace/name, as istio-system/ztunnel",
+		MICA_FMT(v));
+}
+
+static const struct setting impersonation_rows[] = {
+	{"accounts", SETTING_LIST, OF_ISSUER(impersonation.accounts), .high = 16,
+		.check = check_account},
+	{"url", SETTING_TEXT, OF_ISSUER(impersonation.url), .low = 1, .high = 2048,
+		.check = config_check_https_url},
+	{"ca_file", SETTING_TEXT, OF_ISSUER(impersonation.ca_file), .low = 1, .high = PATH_OCTETS,
+		.check = check_path},
+	{"token_file", SETTING_TEXT, OF_ISSUER(impersonation.token_file), .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"timeout", SETTING_DURATION, OF_ISSUER(impersonation.timeout), .low = 1, .high = MINUTE,
+		.number = 5},
+};
+TABLE(impersonation_table, impersonation_rows, struct mica_issuer_config);
+
 static const struct setting issuer_rows[] = {
 	{"name", SETTING_TEXT, OF_ISSUER(name), .required = true, .low = 1, .high = MICA_NAME_MAX},
 	{"kind", SETTING_CHOICE, OF_ISSUER(kind), CHOICES(kinds), .required = true},
@@ -243,6 +269,7 @@ static const struct setting issuer_rows[] = {
 	{"same_names_as", SETTING_LIST, OF_ISSUER(same_names_as), .high = 64},
 	{"renewal_max_age", SETTING_DURATION, OF_ISSUER(renewal_max_age), .high = YEAR},
 	{"review", SETTING_SECTION, .table = &review_table},
+	{"impersonation", SETTING_SECTION, .table = &impersonation_table},
 	{"claims", SETTING_PAIRS, OF_ISSUER(claims),
 		.count = offsetof(struct mica_issuer_config, n_claims)},
 	{"require", SETTING_PAIRS, OF_ISSUER(require),
@@ -305,6 +332,24 @@ static const struct setting https_rows[] = {
 		.low = 4096, .high = 1 << 20, .number = 65536},
 };
 TABLE(https_table, https_rows, struct mica_config);
+
+static const struct setting grpc_rows[] = {
+	{"listen", SETTING_LISTEN, OF(grpc.listen), .restart = true, .text = ""},
+	{"plaintext", SETTING_LISTEN, OF(grpc.plaintext), .restart = true, .text = ""},
+	{"socket", SETTING_TEXT, OF(grpc.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
+		.check = check_path},
+	{"dns_names", SETTING_LIST, OF(grpc.dns_names), .restart = true, .high = 32,
+		.check = mica_dns_name_check},
+	{"threads", SETTING_NUMBER, OF(grpc.threads), .restart = true, .high = 256},
+	{"max_connections", SETTING_NUMBER, OF(grpc.max_connections), .restart = true, .low = 1,
+		.high = MILLION, .number = 16384},
+	{"max_connections_per_address", SETTING_NUMBER, OF(grpc.max_connections_per_address),
+		.restart = true, .low = 1, .high = MILLION, .number = 1024},
+	{"max_age", SETTING_DURATION, OF(grpc.max_age), .restart = true, .low = MINUTE, .high = DAY,
+		.number = HOUR},
+	{"reflection", SETTING_FLAG, OF(grpc.reflection), .restart = true, .number = true},
+};
+TABLE(grpc_table, grpc_rows, struct mica_config);
 
 static const struct setting admin_rows[] = {
 	{"socket", SETTING_TEXT, OF(admin.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
@@ -422,6 +467,15 @@ static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 	return MICA_OK;
 }
 
+static const struct setting linkerd_rows[] = {
+	{"control_plane_namespace", SETTING_TEXT, OF(linkerd.control_plane_namespace),
+		.restart = true, .low = 1, .high = MICA_K8S_NS_MAX, .text = "linkerd"},
+	{"trust_domain", SETTING_TEXT, OF(linkerd.trust_domain), .restart = true, .low = 1,
+		.high = MICA_TD_MAX},
+	{"spiffe", SETTING_FLAG, OF(linkerd.spiffe), .restart = true, .number = true},
+};
+TABLE(linkerd_table, linkerd_rows, struct mica_config);
+
 #define OF_OUTLET(member) .offset = offsetof(struct mica_outlet_config, member)
 static const struct setting outlet_rows[] = {
 	{"name", SETTING_TEXT, OF_OUTLET(name), .required = true, .low = 1, .high = MICA_NAME_MAX,
@@ -483,6 +537,7 @@ static const struct setting top_rows[] = {
 	{"store", SETTING_SECTION, .table = &store_table},
 	{"passphrase", SETTING_SECTION, .table = &passphrase_table},
 	{"https", SETTING_SECTION, .table = &https_table},
+	{"grpc", SETTING_SECTION, .table = &grpc_table},
 	{"admin", SETTING_SECTION, .table = &admin_table},
 	{"metrics", SETTING_SECTION, .table = &metrics_table},
 	{"log", SETTING_SECTION, .table = &log_table},
@@ -497,6 +552,7 @@ static const struct setting top_rows[] = {
 	{"plugged", SETTING_SECTION, .table = &plugged_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
+	{"linkerd", SETTING_SECTION, .table = &linkerd_table},
 	{"crl", SETTING_SECTION, .table = &crl_table},
 	{"limits", SETTING_SECTION, .table = &limits_table},
 	{"deny", SETTING_SECTION, .table = &deny_table},

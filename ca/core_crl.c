@@ -42,7 +42,7 @@ static void free_crls(void *part)
 	mica_free(l);
 }
 
-static const struct core_crl *find(const struct core_crls *l, const char *authority)
+const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority)
 {
 	for (unsigned i = 0; l && i < l->n; i++)
 		if (strcmp(l->v[i].authority, authority) == 0)
@@ -91,7 +91,7 @@ static struct mica_slice record_key(const char *authority, char out[64])
 	return mica_slice_str(out);
 }
 
-static void put_record(struct core_change *ch, const struct core_crl *r)
+void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der)
 {
 	MICA_AUTO_BUF b;
 	char key[64];
@@ -103,42 +103,9 @@ static void put_record(struct core_change *ch, const struct core_crl *r)
 	mica_buf_put_be64(&b, (uint64_t)r->this_update);
 	mica_buf_put_be64(&b, (uint64_t)r->next_update);
 	mica_buf_put(&b, r->hash, sizeof(r->hash));
-	mica_buf_put_slice(&b, r->der->bytes);
+	mica_buf_put_slice(&b, der);
 	mica_core_change_write(
 		ch, MICA_PUT, MICA_T_SNAPSHOT, record_key(r->authority, key), mica_buf_slice(&b));
-}
-
-void mica_core_crl_bring(struct core_change *ch, const char *root, const struct mica_crl_info *info,
-	struct mica_slice der)
-{
-	struct core_crl r = {.number = info->number,
-		.signed_ms = info->this_update * 1000,
-		.this_update = info->this_update,
-		.next_update = info->next_update};
-	MICA_AUTO_BUF copy;
-
-	mica_buf_init(&copy, MICA_CRL_MAX);
-	mica_buf_put_slice(&copy, der);
-	snprintf(r.authority, sizeof(r.authority), "%s", root);
-	put_forms(&r, &copy);
-	put_record(ch, &r);
-	crl_clear(&r);
-}
-
-mica_rc mica_core_crls_reload(struct mica_core *c, struct mica_err *e)
-{
-	struct core_crls *l = NULL;
-	mica_rc rc = mica_core_crls_load(c, &l, e);
-
-	/* its generation is none: what is due is looked at again */
-	if (rc == MICA_OK)
-		mica_core_view_take_set(c, &(struct core_parts){.crls = l});
-	return rc;
-}
-
-const struct core_crl *mica_core_crl_of(const struct core_view *v, const char *authority)
-{
-	return find(v->crls, authority);
 }
 
 struct loading {
@@ -199,7 +166,7 @@ mica_rc mica_core_crls_load(struct mica_core *c, struct core_crls **out, struct 
 /* ---- which there are ------------------------------------------------------------------------- */
 
 /* A certificate that others have made may forbid it. */
-bool mica_core_signs_crls(const struct core_view *v, unsigned i)
+bool mica_core_signs_crl(const struct core_view *v, unsigned i)
 {
 	struct mica_issuer_parts parts;
 
@@ -363,13 +330,13 @@ static void keep(struct publishing *p, const struct core_crl *r)
 /* What cannot be signed now stays as it was: an old list says more than none. */
 static void publish_one(struct publishing *p, unsigned i)
 {
-	const struct core_crl *old = find(p->old, p->v->auths->v[i].id);
+	const struct core_crl *old = mica_core_find_crl(p->old, p->v->auths->v[i].id);
 	struct core_crl fresh = {.number = 0};
 	struct naming what;
 	mica_rc rc;
 
 	name_all(p->v, p->v->auths->v[i].id, &what);
-	if (!is_due(old, &what, p->now_ms) || !mica_core_signs_crls(p->v, i)) {
+	if (!is_due(old, &what, p->now_ms) || !mica_core_signs_crl(p->v, i)) {
 		if (old)
 			keep(p, old);
 		mica_free(what.v);
@@ -378,7 +345,7 @@ static void publish_one(struct publishing *p, unsigned i)
 	rc = sign_one(p->c, p->v, i, &what, old, p->now_ms, &fresh, p->rc == MICA_OK ? p->e : NULL);
 	mica_free(what.v);
 	if (rc == MICA_OK) {
-		put_record(&p->ch, &fresh);
+		mica_core_put_crl(&p->ch, &fresh, fresh.der->bytes);
 		keep(p, &fresh);
 		crl_clear(&fresh);
 		p->changed = true;
@@ -396,7 +363,7 @@ static void drop_old(struct publishing *p)
 	char key[64];
 
 	for (unsigned i = 0; p->old && i < p->old->n; i++) {
-		if (find(p->l, p->old->v[i].authority))
+		if (mica_core_find_crl(p->l, p->old->v[i].authority))
 			continue;
 		mica_core_change_write(&p->ch, MICA_DELETE, MICA_T_SNAPSHOT,
 			record_key(p->old->v[i].authority, key), MICA_SLICE_NULL);

@@ -33,6 +33,7 @@ static mica_rc begin(struct hand *h, struct mica_core *c, const struct mica_call
 		.now = mica_core_decision_ms(c, now_ms) / 1000};
 	mica_buf_init(&h->more, 4096);
 	h->f.of = h->facts;
+	h->f.carried = mica_core_carried(c);
 	if (force)
 		mica_buf_put_str(&h->more, ",\"force\":true");
 	return mica_core_gather(c, h->v, h->now, h->facts, e);

@@ -37,6 +37,9 @@
  *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | of
  *a pod 1 | SPIFFE ID COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a
  *minute more
+ *	           carried            the same, of certificates whose holders have the bundle that
+ *came with them
+ *	           carried/<id>       as it was when the root of this id was published
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -47,6 +50,7 @@
 #include "mica/core.h"
 #include "mica/crl.h"
 #include "mica/ledger.h"
+#include "mica/linkerd.h"
 #include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
@@ -116,6 +120,7 @@ struct core_policy {
 	struct mica_string_list own_dns; /* Mica's own DNS names: nobody else's */
 	struct core_denials deny;
 	int64_t refresh_hint;
+	struct mica_linkerd linkerd;
 	struct mica_rotation_policy rotation;
 	int64_t crl_validity; /* seconds from one CRL to the end of it */
 	char *crl_url[2]; /* before and behind the authority's id; NULL = none is named */
@@ -321,6 +326,7 @@ struct mica_core {
 	pthread_mutex_t commit; /* commits with entries */
 	struct core_last_leaf last_leaf[CORE_AUTHORITY_MAX]; /* under commit: as it is stored */
 	unsigned n_last_leaf;
+	int64_t carried; /* as in the store; 0 = not known yet */
 
 	pthread_mutex_t review_lock;
 	struct mica_review_cache *review;
@@ -414,6 +420,8 @@ struct core_decision {
 	const struct mica_evidence *evidence;
 	const char *address;
 	const struct mica_pubkey *key;
+	const char *dns_first; /* NULL = the SPIFFE ID stands first */
+	bool no_uri; /* dns_first alone names the holder */
 	const char *const *dns;
 	size_t n_dns;
 	const struct mica_slice *ip;
@@ -432,6 +440,7 @@ struct mica_candidate {
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
 	bool renews; /* it follows from a certificate, which must not be revoked meanwhile */
+	bool carried; /* x509 of class `carried` */
 	struct mica_uid pod;
 	uint8_t serial[16];
 	uint64_t said;
@@ -449,6 +458,9 @@ static inline void mica_core_auto_candidate_(struct mica_candidate **k)
 #define CORE_AUTO_CANDIDATE                                                                        \
 	__attribute__((cleanup(mica_core_auto_candidate_))) struct mica_candidate *
 
+/* DENIED "denied_by_list". */
+mica_rc mica_core_check_denied(const struct core_view *v, const struct mica_principal *p,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Signs and writes the entry; all rules were looked at. */
 mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
@@ -506,15 +518,6 @@ mica_rc mica_core_revoked_prune(
 void mica_core_put_exposure(const struct core_view *v, const struct mica_rotation_facts *f,
 	int64_t now, struct mica_buf *json);
 /* Where the CRL of an authority is, as certificates say it; NULL when they do not. */
-/* The list of a root whose key is elsewhere: into the store, and then into the view. Under admin.
- */
-void mica_core_crl_bring(struct core_change *ch, const char *root, const struct mica_crl_info *info,
-	struct mica_slice der);
-mica_rc mica_core_crls_reload(struct mica_core *c, struct mica_err *e) MICA_MUST_CHECK;
-/* The published one of an authority, NULL = there is none; as long as the view. */
-const struct core_crl *mica_core_crl_of(const struct core_view *v, const char *authority);
-/* Whether an authority's key is here and may sign CRLs. */
-bool mica_core_signs_crls(const struct core_view *v, unsigned i);
 const char *mica_core_crl_url(
 	const struct core_policy *p, const char *authority, char out[CORE_CRL_URL_SIZE]);
 /* At the start: the lists as they were signed last. */
@@ -524,6 +527,15 @@ mica_rc mica_core_crls_load(
  * in place. What cannot be signed stays as it is; the first trouble is told. Under admin. */
 mica_rc mica_core_crls_publish(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Its record, into a change; `der` is what it holds. */
+void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der);
+/* A list that was read, of an authority whose key is elsewhere: judged, recorded, published. Under
+ * admin. */
+mica_rc mica_core_take_crl(struct mica_core *c, const char *id, const struct mica_crl_info *info,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority);
+/* Whether the key that signs its list is here. */
+bool mica_core_signs_crl(const struct core_view *v, unsigned at);
 /* Of all lists the first end, and how many have passed the half of their life. */
 void mica_core_crls_look(
 	const struct core_view *v, int64_t now_ms, int64_t *first_end, unsigned *late);
@@ -564,6 +576,8 @@ mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *ac
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Greatest end of what an authority signed, as it is stored; 0 = nothing. */
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
+/* Greatest end of a certificate of class `carried`; 0 = none. */
+int64_t mica_core_carried(struct mica_core *c);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 
 /* One authority as JSON, as `mica status` has it. */

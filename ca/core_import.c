@@ -2,7 +2,7 @@
 /*
  * What the signer of an offline root sends back: certificates for the requests that wait
  * (core_request.c), and roots. Everything is checked before anything is written, and all of it is
- * one transaction.
+ * one transaction. CRLs of roots that come with them are taken behind it, each by itself.
  */
 #include "core_impl.h"
 
@@ -10,7 +10,6 @@
 
 #include "ca_check.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #define ROOTS_MAX (CORE_AUTHORITY_MAX + MICA_IMPORT_MAX)
@@ -26,7 +25,7 @@ struct import {
 	struct mica_ca_cert root[ROOTS_MAX];
 	size_t n_roots;
 	struct mica_slice crl_der[MICA_IMPORT_MAX];
-	size_t n_crls, crls; /* that came; that are written */
+	size_t n_crls;
 	char ids[MICA_IMPORT_MAX][MICA_KEY_ID_SIZE]; /* of what is written */
 	size_t n_ids;
 };
@@ -303,91 +302,59 @@ static mica_rc add_issuing(struct import *x, size_t i, struct mica_err *e)
 /* ---- CRLs --------------------------------------------------------------------------------------
  */
 
-/* The root that has signed it. */
-static mica_rc find_crl_issuer(const struct import *x, const struct mica_crl_info *info,
-	const struct mica_ca_cert **out, struct mica_err *e)
+/* The root that it names; of several of one name the one that has signed it. */
+static mica_rc find_crl_issuer(const struct import *x, size_t i, struct mica_crl_info *info,
+	const char **id, struct mica_err *e)
 {
-	bool named = false;
+	mica_rc rc = mica_crl_read(x->crl_der[i], info, e);
 
-	for (size_t i = 0; i < x->n_roots; i++) {
-		const struct mica_ca_cert *r = &x->root[i];
+	*id = NULL;
+	for (size_t k = 0; k < x->n_roots && rc == MICA_OK; k++) {
+		const struct mica_ca_cert *r = &x->root[k];
 
 		if (!mica_slice_eq(info->issuer, r->info.subject))
 			continue;
-		named = true;
-		*out = r;
+		*id = r->id;
 		if (mica_pubkey_verify(&r->key, info->alg, MICA_SIG_DER, info->tbs, info->signature,
 			    NULL) == MICA_OK)
 			return MICA_OK;
 	}
-	return named
-		? mica_fail(e, MICA_INVALID, "crl_signature",
-			  "the root that it names has not signed it")
-		: mica_fail(e, MICA_INVALID, "crl_issuer_unknown",
-			  "it is of no root here; CRLs of issuing authorities are made by micad");
+	if (rc == MICA_OK)
+		rc = *id ? mica_fail(e, MICA_INVALID, "crl_bad_signature",
+				   "CRL %zu: the root that it names has not signed it", i + 1)
+			 : mica_fail(e, MICA_INVALID, "crl_wrong_issuer",
+				   "CRL %zu: it is of no root here; micad signs those of issuing "
+				   "authorities",
+				   i + 1);
+	return rc;
 }
 
-static mica_rc check_crl(const struct import *x, const struct mica_crl_info *info,
-	const struct mica_ca_cert *root, struct mica_err *e)
+static mica_rc check_crls(const struct import *x, struct mica_err *e)
 {
-	const struct core_crl *old = mica_core_crl_of(x->b->v, root->id);
-	int at = mica_core_bring_find(x->b, root->id);
-
-	if (at >= 0 && auths(x)->v[at].envelope.len > 0)
-		return mica_fail(e, MICA_CONFLICT, "crl_made_here",
-			"the key of root %s is here, and its CRL is made here", root->id);
-	if (!info->has_number)
-		return mica_fail(e, MICA_INVALID, "crl_malformed",
-			"it has no CRLNumber, so nobody could tell the newer one");
-	if (x->b->now > info->next_update)
-		return mica_fail(e, MICA_INVALID, "crl_expired",
-			"its nextUpdate has passed: whoever checks would refuse everybody");
-	if (info->this_update > x->b->now + x->rules.skew)
-		return mica_fail(e, MICA_INVALID, "crl_not_yet_valid",
-			"its thisUpdate lies ahead: whoever checks would not take it yet");
-	if (old && info->number < old->number)
-		return mica_fail(e, MICA_CONFLICT, "crl_older",
-			"its number is less than that of the one that is published");
-	return MICA_OK;
-}
-
-static mica_rc note_crl(
-	struct import *x, const struct mica_crl_info *info, const char *root, struct mica_err *e)
-{
-	struct core_note n = {
-		.type = MICA_ENTRY_AUTHORITY, .action = "crl_imported", .authority = root};
-	char end[MICA_TIME_SIZE];
-	MICA_AUTO_BUF detail;
-
-	mica_buf_init(&detail, 256);
-	mica_time_format(info->next_update, end);
-	mica_buf_printf(&detail, "{\"number\":%" PRIu64 ",\"entries\":%zu,\"next_update\":\"%s\"}",
-		info->number, info->n, end);
-	n.detail = mica_buf_slice(&detail);
-	return mica_core_change_note(&x->b->ch, &n, x->b->actor, x->b->now_ms, e);
-}
-
-static mica_rc add_crl(struct import *x, size_t i, struct mica_err *e)
-{
-	const struct mica_ca_cert *root = NULL;
-	const struct core_crl *old;
 	struct mica_crl_info info;
-	mica_rc rc = mica_crl_read(x->crl_der[i], &info, e);
+	mica_rc rc = MICA_OK;
+	const char *id;
 
-	if (rc == MICA_OK)
-		rc = find_crl_issuer(x, &info, &root, e);
-	if (rc == MICA_OK)
-		rc = check_crl(x, &info, root, e);
-	if (rc != MICA_OK) {
-		mica_err_context(e, "CRL %zu", i + 1);
-		return rc;
+	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++)
+		rc = find_crl_issuer(x, i, &info, &id, e);
+	return rc;
+}
+
+/* When their roots are in the view. */
+static mica_rc take_crls(struct import *x, struct mica_err *e)
+{
+	struct mica_crl_info info;
+	mica_rc rc = MICA_OK;
+	const char *id;
+
+	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++) {
+		rc = find_crl_issuer(x, i, &info, &id, e);
+		if (rc == MICA_OK)
+			rc = mica_core_take_crl(x->b->c, id, &info, x->b->actor, x->b->now_ms, e);
+		if (rc != MICA_OK)
+			mica_err_context(e, "CRL %zu", i + 1);
 	}
-	old = mica_core_crl_of(x->b->v, root->id);
-	if (old && mica_slice_eq(old->der->bytes, x->crl_der[i]))
-		return MICA_OK;
-	mica_core_crl_bring(&x->b->ch, root->id, &info, x->crl_der[i]);
-	x->crls++;
-	return note_crl(x, &info, root->id, e);
+	return rc;
 }
 
 /* ---- all of it ---------------------------------------------------------------------------------
@@ -422,11 +389,11 @@ static mica_rc check_all(struct import *x, struct mica_err *e)
 	for (size_t i = 0; i < x->n && rc == MICA_OK; i++)
 		if (!mica_ca_cert_is_root(&x->cert[i]))
 			rc = add(x, i, add_issuing, e);
-	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++)
-		rc = add_crl(x, i, e);
-	if (rc == MICA_OK && x->n_ids == 0 && x->crls == 0)
+	if (rc == MICA_OK)
+		rc = check_crls(x, e);
+	if (rc == MICA_OK && x->n_ids == 0 && x->n_crls == 0)
 		return mica_fail(e, MICA_CONFLICT, "imported_already",
-			"all of it (%zu) is here already", x->known + x->n_crls);
+			"all %zu certificates are here already", x->known);
 	return rc;
 }
 
@@ -452,7 +419,7 @@ static void put_result(
 			any = true;
 		}
 	}
-	mica_buf_printf(json, "],\"crls\":%zu}", x->crls);
+	mica_buf_printf(json, "],\"crls\":%zu}", x->n_crls);
 }
 
 static mica_rc import(struct import *x, struct mica_err *e)
@@ -474,7 +441,7 @@ static mica_rc import(struct import *x, struct mica_err *e)
 		rc = check_all(x, e);
 	if (rc == MICA_OK)
 		rc = mica_core_bring_commit(x->b, e);
-	return rc == MICA_OK && x->crls ? mica_core_crls_reload(x->b->c, e) : rc;
+	return rc == MICA_OK ? take_crls(x, e) : rc;
 }
 
 mica_rc mica_core_import(struct mica_core *c, const struct mica_import *in,

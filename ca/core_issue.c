@@ -47,13 +47,31 @@ static mica_rc pick_authority(const struct core_view *v, enum mica_authority_kin
 		"there is no %s authority that may sign now", mica_authority_kind_name(kind));
 }
 
-static mica_rc check_denied(
+mica_rc mica_core_check_denied(
 	const struct core_view *v, const struct mica_principal *p, struct mica_err *e)
 {
 	if (!mica_core_denies(&v->policy->deny, p) && !mica_core_denies(&v->deny->d, p))
 		return MICA_OK;
 	return mica_fail(
 		e, MICA_DENIED, "denied_by_list", "this identity, or its pod, is on the deny list");
+}
+
+/* Whoever gets nothing gets nothing for others either. */
+static mica_rc check_asker(const struct core_view *v, const struct mica_issuer *issuer,
+	const struct mica_evidence *ev, struct mica_err *e)
+{
+	struct mica_principal asker;
+	mica_rc rc;
+
+	if (ev->asker.ns[0] == '\0')
+		return MICA_OK;
+	memset(&asker, 0, sizeof(asker));
+	memcpy(asker.ns, ev->asker.ns, sizeof(asker.ns));
+	memcpy(asker.sa, ev->asker.sa, sizeof(asker.sa));
+	memcpy(asker.pod, ev->asker.pod, sizeof(asker.pod));
+	asker.pod_uid = ev->asker.pod_uid;
+	rc = mica_issuer_name_pod(issuer, &asker, e);
+	return rc == MICA_OK ? mica_core_check_denied(v, &asker, e) : rc;
 }
 
 /* What was proved once is proved for this issuer's names alone. */
@@ -89,10 +107,12 @@ static mica_rc admit(const struct core_view *v, const struct mica_caller *caller
 	struct mica_err *e)
 {
 	const struct mica_issuer *issuer;
-	mica_rc rc = check_denied(v, &caller->principal, e);
+	mica_rc rc = mica_core_check_denied(v, &caller->principal, e);
 
 	if (rc == MICA_OK)
 		rc = check_name(v, &caller->principal, &issuer, e);
+	if (rc == MICA_OK)
+		rc = check_asker(v, issuer, &caller->evidence, e);
 	if (rc == MICA_OK)
 		rc = check_age(issuer, &caller->evidence, now, e);
 	if (rc == MICA_OK)
@@ -132,6 +152,10 @@ static mica_rc make_names(const struct core_policy *p, const struct core_rule *r
 			return mica_fail_fine(e, MICA_DENIED, "name_not_allowed",
 				"a DNS name that a rule gives is Mica's own", "dns_name_reserved",
 				"%s", name);
+		if (mica_linkerd_is_others(&p->linkerd, name, who->ns, who->sa))
+			return mica_fail_fine(e, MICA_DENIED, "name_not_allowed",
+				"a DNS name that a rule gives is another account's in Linkerd",
+				"dns_name_reserved", "%s", name);
 		out->v[out->n++] = name;
 	}
 	return MICA_OK;
@@ -241,7 +265,8 @@ static mica_rc record_x509(
 {
 	struct mica_entry en = {.type = MICA_ENTRY_X509_ISSUED,
 		.time_ms = now_ms,
-		.certificate = mica_buf_slice(&k->cert)};
+		.certificate = mica_buf_slice(&k->cert),
+		.sub = d->no_uri ? mica_slice_str(k->spiffe_id) : MICA_SLICE_NULL};
 
 	fill_entry(&en, d);
 	return mica_entry_encode(&en, &k->body, e);
@@ -272,7 +297,8 @@ static void fill_spec(struct mica_leaf_spec *s, const struct core_view *v,
 		s->not_before = issuer_begin;
 	s->not_after = now_ms / 1000 + d->ttl;
 	s->trust_domain = v->policy->trust_domain;
-	s->uri = d->principal->spiffe_id;
+	s->dns_first = d->dns_first;
+	s->uri = d->no_uri ? NULL : d->principal->spiffe_id;
 	s->dns = d->dns;
 	s->n_dns = d->n_dns;
 	s->ip = d->ip;
@@ -303,7 +329,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	}
 	k = new_candidate(v, at, d->principal->spiffe_id);
 	fill_spec(&s, v, &final, now_ms, mica_cert_issuer_not_before(issuer));
-	if (mica_core_signs_crls(v, (unsigned)at))
+	if (mica_core_signs_crl(v, (unsigned)at))
 		s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
 	rc = mica_leaf_sign(issuer, &s, &k->cert, e);
 	if (rc == MICA_OK)
@@ -319,6 +345,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	k->issued.ttl_clamped = final.clamped;
 	k->issued.bundle_wanted = d->bundle_sequence < k->issued.bundle_sequence;
 	k->acks = d->outlet == MICA_OUTLET_ACK;
+	k->carried = d->outlet == MICA_OUTLET_CARRIED;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
 	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
@@ -349,7 +376,6 @@ static mica_rc decide_x509(const struct core_view *v, const struct mica_x509_req
 	t.max = rule ? rule->max_ttl : p->max_ttl;
 	t.end = v->auths->v[at].not_after;
 	rc = decide_ttl(&t, &d->ttl, &d->clamped, e);
-	d->principal = &r->caller->principal;
 	d->evidence = &r->caller->evidence;
 	d->address = address_of(v, r->caller);
 	d->requested_ttl = r->ttl;
@@ -358,21 +384,53 @@ static mica_rc decide_x509(const struct core_view *v, const struct mica_x509_req
 	return rc;
 }
 
+/* Design 4.2: other names than the SPIFFE ID come from the scheme alone. What Mica itself is called
+ * is nobody else's. */
+static mica_rc make_linkerd_name(const struct core_policy *p, const struct mica_x509_request *r,
+	char name[MICA_LINKERD_NAME_MAX + 1], struct core_decision *d, struct mica_err *e)
+{
+	const struct mica_principal *who = d->principal;
+	mica_rc rc = mica_linkerd_name(&p->linkerd, who->ns, who->sa, name, e);
+
+	if (rc != MICA_OK)
+		return rc;
+	if (!mica_slice_eq_str(r->identity, name))
+		return mica_fail(e, MICA_DENIED, "identity_mismatch",
+			"requested identity did not match provided token: requested=%.*s; found=%s",
+			MICA_FMT(r->identity), name);
+	if (is_own_dns(p, name))
+		return mica_fail_fine(e, MICA_DENIED, "name_not_allowed", "this name is Mica's own",
+			"dns_name_reserved", "%s", name);
+	d->dns_first = name;
+	d->no_uri = !p->linkerd.spiffe;
+	return MICA_OK;
+}
+
+#define EC_KEYS (1U << MICA_KN_P256 | 1U << MICA_KN_P384)
+
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	const struct core_rule *rule = mica_core_rule(v->policy, &r->caller->principal);
-	const struct mica_key_policy keys = {.types = rule ? rule->key_types : v->policy->key_types,
+	const bool linkerd = r->scheme == MICA_SCHEME_LINKERD;
+	/* linkerd2 pkg/identity/service.go: "CSR must contain an ECDSA public key" */
+	const struct mica_key_policy keys = {
+		.types = (rule ? rule->key_types : v->policy->key_types) &
+			(linkerd ? EC_KEYS : UINT32_MAX),
 		.denied = (const uint8_t(*)[32])v->no_keys,
 		.n_denied = v->n_no_keys};
 	struct core_decision d = {.ttl = 0};
 	struct mica_pubkey key;
 	struct names names;
+	char name[MICA_LINKERD_NAME_MAX + 1];
 	mica_rc rc = mica_core_can_issue(c, e);
 
+	d.principal = &r->caller->principal;
 	if (rc == MICA_OK)
 		rc = admit(v, r->caller, now_ms / 1000, e);
+	if (rc == MICA_OK && linkerd)
+		rc = make_linkerd_name(v->policy, r, name, &d, e);
 	if (rc == MICA_OK)
 		rc = decide_x509(v, r, rule, now_ms / 1000, &d, e);
 	if (rc == MICA_OK)

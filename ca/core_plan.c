@@ -133,6 +133,7 @@ static mica_rc put_status(
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
+		.carried = mica_core_carried(c),
 		.look_again = c->rotation.look_again};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	struct mica_rotation_stock stock;
@@ -180,6 +181,7 @@ struct plan {
 	struct mica_authority v[PLAN_ROOM];
 	struct mica_rotation_fact facts[PLAN_ROOM];
 	size_t n;
+	bool carried; /* somebody has the bundle that came with his certificate */
 	unsigned made[MICA_AUTHORITY_KIND_COUNT];
 	struct mica_buf *out;
 	unsigned steps;
@@ -198,6 +200,7 @@ static mica_rc load(struct plan *p, struct mica_core *c, const struct core_view 
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 
 	p->p = &v->policy->rotation;
+	p->carried = mica_core_carried(c) >= now;
 	for (unsigned i = 0; i < v->auths->n && rc == MICA_OK; i++) {
 		rc = mica_authority_copy(&v->auths->v[i], &p->v[p->n], e);
 		p->facts[p->n] = facts[i];
@@ -287,7 +290,10 @@ static mica_rc look_ahead(struct plan *p, int64_t look_again, int64_t now, int64
 	for (size_t i = 0; i < p->n; i++)
 		p->facts[i].acked = true;
 	while (rc == MICA_OK && p->steps < PLAN_STEPS && p->n < PLAN_ROOM) {
-		struct mica_rotation_facts f = {.of = p->facts, .look_again = look_again};
+		/* whoever has his bundle with his certificate renews it, and so again */
+		struct mica_rotation_facts f = {.of = p->facts,
+			.carried = p->carried ? MICA_TIME_NEVER / 2 : 0,
+			.look_again = look_again};
 
 		*end = mica_rotation_next(p->p, &f, p->v, p->n, now);
 		if (end->action == MICA_ROT_NONE) {

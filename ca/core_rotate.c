@@ -25,19 +25,36 @@ mica_rc mica_core_reload_authorities(struct mica_core *c, int64_t now, struct mi
 	return rc;
 }
 
-int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
+static int64_t counter(struct mica_core *c, const char *key)
 {
 	MICA_AUTO_BUF b;
 	struct mica_cursor cur;
-	char key[64];
 
 	mica_buf_init(&b, 64);
-	snprintf(key, sizeof(key), "last_leaf/%s", id);
 	if (mica_store_get(c->store, MICA_T_COUNTER, mica_slice_str(key), &b, NULL, NULL) !=
 		MICA_OK)
 		return 0;
 	cur = (struct mica_cursor){mica_buf_slice(&b), false};
 	return (int64_t)mica_cur_be64(&cur);
+}
+
+int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "last_leaf/%s", id);
+	return counter(c, key);
+}
+
+int64_t mica_core_carried(struct mica_core *c)
+{
+	return counter(c, "carried");
+}
+
+static struct mica_slice carried_key(const char *id, char out[64])
+{
+	snprintf(out, 64, "carried/%s", id);
+	return mica_slice_str(out);
 }
 
 struct mica_slice mica_core_confirmed_key(const char *id, const char *outlet, char out[160])
@@ -83,6 +100,7 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX], struct mica_err *e)
 {
 	mica_rc rc = MICA_OK;
+	char key[64];
 
 	for (unsigned i = 0; i < v->auths->n && rc == MICA_OK; i++) {
 		const struct mica_authority *a = &v->auths->v[i];
@@ -92,6 +110,8 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 		if (a->kind != MICA_AUTHORITY_ROOT)
 			continue;
 		facts[i].renewed = mica_core_renewed(c, v, now);
+		carried_key(a->id, key);
+		facts[i].carried = counter(c, key);
 		rc = look_at_confirmations(c, v->policy, a->id, &facts[i].confirmed, e);
 		if (rc == MICA_OK)
 			rc = look_at_acks(c, v, i, now, &facts[i].acked, e);
@@ -280,6 +300,20 @@ static mica_rc put(
 	return rc;
 }
 
+/* Whose bundle is older than this root, and stays so until they renew. */
+static void note_carried(struct stepping *x)
+{
+	int64_t end = mica_core_carried(x->c);
+	MICA_AUTO_BUF b;
+	char key[64];
+
+	mica_buf_init(&b, 8);
+	mica_buf_put_be64(&b, (uint64_t)end);
+	if (end > 0)
+		mica_core_change_write(&x->ch, MICA_PUT, MICA_T_COUNTER, carried_key(x->at.id, key),
+			mica_buf_slice(&b));
+}
+
 static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 {
 	uint64_t sequence = 0;
@@ -297,6 +331,8 @@ static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 		rc = renumber(x, &sequence, e);
 		x->at.sequence = sequence;
 	}
+	if (rc == MICA_OK && x->at.kind == MICA_AUTHORITY_ROOT)
+		note_carried(x);
 	if (rc == MICA_OK && x->s->parent >= 0)
 		mica_core_change_read(&x->ch, MICA_T_AUTHORITY, mica_slice_str(x->at.parent),
 			x->v->auths->more[x->s->parent].rev);
@@ -342,6 +378,9 @@ static mica_rc prepare_destroy(struct stepping *x, struct mica_err *e)
 	snprintf(key, sizeof(key), "last_leaf/%s", a->id);
 	mica_core_change_write(
 		&x->ch, MICA_DELETE, MICA_T_COUNTER, mica_slice_str(key), MICA_SLICE_NULL);
+	if (a->kind == MICA_AUTHORITY_ROOT)
+		mica_core_change_write(&x->ch, MICA_DELETE, MICA_T_COUNTER, carried_key(a->id, key),
+			MICA_SLICE_NULL);
 	for (unsigned i = 0; i < outlets->n; i++)
 		mica_core_change_write(&x->ch, MICA_DELETE, MICA_T_META,
 			mica_core_confirmed_key(a->id, outlets->v[i], key), MICA_SLICE_NULL);
@@ -396,6 +435,7 @@ mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, 
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
+		.carried = mica_core_carried(c),
 		.look_again = c->rotation.look_again};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
@@ -487,8 +527,9 @@ void mica_core_look_again(struct mica_core *c, int64_t now_ms)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 
+	/* that of JWT keys is the longer one */
 	c->rotation.look_again = mica_core_decision_ms(c, now_ms) / 1000 +
-		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_ROOT);
+		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_JWT);
 }
 
 static mica_rc note_word(struct mica_core *c, int64_t now_ms, struct mica_err *e)

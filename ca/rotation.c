@@ -21,6 +21,8 @@ static const struct {
 	[MICA_RW_ACKS] = {"acks", "holders have not acknowledged a bundle that has it"},
 	[MICA_RW_CONFIRMATION] = {"confirmation",
 		"an outlet without a propagation waits for `mica rotation confirm`"},
+	[MICA_RW_CARRIED] = {"carried",
+		"holders whose bundle comes with their certificates may not have renewed"},
 	[MICA_RW_EVERYBODY_HAS_IT] = {"everybody_has_it", "everybody has it"},
 	[MICA_RW_NONE_ACTIVE] = {"none_active", "nothing of this kind is active"},
 	[MICA_RW_TAINTED] = {"tainted", "the active one is compromised, or one that it signed"},
@@ -390,19 +392,46 @@ static int best_root(const struct deciding *d, int at_least)
 	return best;
 }
 
+/* Whether an issuing authority below a root signs. */
+static bool has_active_child(const struct deciding *d, size_t root)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (strcmp(d->v[i].parent, d->v[root].id) == 0 && state(d, i) == MICA_AS_ACTIVE)
+			return true;
+	return false;
+}
+
+/* A tainted root that everybody still believes, while an issuing authority below it signs: what it
+ * vouches for is good until the next one is known. */
+static bool holds_out(const struct deciding *d)
+{
+	for (size_t i = 0; d->root < 0 && i < d->n; i++)
+		if (is_kind(d, i, MICA_AUTHORITY_ROOT) && is_tainted(state(d, i)) &&
+			d->now <= d->v[i].not_after && has_active_child(d, i))
+			return true;
+	return false;
+}
+
+/* The active root has to go, and there is time to make the next one known. */
+static bool hurries(const struct deciding *d)
+{
+	return d->root >= 0 ? mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now)
+			    : holds_out(d);
+}
+
 /* The active root is gone, or has to go. */
 static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 {
-	bool doomed = d->root >= 0 && mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now);
+	bool hurry = hurries(d);
 	int best;
 
-	if ((d->root >= 0 && !doomed) || !d->p->kind[MICA_AUTHORITY_ROOT].automatic)
+	if ((d->root >= 0 && !hurry) || !d->p->kind[MICA_AUTHORITY_ROOT].automatic)
 		return false;
-	best = best_root(d, doomed ? 3 : 1);
+	best = best_root(d, hurry ? 3 : 1);
 	if (best >= 0)
 		return activate(
-			out, d, best, d->root, doomed ? MICA_RW_TAINTED : MICA_RW_NONE_ACTIVE);
-	if (d->root < 0) {
+			out, d, best, d->root, hurry ? MICA_RW_TAINTED : MICA_RW_NONE_ACTIVE);
+	if (!hurry) {
 		wait_for(d, MICA_AUTHORITY_ROOT, -1, MICA_RW_NO_ROOT, MICA_TIME_NEVER);
 		return false;
 	}
@@ -418,9 +447,12 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 	return true;
 }
 
-static bool hurries(const struct deciding *d)
+/* Until when somebody may have the bundle that came with his certificate, from before `since`. */
+static int64_t carried(const struct deciding *d, size_t i, int64_t since)
 {
-	return d->root >= 0 && mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now);
+	int64_t issued_behind = lesser(d->f->carried, after(since, d->p->max_leaf_ttl));
+
+	return greater(d->f->of[i].carried, issued_behind) + d->p->skew;
 }
 
 /* Time alone, or the word of those who can give it. In a compromise nobody is waited for who says
@@ -443,6 +475,10 @@ static bool everybody_has(struct deciding *d, size_t i)
 	}
 	if (kind == MICA_AUTHORITY_JWT || hurries(d))
 		return true;
+	if (d->now < carried(d, i, since)) {
+		wait_for(d, kind, (int)i, MICA_RW_CARRIED, carried(d, i, since));
+		return false;
+	}
 	if (!f->acked && d->now < acks) {
 		wait_for(d, kind, (int)i, MICA_RW_ACKS, acks);
 		return false;
@@ -549,15 +585,6 @@ static bool replaced(const struct deciding *d, size_t i)
 	int active = mica_authority_active(d->v, d->n, d->v[i].set, d->v[i].kind, d->now);
 
 	return active >= 0 && active != (int)i;
-}
-
-/* Whether an issuing authority below a root signs. */
-static bool has_active_child(const struct deciding *d, size_t root)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (strcmp(d->v[i].parent, d->v[root].id) == 0 && state(d, i) == MICA_AS_ACTIVE)
-			return true;
-	return false;
 }
 
 /* Since when it is known that one must go: its own taint, or that of one below it. */

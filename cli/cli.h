@@ -185,6 +185,7 @@ cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_ce
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
+cli_run cmd_authority_crl;
 cli_run cmd_authority_csr, cmd_authority_import;
 cli_run cmd_certificate_revoke, cmd_certificate_revoked, cli_revoke_by_crl;
 cli_run cmd_authority_revoke, cmd_rotation_status, cmd_rotation_plan, cmd_rotation_start;

@@ -164,6 +164,10 @@ mica_rc cmd_authority_revoke(struct cli *c, struct mica_err *e)
 
 /* ---- rotation ------------------------------------------------------------------------------ */
 
+/* By outlet it is in the JSON form. */
+static const struct wr_column exposed[] = {
+	{"authority", 40}, {"kind", 7}, {"way", 7}, {"since", 20}, {"until", 20}, {"removes", 0}};
+
 mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 {
 	static const struct wr_column kinds[] = {{"kind", 7}, {"next", 8}, {"waits_for", 16},
@@ -180,7 +184,9 @@ mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 		return rc;
 	wr_object(c->w, NULL);
 	json_object_foreach (d.root, key, v) {
-		if (strcmp(key, "rotations") == 0)
+		if (strcmp(key, "exposed") == 0)
+			wr_json_table(c->w, key, v, exposed, MICA_ARRAY_LEN(exposed));
+		else if (strcmp(key, "rotations") == 0)
 			wr_json_table(c->w, key, v, kinds, MICA_ARRAY_LEN(kinds));
 		else if (strcmp(key, "missing") == 0)
 			wr_json_table(c->w, key, v, missing, MICA_ARRAY_LEN(missing));
@@ -209,7 +215,9 @@ mica_rc cmd_rotation_plan(struct cli *c, struct mica_err *e)
 		return rc;
 	wr_object(c->w, NULL);
 	json_object_foreach (d.root, key, v) {
-		if (strcmp(key, "steps") == 0)
+		if (strcmp(key, "exposed") == 0)
+			wr_json_table(c->w, key, v, exposed, MICA_ARRAY_LEN(exposed));
+		else if (strcmp(key, "steps") == 0)
 			wr_json_table(c->w, key, v, steps, MICA_ARRAY_LEN(steps));
 		else
 			wr_json(c->w, key, v);

@@ -218,6 +218,19 @@ const struct cli_command cli_commands[] = {
 		.example = "  mica authority revoke 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
 		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE) | CLI_BIT(OPT_CRL_ONLY),
 		.run = cmd_authority_revoke},
+	{.name = "authority crl",
+		.summary = "publish a CRL that was signed elsewhere",
+		.args = "ID FILE",
+		.min_args = 2,
+		.max_args = 2,
+		.about =
+			"For an authority whose key is elsewhere, such as an offline root: the CRL (PEM or "
+			"DER) is judged and\npublished. Its number must be greater than that of the last "
+			"one.\n",
+		.example =
+			"  mica authority crl 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665 root.crl\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_authority_crl},
 	{.name = "authority taint",
 		.summary = "trust an authority no longer",
 		.args = "ID",

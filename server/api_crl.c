@@ -17,7 +17,7 @@ static void serve(struct api_call *c, enum mica_crl_form form, const char *type)
 	struct mica_slice has = c->d->if_none_match;
 	const struct mica_snapshot *s = NULL;
 
-	if (mica_core_crl(c->a->o.core, c->param, form, &s, &c->err) != MICA_OK) {
+	if (mica_core_crl(c->a->desk->core, c->param, form, &s, &c->err) != MICA_OK) {
 		api_fail(c);
 		return;
 	}
@@ -51,6 +51,32 @@ void api_crl_all(struct api_call *c)
 	serve(c, MICA_CRL_ALL_PEM, "application/x-pem-file");
 }
 
+/* Of an authority whose key is elsewhere. */
+void api_crl_import(struct api_call *c)
+{
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct mica_slice pem;
+	char id[48];
+	mica_rc rc;
+
+	if (mica_slice_copy(c->param, id, sizeof(id)) != MICA_OK)
+		rc = mica_fail(&c->err, MICA_NOT_FOUND, "no_such_authority",
+			"no authority has this id; GET /v1/authorities lists them");
+	else
+		rc = api_body(c->d->body, &doc, &c->err);
+	if (rc == MICA_OK)
+		rc = api_decode_crl(&doc, &pem, &c->err);
+	if (rc == MICA_OK)
+		rc = mica_core_import_crl(
+			c->a->desk->core, id, pem, c->caller, mica_now_ms(), &c->err);
+	if (rc != MICA_OK) {
+		api_fail(c);
+		return;
+	}
+	api_log_admin(c, "crl_imported", "authority", c->param);
+	api_answer(c, &(struct api_answer){.status = 204});
+}
+
 /* ---- certificates -------------------------------------------------------------------------- */
 
 void api_certificate_revoke(struct api_call *c)
@@ -63,7 +89,7 @@ void api_certificate_revoke(struct api_call *c)
 		rc = api_decode_revocation(&doc, &reason, &c->err);
 	if (rc == MICA_OK)
 		rc = mica_core_revoke_certificate(
-			c->a->o.core, c->param, reason, c->caller, mica_now_ms(), &c->err);
+			c->a->desk->core, c->param, reason, c->caller, mica_now_ms(), &c->err);
 	if (rc != MICA_OK) {
 		api_fail(c);
 		return;
@@ -75,7 +101,7 @@ void api_certificate_revoke(struct api_call *c)
 void api_revocations(struct api_call *c)
 {
 	mica_buf_init(&c->out, LIST_MAX);
-	if (mica_core_revocations(c->a->o.core, &c->out, &c->err) == MICA_OK)
+	if (mica_core_revocations(c->a->desk->core, &c->out, &c->err) == MICA_OK)
 		api_send(c, 200, JSON_TYPE, NULL);
 	else
 		api_fail(c);

@@ -634,6 +634,15 @@ mica_rc api_decode_revoke(
 	return rc;
 }
 
+mica_rc api_decode_crl(const struct mica_json *doc, struct mica_slice *pem, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "crl", .type = MICA_JSON_STRING, .required = true, .min = 1, .out = pem},
+	};
+
+	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+}
+
 mica_rc api_decode_revocation(
 	const struct mica_json *doc, struct mica_slice *reason, struct mica_err *e)
 {

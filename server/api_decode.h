@@ -114,6 +114,9 @@ mica_rc api_decode_revoke(const struct mica_json *doc, struct api_revoke_body *o
 /* {"force": true}, or nothing. */
 mica_rc api_decode_force(
 	const struct mica_json *doc, bool *force, struct mica_err *e) MICA_MUST_CHECK;
+/* {"crl": PEM} */
+mica_rc api_decode_crl(
+	const struct mica_json *doc, struct mica_slice *pem, struct mica_err *e) MICA_MUST_CHECK;
 /* {"reason": ...}, or nothing; the names are crl.h's. */
 mica_rc api_decode_revocation(
 	const struct mica_json *doc, struct mica_slice *reason, struct mica_err *e) MICA_MUST_CHECK;

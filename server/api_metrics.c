@@ -2,6 +2,7 @@
 /* GET /metrics: what the API counts, and what others know. */
 #include "api_impl.h"
 
+#include "grpc.h"
 #include "keys.h"
 #include "kube.h"
 #include "plugged.h"
@@ -17,7 +18,7 @@ struct mica_keys_status *api_keys_status(struct api *a, unsigned *n)
 {
 	struct mica_keys_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
 
-	*n = a->o.keys ? mica_keys_status(a->o.keys, s, ISSUERS_MAX) : 0;
+	*n = a->desk->keys ? mica_keys_status(a->desk->keys, s, ISSUERS_MAX) : 0;
 	if (*n > ISSUERS_MAX)
 		*n = ISSUERS_MAX;
 	return s;
@@ -27,7 +28,7 @@ struct mica_kube_status *api_review_status(struct api *a, unsigned *n)
 {
 	struct mica_kube_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
 
-	*n = a->o.kube ? mica_kube_status(a->o.kube, s, ISSUERS_MAX) : 0;
+	*n = a->desk->kube ? mica_kube_status(a->desk->kube, s, ISSUERS_MAX) : 0;
 	if (*n > ISSUERS_MAX)
 		*n = ISSUERS_MAX;
 	return s;
@@ -66,7 +67,7 @@ static void put_core(struct api *a, struct mica_buf *b)
 {
 	struct mica_core_stats s;
 
-	mica_core_stats(a->o.core, &s);
+	mica_core_stats(a->desk->core, &s);
 	const struct figure f[] = {
 		{"mica_ledger_entries", "gauge", "Entries of the published tree.", s.entries},
 		{"mica_ledger_index_lag_entries", "gauge",
@@ -116,7 +117,7 @@ static void put_committer(struct api *a, struct mica_buf *b)
 {
 	struct committer_stats s;
 
-	committer_stats(a->o.committer, &s);
+	committer_stats(a->desk->committer, &s);
 	const struct figure f[] = {
 		{"mica_commit_queue", "gauge", "Signed and not recorded yet.", s.queued},
 		{"mica_commits_total", "counter", "Durable commits.", s.commits},
@@ -247,15 +248,39 @@ static void put_plugged(struct api *a, struct mica_buf *b)
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }
 
+static void put_node_pods(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_node_pods_asked_total", "counter", "Lists of a node's pods asked for."},
+		{"mica_node_pods_failed_total", "counter", "Of these, not had."},
+		{"mica_node_pods_shared_total", "counter", "Callers who got another's list."},
+		{"mica_node_pods_refused_total", "counter", "Callers who could not be waited for."},
+		{"mica_node_pods_nodes", "gauge", "Nodes whose pods are remembered."},
+	};
+	MICA_AUTO_FREE struct mica_kube_pods_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+	unsigned n = a->desk->kube ? mica_kube_pods_status(a->desk->kube, s, ISSUERS_MAX) : 0;
+
+	for (unsigned k = 0; n > 0 && k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
+			const uint64_t v[] = {
+				s[i].asked, s[i].failed, s[i].shared, s[i].refused, s[i].nodes};
+			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
 static void put_own(struct api *a, struct mica_buf *b)
 {
 	const struct figure f[] = {
 		{"mica_under_way", "gauge", "Requests for SVIDs that are not answered yet.",
-			atomic_load(&a->under_way)},
+			atomic_load(&a->desk->under_way)},
 		{"mica_parked", "gauge",
 			"Requests that wait for an issuer's keys or a TokenReview.",
-			atomic_load(&a->parked)},
-		{"mica_draining", "gauge", "1 = about to end.", atomic_load(&a->draining)},
+			atomic_load(&a->desk->parked)},
+		{"mica_draining", "gauge", "1 = about to end.", atomic_load(&a->desk->draining)},
 		{"mica_start_time_seconds", "gauge", "When it started, in seconds since 1970.",
 			seconds(a->started)},
 		{"mica_log_lines_dropped_total", "counter", "Log lines that nobody read in time.",
@@ -277,16 +302,21 @@ void api_metrics(struct api_call *c)
 {
 	struct api *a = c->a;
 	struct mica_buf *b = &c->out;
+	struct grpc *g;
 
 	mica_buf_init(b, TEXT_MAX);
 	put_own(a, b);
-	metrics_write(&a->m, route_name, b);
+	metrics_write(&a->desk->m, route_name, b);
 	put_committer(a, b);
 	put_core(a, b);
 	put_issuers(a, b);
 	put_reviews(a, b);
 	put_plugged(a, b);
+	put_node_pods(a, b);
 	put_http(a, b);
+	g = atomic_load(&a->grpc);
+	if (g)
+		grpc_write_metrics(g, b);
 	metrics_write_process(b);
 	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);
 }

@@ -23,8 +23,8 @@ void api_authority_requests(struct api_call *c)
 		rc = mica_json_read(
 			&doc, doc.root, "", members, MICA_ARRAY_LEN(members), false, &c->err);
 	if (rc == MICA_OK)
-		rc = mica_core_requests(
-			c->a->o.core, (unsigned)count, c->caller, mica_now_ms(), &c->out, &c->err);
+		rc = mica_core_requests(c->a->desk->core, (unsigned)count, c->caller, mica_now_ms(),
+			&c->out, &c->err);
 	if (rc != MICA_OK) {
 		api_fail(c);
 		return;
@@ -57,7 +57,7 @@ void api_authority_import(struct api_call *c)
 			"standby: it is said of a new root; expected new_root, too");
 	if (rc == MICA_OK)
 		rc = mica_core_import(
-			c->a->o.core, &in, c->caller, mica_now_ms(), &c->out, &c->err);
+			c->a->desk->core, &in, c->caller, mica_now_ms(), &c->out, &c->err);
 	if (rc != MICA_OK) {
 		api_fail(c);
 		return;

@@ -34,6 +34,8 @@ const struct api_route api_routes[] = {
 		true, true, NULL, SENDS | S(S204) | S(S404) | S(S409), api_certificate_revoke},
 	{HTTP_GET, "/v1/revocations", API_EXACT, API_EVERY, API_AUDITOR, false, true, NULL,
 		KNOWN | S(S200), api_revocations},
+	{HTTP_POST, "/v1/authorities/{id}/crl", API_SEGMENT, API_EVERY, API_ADMINISTRATOR, true,
+		true, NULL, SENDS | S(S204) | S(S404) | S(S409), api_crl_import},
 	{HTTP_GET, "/v1/crl.pem", API_EXACT, API_READS, API_ANYONE, false, false, NULL,
 		ANY | S(S200) | S(S304), api_crl_all},
 	{HTTP_GET, "/v1/crl/{authority}.crl", API_SEGMENT, API_READS, API_ANYONE, false, false,

@@ -58,7 +58,9 @@ struct mica_leaf_spec {
 	 * upper bound) O is "SPIFFE". */
 	const char *trust_domain;
 	const char *dns_first; /* stands before the URI (Linkerd); NULL = none */
-	const char *uri; /* the SPIFFE ID, already checked by its owner */
+	/* The SPIFFE ID, already checked by its owner; NULL where dns_first names the holder alone.
+	 */
+	const char *uri;
 	const char *const *dns; /* behind the URI */
 	size_t n_dns;
 	const struct mica_slice *ip; /* 4 or 16 octets each; serving certificates only */

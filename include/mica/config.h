@@ -64,6 +64,14 @@ struct mica_issuer_config {
 		bool allow_on_failure;
 		int64_t timeout;
 	} review;
+	/* Agents of nodes that may ask for the pods beside them, and the API server that knows
+	 * where pods are. What was not given is as in `review`. */
+	struct {
+		struct mica_string_list accounts; /* "namespace/name"; none = nobody */
+		char *url; /* https://host[:port]; NULL when unset */
+		char *ca_file, *token_file; /* NULL when unset */
+		int64_t timeout;
+	} impersonation;
 	struct mica_claim_map *claims;
 	unsigned n_claims;
 	struct mica_claim_require *require;
@@ -124,6 +132,15 @@ struct mica_config {
 		int64_t idle_timeout, request_timeout, max_request_body;
 	} https;
 	struct {
+		struct mica_listen listen; /* TLS */
+		struct mica_listen plaintext; /* loopback only */
+		char *socket; /* Unix, without TLS; NULL when unset */
+		struct mica_string_list dns_names; /* of the serving certificate, beside https's */
+		int64_t threads; /* 0 = half of the cores */
+		int64_t max_connections, max_connections_per_address, max_age;
+		bool reflection;
+	} grpc;
+	struct {
 		char *socket, *group, *audit_group; /* groups NULL when unset */
 	} admin;
 	struct mica_listen metrics;
@@ -160,6 +177,15 @@ struct mica_config {
 		int64_t refresh_hint;
 	} bundle;
 	/* Times in seconds; what was not given follows from other settings (config_check.c). */
+	/* Linkerd's identities. */
+	struct {
+		char *control_plane_namespace;
+		char *trust_domain; /* NULL = as above */
+		bool spiffe;
+	} linkerd;
+	/* What Linkerd's proxies call the service that gives them certificates, when some issuer
+	 * lets them in and the gRPC front is on; else NULL. */
+	char *linkerd_server;
 	struct {
 		struct {
 			bool automatic;
@@ -214,5 +240,11 @@ void mica_config_free(struct mica_config *c);
 void mica_config_needs_restart(
 	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);
 void mica_string_list_clear(struct mica_string_list *l);
+/* Whether any listener of the gRPC front is on. */
+bool mica_config_has_grpc(const struct mica_config *c);
+/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front and of
+ * Linkerd's service when they are on. Borrowed pointers, at most `max`; returns how many there are.
+ */
+size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max);
 
 #endif

@@ -21,6 +21,7 @@
 #include "mica/authority.h"
 #include "mica/buf.h"
 #include "mica/config.h"
+#include "mica/nodepods.h"
 #include "mica/principal.h"
 #include "mica/secret.h"
 
@@ -168,7 +169,24 @@ mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
 	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A caller that asks for the identity of a pod on its node (nodepods.h). `admit` is looked at
+ * first, before the cluster is asked for the pods of caller->principal.node; then `judge`, whose
+ * *out is the caller to issue for: the pod as principal, who asked in its evidence, no roles. Both:
+ * DENIED as nodepods.h says, "denied_by_list" (who asks is on the deny list). `out` may not be
+ * `caller`. */
+mica_rc mica_core_impersonation_admit(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_impersonation_judge(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, const struct mica_node_pods *pods, struct mica_caller *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
 /* ---- issuance -------------------------------------------------------------------------- */
+
+/* How a certificate names its holder. */
+enum mica_scheme {
+	MICA_SCHEME_SPIFFE, /* the principal's SPIFFE ID */
+	MICA_SCHEME_LINKERD /* its name in Linkerd, first; EC keys alone */
+};
 
 struct mica_x509_request {
 	const struct mica_caller *caller;
@@ -176,6 +194,8 @@ struct mica_x509_request {
 	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
+	enum mica_scheme scheme;
+	struct mica_slice identity; /* LINKERD: the name that is asked for */
 };
 struct mica_jwt_request {
 	const struct mica_caller *caller;
@@ -192,11 +212,12 @@ struct mica_self_request {
 
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
-/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full" |
- * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
- * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
- * "dns_name_invalid" | "address_invalid" | "too_many_names". */
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "identity_mismatch" (it
+ * has another name in the scheme than it asks for) | "linkerd_name_invalid", INVALID "csr_*" |
+ * "key_*" | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" |
+ * "store_full" | "store_failed" (a commit has failed: the process is about to end). A TTL above the
+ * maximum, or beyond the authority's end, is clamped. For the server's own certificate besides:
+ * INVALID "dns_name_invalid" | "address_invalid" | "too_many_names". */
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
 mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request *r, int64_t now_ms,
@@ -276,6 +297,12 @@ mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enu
 enum mica_crl_form { MICA_CRL_DER, MICA_CRL_PEM, MICA_CRL_ALL_PEM };
 mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,
 	const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The CRL (PEM) of an authority whose key is elsewhere, signed there: published from then on.
+ * INVALID as mica_crl_read and mica_pem_next, "crl_wrong_issuer", "crl_bad_signature",
+ * "crl_not_in_time"; CONFLICT "crl_not_newer" (its number), "crl_signed_here"; NOT_FOUND
+ * "no_such_authority". What is published already is OK. */
+mica_rc mica_core_import_crl(struct mica_core *c, const char *authority_id, struct mica_slice pem,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* The certificate of this serial is not to be trusted any more. After OK, which is durable, it
  * neither authenticates nor renews, and the CRL of its authority names it. `reason`: a name of
  * crl.h, empty = unspecified. INVALID "bad_serial" | "bad_reason"; NOT_FOUND "no_such_certificate";
@@ -421,10 +448,11 @@ mica_rc mica_core_requests(struct mica_core *c, unsigned count, const struct mic
  * PEM text in any order. All of it is taken, or nothing. A root that is not known is published, and
  * used when everybody has it and it has signed something; `new_root` says that it is meant
  * (otherwise INVALID "root_unknown"), `standby` that it is kept for an emergency. *json:
- * {"imported": [{"id", "kind", "state", "not_after"}], "crls": how many}. CONFLICT
- * "root_not_offline", "imported_already" (all of it), "already_certified", "key_taken",
- * "subject_taken", "root_unusable"; INVALID "pem_*", "cert_*", "key_*", "import_empty",
- * "no_such_request", "issuer_unknown", and "ca_*": what ca_check.h asks.
+ * {"imported": [{"id", "kind", "state", "not_after"}], "crls": how many}; CRLs are taken behind the
+ * certificates, each by itself, as mica_core_import_crl does. CONFLICT "root_not_offline",
+ * "imported_already" (all of it), "already_certified", "key_taken", "subject_taken",
+ * "root_unusable"; INVALID "pem_*", "cert_*", "key_*", "import_empty", "no_such_request",
+ * "issuer_unknown", and "ca_*": what ca_check.h asks.
  */
 struct mica_import {
 	struct mica_slice pem;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificate revocation lists (RFC 5280 5): the writer. A list is complete: it names every
- * certificate of its issuer that was revoked and that somebody may still have to be told of.
+ * Certificate revocation lists (RFC 5280 5): the writer, and a strict reader. A list is complete:
+ * it names every certificate of its issuer that was revoked and that somebody may still have to be
+ * told of.
  *
  *	version 2; issuer = subject of the authority; thisUpdate, nextUpdate; per entry serial,
  *	time and, unless it is unspecified, reasonCode; extensions: AKI, CRLNumber. None is
@@ -53,27 +54,28 @@ struct mica_crl_spec {
 mica_rc mica_crl_sign(const struct mica_cert_issuer *issuer, const struct mica_crl_spec *spec,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 
-/* ---- reading ---------------------------------------------------------------------------------
- *
- * Lists that others have signed: an offline root's. */
-
-/* Slices point into the DER that was read. */
+/* All slices point into the DER that was read. */
 struct mica_crl_info {
+	struct mica_slice der;
 	struct mica_slice tbs; /* what is signed */
 	struct mica_slice issuer; /* whole Name */
-	struct mica_slice aki; /* empty = none */
 	int64_t this_update, next_update; /* seconds */
 	bool has_number;
 	uint64_t number;
-	size_t n; /* entries */
+	struct mica_slice aki; /* empty = absent */
+	struct mica_slice entries; /* for mica_crl_next */
+	size_t n;
 	enum mica_sig_alg alg;
 	struct mica_slice signature;
 };
-/* Strict: DER, version 2, both signature algorithms equal, a nextUpdate behind thisUpdate, serials
- * positive, no extension twice, none critical (of lists that are complete, and of their own
- * issuer's certificates, none has to be). The signature is not checked. LIMIT "crl_too_large";
- * INVALID "crl_malformed", "crl_extension_unknown", "signature_algorithm_*". */
+/* Strict: DER, version 2, both signature algorithms equal, nextUpdate, a number below 2^64, no
+ * extension twice, none critical that is unknown: so no delta, no list of a part, none of others.
+ * The signature is not checked. INVALID "crl_malformed", "crl_extension_twice",
+ * "crl_extension_unknown", "signature_algorithm_*"; LIMIT "crl_too_large". */
 mica_rc mica_crl_read(
 	struct mica_slice der, struct mica_crl_info *out, struct mica_err *e) MICA_MUST_CHECK;
+/* The next entry of a list that was read; false at the end. Reasons may be any of RFC 5280 5.3.1.
+ */
+bool mica_crl_next(struct mica_slice *entries, struct mica_crl_entry *out);
 
 #endif

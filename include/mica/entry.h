@@ -71,13 +71,17 @@ struct mica_entry {
 	 * is never an issuance). */
 	uint64_t origin_index;
 	int64_t origin_time; /* seconds */
+	/* Who asked for the principal; asker_ns empty = it did so itself. */
+	struct mica_slice asker_ns, asker_sa, asker_pod;
+	struct mica_uid asker_pod_uid;
 	int64_t requested_ttl;
 	enum mica_outlet_class outlet;
 	struct mica_slice address; /* of the caller; may be switched off */
 
 	struct mica_slice certificate; /* X509_ISSUED: DER */
 
-	/* JWT_ISSUED: its claims, never the token. */
+	/* JWT_ISSUED: its claims, never the token. X509_ISSUED: `sub` is the principal's SPIFFE ID
+	 * when the certificate does not hold it. */
 	struct mica_slice sub, jti, kid;
 	struct mica_slice aud[MICA_ENTRY_AUD_MAX];
 	size_t n_aud;

@@ -84,6 +84,9 @@ int64_t mica_rotation_propagation(
 /* Of one authority, what its record does not say. */
 struct mica_rotation_fact {
 	int64_t last_leaf; /* greatest end of what it signed; 0 = nothing */
+	/* Of a root: as below, when it was published. A clock that was ahead makes them live longer
+	 * than the longest life. */
+	int64_t carried;
 	bool acked; /* every live holder of class `ack` has said that it has it */
 	bool confirmed; /* every outlet that has no propagation was confirmed for it */
 	bool renewed; /* a root that has to go: whoever had something of it has something else */
@@ -91,6 +94,9 @@ struct mica_rotation_fact {
 struct mica_rotation_facts {
 	const struct mica_rotation_fact *of; /* of list[i] */
 	bool frozen; /* the clock cannot be trusted: nothing happens by time */
+	/* Greatest end of a certificate whose holder may have the bundle that came with it, and no
+	 * other (class `carried`); 0 = nobody. It has a newer one when it has renewed. */
+	int64_t carried;
 	/* A second look after a stop: before, nothing is removed or destroyed, and nobody is said
 	 * to have something because enough time has passed. */
 	int64_t look_again;
@@ -116,6 +122,7 @@ enum mica_rotation_why {
 	MICA_RW_PROPAGATION, /* until whoever gives no evidence has it */
 	MICA_RW_ACKS, /* holders of class `ack` have not said that they have it */
 	MICA_RW_CONFIRMATION, /* an outlet without propagation: `mica rotation confirm` */
+	MICA_RW_CARRIED, /* holders whose bundle comes with their certificates have not renewed */
 	MICA_RW_EVERYBODY_HAS_IT,
 	MICA_RW_NONE_ACTIVE, /* nothing signs */
 	MICA_RW_TAINTED, /* what signs is tainted, or has a tainted one below it */

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import ledger_check
 import pki
 from micad import certificates
+from offline import Keeper
 from proc import SLOW, wait_until
 
 
@@ -127,6 +128,15 @@ def test_refusals(start, issuer):
     revoke(serial(a), {}).problem(409, "revoked_already")
     m.client().get("/v1/crl/%s.crl" % ("0" * 40)).problem(404, "no_such_crl")
     m.client().get("/v1/revocations", token=issuer.token()).problem(403, "role_required")
+    # micad signs those of authorities whose keys it has
+    root = [x["id"] for x in authorities(m, "root", "active")][0]
+    own = pki.write(m.path("root.crl"), crl_of(m, root)[1].body)
+    refused = m.mica("authority", "crl", root, own, check=False)
+    assert refused.returncode == 6 and "crl_signed_here" in refused.stderr
+    admin.post("/v1/authorities/%s/crl" % root, {"crl": "x"}).problem(400, "pem_malformed")
+    admin.post("/v1/authorities/%s/crl" % ("0" * 40), {
+        "crl": m.client().get("/v1/crl/%s.pem" % root).ok().body.decode()}) \
+        .problem(404, "no_such_authority")
     refused = m.mica("certificate", "revoke", serial(a), check=False)
     assert refused.returncode == 6 and "revoked_already" in refused.stderr
 
@@ -295,3 +305,35 @@ def test_a_crl_instead_of_the_root(start, issuer):
         .problem(400, "bad_rotation")
     events = m.admin().get("/v1/events?type=authority&limit=100").ok().json()["events"]
     assert [e["action"] for e in events if e["authority"] == issuing][:2] == ["revoked", "tainted"]
+
+
+def test_the_crl_of_an_offline_root(start, issuer, tmp_path):
+    """Signed by openssl ca where the key is; whole chains can be checked with it."""
+    keeper = Keeper(tmp_path / "keeper")
+    m = start([issuer.config("file")], {"authorities": {"root": "offline", "issuing_life": "90d"}})
+    m.mica("authority", "csr", "--out", m.path("requests"))
+    m.mica("authority", "import", "--new-root", keeper.root, *keeper.sign(m.path("requests")))
+    m.ready.update(wait_until("https is open", lambda: next(
+        (e for e in m.events("listening") if "https" in e), None)))
+    pki.write(m.roots_file, m.admin().get("/v1/bundle.pem").ok().body, 0o644)
+    root = authorities(m, "root")[0]["id"]
+    m.client().get("/v1/crl/%s.crl" % root).problem(404, "no_such_crl")
+    chain = m.fetch(issuer.token()).ok(201).json()["certificate_chain"]
+    ok, said = verify(m, chain, "-crl_check")
+    assert ok, said
+    ok, said = verify(m, chain, "-crl_check_all")
+    assert not ok and "unable to get certificate CRL" in said
+    keeper.crl()
+    m.mica("authority", "crl", root, keeper.path("root.crl"))
+    ok, said = verify(m, chain, "-crl_check_all")
+    assert ok, said
+    m.restart()
+    ok, said = verify(m, chain, "-crl_check_all")
+    assert ok, said
+    # an older one brings nothing back
+    old = pki.write(m.path("old.crl"), keeper.crl().encode())
+    keeper.crl()
+    m.mica("authority", "crl", root, keeper.path("root.crl"))
+    refused = m.mica("authority", "crl", root, old, check=False)
+    assert refused.returncode == 6 and "crl_not_newer" in refused.stderr
+    assert len(m.events("crl_imported")) == 1, "since the last start"

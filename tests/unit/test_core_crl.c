@@ -352,6 +352,189 @@ static void strangers_have_none(void **state)
 		mica_core_crl(t->core, MICA_SLICE_NULL, MICA_CRL_PEM, &s, e));
 }
 
+/* ---- what does not go well --------------------------------------------------------------------
+ */
+
+static struct mica_slice record_key(const char *authority)
+{
+	return mica_slice_str(tk_printf("crl/%s", authority));
+}
+
+static void put(struct ct *t, enum mica_table table, struct mica_slice key, struct mica_slice value)
+{
+	struct mica_write w = {.table = table, .op = MICA_PUT, .key = key, .value = value};
+	struct mica_change ch = {.writes = &w, .n_writes = 1};
+
+	assert_ok(mica_store_commit(t->core->store, &ch, 1, NULL, e));
+}
+
+/* The end between the revocation and its CRL: the next start makes it. */
+static void a_start_signs_what_was_not(void **state)
+{
+	struct ct *t = *state;
+	struct mica_candidate *k = ct_issue(t, 600, NOW_MS);
+	struct mica_slice key = record_key(t->born.issuing_id);
+	MICA_AUTO_BUF before;
+
+	mica_buf_init(&before, MICA_CRL_MAX);
+	assert_ok(mica_store_get(t->core->store, MICA_T_SNAPSHOT, key, &before, NULL, e));
+	revoke_it(t, k, NOW + 1);
+	put(t, MICA_T_SNAPSHOT, key, mica_buf_slice(&before));
+	ct_reopen(t, NOW_MS + 2000);
+	assert_int_equal(judge(t, k, NOW + 2, LEAF), X509_V_ERR_CERT_REVOKED);
+	mica_candidate_free(k);
+}
+
+static void a_full_disk_keeps_no_revocation_secret(void **state)
+{
+	struct ct *t = *state;
+	struct mica_candidate *k = ct_issue(t, 600, NOW_MS);
+
+	/* the revocation is recorded, the CRL cannot be written: it is published all the same */
+	mica_store_set_fault(t->core->store, MICA_FAULT_FULL, 1);
+	revoke_it(t, k, NOW + 1);
+	assert_int_equal(judge(t, k, NOW + 2, LEAF), X509_V_ERR_CERT_REVOKED);
+	maintain(t, NOW + 3);
+	ct_reopen(t, NOW_MS + 4000);
+	assert_int_equal(judge(t, k, NOW + 4, LEAF), X509_V_ERR_CERT_REVOKED);
+	mica_candidate_free(k);
+}
+
+/* ---- a key that is elsewhere -------------------------------------------------------------------
+ */
+
+/* Takes the root's key out of the store; OpenSSL has it from then on. */
+static EVP_PKEY *take_root_key(struct ct *t)
+{
+	MICA_AUTO_SECRET pkcs8 = NULL;
+	MICA_AUTO_SIGNER signer = NULL;
+	MICA_AUTO_AUTHORITY a;
+	MICA_AUTO_BUF record;
+	const uint8_t *at;
+	EVP_PKEY *key;
+
+	mica_buf_init(&record, MICA_AUTHORITY_RECORD_MAX);
+	assert_ok(mica_store_get(t->core->store, MICA_T_AUTHORITY, mica_slice_str(t->born.root_id),
+		&record, NULL, e));
+	assert_ok(mica_authority_decode(mica_buf_slice(&record), &a, e));
+	assert_ok(mica_kek_open(
+		t->core->kek, MICA_KEY_ROOT, a.id, mica_buf_slice(&a.envelope), &signer, e));
+	assert_ok(mica_signer_pkcs8(signer, &pkcs8, e));
+	at = mica_secret_view(pkcs8).p;
+	key = d2i_AutoPrivateKey(NULL, &at, (long)mica_secret_view(pkcs8).len);
+	assert_non_null(key);
+	mica_buf_reset(&a.envelope);
+	mica_buf_reset(&record);
+	assert_ok(mica_authority_encode(&a, &record, e));
+	put(t, MICA_T_AUTHORITY, mica_slice_str(a.id), mica_buf_slice(&record));
+	return key;
+}
+
+struct offline {
+	EVP_PKEY *key;
+	X509 *cert;
+	long number;
+	int64_t from, to;
+};
+
+/* A CRL as somebody makes it where the root's key is. */
+static struct mica_slice make_crl(const struct offline *o)
+{
+	X509_CRL *x = X509_CRL_new();
+	ASN1_INTEGER *number = ASN1_INTEGER_new();
+	ASN1_TIME *time = ASN1_TIME_set(NULL, (time_t)o->from);
+	BIO *b = BIO_new(BIO_s_mem());
+
+	assert_int_equal(X509_CRL_set_version(x, 1), 1);
+	assert_int_equal(X509_CRL_set_issuer_name(x, X509_get_subject_name(o->cert)), 1);
+	assert_int_equal(X509_CRL_set1_lastUpdate(x, time), 1);
+	ASN1_TIME_set(time, (time_t)o->to);
+	assert_int_equal(X509_CRL_set1_nextUpdate(x, time), 1);
+	ASN1_INTEGER_set(number, o->number);
+	assert_int_equal(X509_CRL_add1_ext_i2d(x, NID_crl_number, number, 0, 0), 1);
+	assert_true(X509_CRL_sign(x, o->key, EVP_sha256()) > 0);
+	assert_int_equal(PEM_write_bio_X509_CRL(b, x), 1);
+	ASN1_TIME_free(time);
+	ASN1_INTEGER_free(number);
+	X509_CRL_free(x);
+	return mica_slice_str(ct_bio(b));
+}
+
+static mica_rc give(struct ct *t, const char *id, const struct offline *o, struct mica_err *err)
+{
+	return mica_core_import_crl(t->core, id, make_crl(o), admin(), (NOW + 100) * 1000, err);
+}
+
+static X509 *root_cert(struct ct *t)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(t->core);
+
+	for (unsigned i = 0; i < v->auths->n; i++)
+		if (strcmp(v->auths->v[i].id, t->born.root_id) == 0)
+			return ct_x509(mica_buf_slice(&v->auths->v[i].cert));
+	fail_msg("no root");
+	return NULL;
+}
+
+#define given(code, why, id, o) assert_refused(code, why, give(t, id, o, e))
+
+static void an_offline_root_has_one_too(void **state)
+{
+	struct ct *t = *state;
+	const char *root = t->born.root_id;
+	struct offline o = {.number = 3, .from = NOW, .to = NOW + 40 * DAY}, bad;
+	struct mica_candidate *k = ct_issue(t, 6000, NOW_MS);
+	EVP_PKEY *other = tk_ec("P-256");
+	uint64_t last = number(t, root);
+	struct mica_core_stats st;
+	struct mica_slice pem;
+
+	o.cert = root_cert(t);
+	o.key = take_root_key(t);
+	given(MICA_CONFLICT, "crl_signed_here", root, &o); /* the core has not seen it yet */
+	ct_reopen(t, NOW_MS + 1000);
+	/* the last one of before stands; what is not newer than it is refused */
+	given(MICA_CONFLICT, "crl_not_newer", root, &o);
+	o.number = (long)last + 1;
+	bad = o;
+	bad.key = other;
+	given(MICA_INVALID, "crl_bad_signature", root, &bad);
+	bad = o;
+	bad.to = NOW + 99;
+	given(MICA_INVALID, "crl_not_in_time", root, &bad);
+	bad.from = NOW + 1000;
+	bad.to = NOW + 2000;
+	given(MICA_INVALID, "crl_not_in_time", root, &bad);
+	given(MICA_NOT_FOUND, "no_such_authority", "00", &o);
+	given(MICA_CONFLICT, "crl_signed_here", t->born.issuing_id, &o);
+	assert_refused(MICA_INVALID, "crl_malformed",
+		mica_core_import_crl(t->core, root, MICA_LIT(""), admin(), NOW_MS, e));
+	assert_refused(MICA_INVALID, "pem_label",
+		mica_core_import_crl(t->core, root, mica_slice_str(t->csr), admin(), NOW_MS, e));
+
+	pem = make_crl(&o);
+	assert_refused(MICA_INVALID, "crl_malformed",
+		mica_core_import_crl(t->core, root,
+			mica_slice_str(tk_printf("%.*s%.*s", MICA_FMT(pem), MICA_FMT(pem))),
+			admin(), NOW_MS, e));
+	for (unsigned i = 0; i < 2; i++) /* again is fine */
+		assert_ok(mica_core_import_crl(t->core, root, pem, admin(), (NOW + 100) * 1000, e));
+	assert_true(number(t, root) == last + 1);
+	assert_int_equal(judge(t, k, NOW + 100, CHAIN), X509_V_OK);
+	/* micad signs the others in time, and keeps this one; its half is told */
+	maintain(t, NOW + 19 * (int64_t)DAY);
+	assert_true(number(t, root) == last + 1);
+	mica_core_stats(t->core, &st);
+	assert_int_equal(st.crls_late, 0);
+	maintain(t, NOW + 21 * (int64_t)DAY);
+	mica_core_stats(t->core, &st);
+	assert_int_equal(st.crls_late, 1);
+	mica_candidate_free(k);
+	EVP_PKEY_free(other);
+	EVP_PKEY_free(o.key);
+	X509_free(o.cert);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -366,6 +549,9 @@ int main(void)
 		TEST(it_leaves_when_it_has_ended_long_ago),
 		TEST(a_tainted_authority_still_says_what_is_revoked),
 		TEST(strangers_have_none),
+		TEST(a_start_signs_what_was_not),
+		TEST(a_full_disk_keeps_no_revocation_secret),
+		TEST(an_offline_root_has_one_too),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

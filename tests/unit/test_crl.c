@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "mica/crl.h"
+#include "mica/file.h"
 
 #define NUMBER UINT64_C(1795521600123)
 
@@ -223,6 +224,95 @@ static void reasons_have_names(void **state)
 	assert_refused(MICA_INVALID, "bad_reason", mica_crl_reason_parse(MICA_LIT(""), &r, e));
 }
 
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static struct mica_buf written(struct pki *p, const struct mica_crl_entry *v, size_t n)
+{
+	const struct mica_crl_spec s = {.number = NUMBER,
+		.this_update = NOW,
+		.next_update = NOW + 60,
+		.entries = v,
+		.n = n};
+	struct mica_buf b;
+
+	mica_buf_init(&b, MICA_CRL_MAX);
+	assert_ok(mica_crl_sign(p->root, &s, &b, e));
+	return b;
+}
+
+static void what_is_written_is_read(void **state)
+{
+	static const struct mica_crl_entry v[] = {{MICA_LIT("\x01"), NOW - 5, MICA_CRL_UNSPECIFIED},
+		{MICA_LIT("\xff\x02"), NOW - 4, MICA_CRL_CA_COMPROMISE}};
+	struct mica_cert_info root;
+	struct mica_crl_info c;
+	struct mica_crl_entry en;
+	struct pki p = {0};
+	MICA_AUTO_BUF b, none;
+
+	(void)state;
+	pki_init(&p, MICA_KN_P256);
+	assert_ok(mica_cert_read(mica_buf_slice(&p.root_der), &root, e));
+	b = written(&p, v, 2);
+	assert_ok(mica_crl_read(mica_buf_slice(&b), &c, e));
+	assert_true(c.has_number && c.number == NUMBER);
+	assert_true(c.this_update == NOW && c.next_update == NOW + 60);
+	assert_true(mica_slice_eq(c.issuer, root.subject) && mica_slice_eq(c.aki, root.ski));
+	assert_int_equal(c.n, 2);
+	for (size_t i = 0; i < 2; i++) {
+		assert_true(mica_crl_next(&c.entries, &en));
+		assert_true(mica_slice_eq(en.serial, v[i].serial));
+		assert_true(en.revoked == v[i].revoked && en.reason == v[i].reason);
+	}
+	assert_false(mica_crl_next(&c.entries, &en));
+	assert_ok(mica_pubkey_verify(
+		mica_signer_public(p.root_key), c.alg, MICA_SIG_DER, c.tbs, c.signature, e));
+	none = written(&p, NULL, 0);
+	assert_ok(mica_crl_read(mica_buf_slice(&none), &c, e));
+	assert_int_equal(c.n, 0);
+	assert_false(mica_crl_next(&c.entries, &en));
+	/* each shorter one, and a longer one, is none */
+	for (size_t len = 0; len < b.len; len++)
+		assert_refused(
+			MICA_INVALID, "crl_malformed", mica_crl_read(mica_slice(b.p, len), &c, e));
+	mica_buf_put_u8(&b, 0);
+	assert_refused(MICA_INVALID, "crl_malformed", mica_crl_read(mica_buf_slice(&b), &c, e));
+	pki_clear(&p);
+}
+
+/* Lists that OpenSSL has made with other contents, from the corpus of the fuzzer. */
+static void each_other_kind_is_refused(void **state)
+{
+	static const struct {
+		const char *file, *reason; /* NULL = taken */
+	} rows[] = {{"empty", NULL}, {"no-aki", NULL}, {"entries", NULL}, {"number-64", NULL},
+		{"no-number", "crl_malformed"}, {"big-number", "crl_malformed"},
+		{"remove", "crl_malformed"}, {"delta", "crl_extension_unknown"},
+		{"part", "crl_extension_unknown"}, {"indirect", "crl_extension_unknown"},
+		{"cut", "crl_malformed"}, {"behind", "crl_malformed"}, {"v1", "crl_malformed"}};
+	const char *top = mica_env("MICA_SRCDIR");
+
+	(void)state;
+	for (size_t i = 0; i < MICA_ARRAY_LEN(rows); i++) {
+		struct mica_err err = MICA_ERR_INIT;
+		struct mica_crl_info c;
+		char path[1024];
+		MICA_AUTO_BUF b;
+		mica_rc rc;
+
+		mica_buf_init(&b, 1 << 20);
+		snprintf(path, sizeof(path), "%s/tests/fuzz/corpus/crl/%s", top ? top : ".",
+			rows[i].file);
+		assert_ok(mica_file_read(path, &b, e));
+		rc = mica_crl_read(mica_buf_slice(&b), &c, &err);
+		if (!rows[i].reason && rc != MICA_OK)
+			fail_msg("%s: %s", rows[i].file, err.text);
+		if (rows[i].reason && (rc == MICA_OK || strcmp(err.reason, rows[i].reason) != 0))
+			fail_msg("%s: %s, expected %s", rows[i].file,
+				rc == MICA_OK ? "taken" : err.reason, rows[i].reason);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +321,8 @@ int main(void)
 		cmocka_unit_test(the_longest_fits),
 		cmocka_unit_test(what_makes_no_list_is_refused),
 		cmocka_unit_test(reasons_have_names),
+		cmocka_unit_test(what_is_written_is_read),
+		cmocka_unit_test(each_other_kind_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
