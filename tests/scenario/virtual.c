@@ -218,6 +218,23 @@ static bool given_up(const struct virtual *v, const char *id)
 	return false;
 }
 
+static bool is_tainted(const struct virtual *v, const struct virtual_leaf *l)
+{
+	for (unsigned i = 0; i < v->n_taint; i++)
+		if (strcmp(v->taint[i].id, l->issuing) == 0 || strcmp(v->taint[i].id, l->root) == 0)
+			return true;
+	return false;
+}
+
+/* Who has renewed after a compromise shows what it got then, and nothing from before. */
+static bool replaced(
+	const struct virtual *v, const struct virtual_holder *a, const struct virtual_leaf *l)
+{
+	const struct virtual_leaf *newest = &a->leaf[(a->n_leaf - 1) % VIRTUAL_LEAVES];
+
+	return is_tainted(v, l) && newest->cert && !is_tainted(v, newest);
+}
+
 /* Trust is judged, and ends are, by the time that is right. */
 static int openssl(const struct virtual *v, struct virtual_leaf *l, X509_STORE *store)
 {
@@ -255,7 +272,8 @@ static void judge(
 	const struct virtual_holder *b = &v->holder[by];
 	int err;
 
-	if (l->judged[by] == b->bundle->sequence || given_up(v, l->issuing) || given_up(v, l->root))
+	if (l->judged[by] == b->bundle->sequence || given_up(v, l->issuing) ||
+		given_up(v, l->root) || replaced(v, a, l))
 		return;
 	v->meetings++;
 	l->judged[by] = b->bundle->sequence;
