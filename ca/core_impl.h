@@ -551,6 +551,10 @@ mica_rc mica_core_crls_publish(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Its record, into a change; `der` is what it holds. */
 void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der);
+/* A list that was read, of an authority whose key is elsewhere: judged, recorded, published. Under
+ * admin. */
+mica_rc mica_core_take_crl(struct mica_core *c, const char *id, const struct mica_crl_info *info,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority);
 /* Whether the key that signs its list is here. */
 bool mica_core_signs_crl(const struct core_view *v, unsigned at);

@@ -267,8 +267,8 @@ const struct cli_command cli_commands[] = {
 		.min_args = 1,
 		.max_args = CLI_LIST_MAX - 2,
 		.about =
-			"Certificates in PEM, in any order and any number of files: those of requests, and "
-			"roots. All are\nchecked before anything changes, and all of them are taken or none. "
+			"In PEM, in any order and any number of files: certificates of requests, roots, and "
+			"CRLs of roots. All are\nchecked before anything changes, and all of them are taken or none. "
 			"A root that is not known yet\nis refused unless --new-root says that it is meant: it is "
 			"published, and used when everybody has it\nand it has signed a request.\n",
 		.example = "  mica authority import ID.pem\n"

@@ -463,13 +463,15 @@ mica_rc mica_core_requests(struct mica_core *c, unsigned count, const struct mic
 
 #define MICA_IMPORT_MAX 8 /* certificates at once */
 
-/* What the signer has sent back: certificates for requests that wait, roots, in one PEM text in any
- * order. All of it is taken, or nothing. A root that is not known is published, and used when
- * everybody has it and it has signed something; `new_root` says that it is meant (otherwise INVALID
- * "root_unknown"), `standby` that it is kept for an emergency. *json: {"imported": [{"id", "kind",
- * "state", "not_after"}]}. CONFLICT "root_not_offline", "imported_already" (all of it),
- * "already_certified", "key_taken", "subject_taken", "root_unusable"; INVALID "pem_*", "cert_*",
- * "key_*", "import_empty", "no_such_request", "issuer_unknown", and "ca_*": what ca_check.h asks.
+/* What the signer has sent back: certificates for requests that wait, roots, CRLs of roots, in one
+ * PEM text in any order. All of it is taken, or nothing. A root that is not known is published, and
+ * used when everybody has it and it has signed something; `new_root` says that it is meant
+ * (otherwise INVALID "root_unknown"), `standby` that it is kept for an emergency. *json:
+ * {"imported": [{"id", "kind", "state", "not_after"}], "crls": how many}; CRLs are taken behind the
+ * certificates, each by itself, as mica_core_import_crl does. CONFLICT "root_not_offline",
+ * "imported_already" (all of it), "already_certified", "key_taken", "subject_taken",
+ * "root_unusable"; INVALID "pem_*", "cert_*", "key_*", "import_empty", "no_such_request",
+ * "issuer_unknown", and "ca_*": what ca_check.h asks.
  */
 struct mica_import {
 	struct mica_slice pem;

@@ -54,5 +54,6 @@ EXTRA_DIST += tests/e2e/test_ztunnel.py
 EXTRA_DIST += tests/e2e/test_istio.py
 EXTRA_DIST += tests/e2e/test_istio_life.py
 EXTRA_DIST += tests/e2e/test_crl.py
+EXTRA_DIST += tests/e2e/test_plugged.py
 EXTRA_DIST += tests/e2e/mesh.py
 EXTRA_DIST += tests/e2e/test_handshakes.py

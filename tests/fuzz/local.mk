@@ -143,6 +143,13 @@ tests_fuzz_fuzz_h2_session_SOURCES = tests/fuzz/fuzz_h2_session.c tests/unit/rpc
 tests_fuzz_fuzz_h2_session_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) -I$(srcdir)/tests $(NGHTTP2_CFLAGS)
 tests_fuzz_fuzz_h2_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_h2_session_LDADD = $(RPC_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_ca_files
+FUZZ_TARGETS += tests/fuzz/fuzz_ca_files
+tests_fuzz_fuzz_ca_files_SOURCES = tests/fuzz/fuzz_ca_files.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_ca_files_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_fuzz_ca_files_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_ca_files_LDADD = $(CA_LIBS)
 check_PROGRAMS += tests/fuzz/fuzz_crl
 FUZZ_TARGETS += tests/fuzz/fuzz_crl
 tests_fuzz_fuzz_crl_SOURCES = tests/fuzz/fuzz_crl.c $(FUZZ_MAIN)
