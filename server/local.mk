@@ -63,7 +63,7 @@ libmica_server_a_SOURCES += server/micad.c
 sbin_PROGRAMS += micad
 micad_SOURCES = server/main.c
 micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
-micad_LDADD = $(SERVER_LIBS)
+micad_LDADD = $(SERVER_LIBS) $(JEMALLOC_LIBS)
 libmica_server_a_SOURCES += server/api_metrics.c
 libmica_server_a_SOURCES += server/api_offline.c
 libmica_server_a_SOURCES += server/plugged.h
