@@ -301,7 +301,10 @@ static mica_rc recover(struct hand *h, char id[MICA_KEY_ID_SIZE], struct mica_er
 
 		if (a->kind == MICA_AUTHORITY_ROOT && serves(h, (int)i) &&
 			(st == MICA_AS_ACTIVE || st == MICA_AS_READY || st == MICA_AS_PUBLISHED ||
-				st == MICA_AS_RETIRED))
+				/* nobody goes back to one that is compromised below */
+				(st == MICA_AS_RETIRED &&
+					!mica_rotation_doomed(
+						h->v->auths->v, h->v->auths->n, i, h->now))))
 			return mica_fail(e, MICA_CONFLICT, "root_usable",
 				"root %s is %s: there is no need to begin anew", a->id,
 				mica_authority_state_name(st));

@@ -620,10 +620,13 @@ static bool usable_root(const struct world *w)
 {
 	for (size_t i = 0; i < w->n; i++)
 		switch (mica_authority_state_at(&w->v[i], decision_time(w))) {
+		case MICA_AS_RETIRED:
+			if (mica_rotation_doomed(w->v, w->n, i, decision_time(w)))
+				break;
+		/* fall through */
 		case MICA_AS_ACTIVE:
 		case MICA_AS_READY:
 		case MICA_AS_PUBLISHED:
-		case MICA_AS_RETIRED:
 			if (w->v[i].kind == MICA_AUTHORITY_ROOT)
 				return true;
 			break;
