@@ -14,3 +14,4 @@ libmica_base_a_SOURCES += base/place.h
 libmica_base_a_SOURCES += base/json.c
 libmica_base_a_SOURCES += base/yaml.c
 BASE_LIBS = libmica-base.a $(CYAML_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
+libmica_base_a_SOURCES += base/threads.c

@@ -67,3 +67,4 @@ libmica_ca_a_SOURCES += ca/core_rotate.c
 libmica_ca_a_SOURCES += ca/core_serving.c
 libmica_ca_a_SOURCES += ca/core_hand.c
 libmica_ca_a_SOURCES += ca/core_plan.c
+libmica_ca_a_SOURCES += ca/csr_write.c

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A key made here, its request, and the files that a certificate lives in. */
+/* The files that a certificate lives in. */
 #ifndef MICA_CLI_PAIR_H
 #define MICA_CLI_PAIR_H
 
 #include "mica/buf.h"
-#include "mica/key.h"
-
-/* PKCS #10 in PEM: the key alone, no subject and no attributes, since only the key is taken. */
-mica_rc pair_csr(
-	const struct mica_signer *key, struct mica_buf *pem, struct mica_err *e) MICA_MUST_CHECK;
 
 /* What is in a directory of ours. */
 struct pair_files {

@@ -34,3 +34,4 @@ noinst_HEADERS += include/mica/store.h
 noinst_HEADERS += include/mica/ledger.h
 noinst_HEADERS += include/mica/rpc.h
 noinst_HEADERS += include/mica/rotation.h
+noinst_HEADERS += include/mica/threads.h

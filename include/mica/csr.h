@@ -26,4 +26,9 @@
 mica_rc mica_csr_read(struct mica_slice csr, const struct mica_key_policy *policy,
 	struct mica_pubkey *out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* Our own request: PKCS #10 in PEM with the key alone, no subject and no attributes, since only the
+ * key is taken. Appends. UNAVAILABLE "signing_failed"; LIMIT when `pem` is full. */
+mica_rc mica_csr_write(
+	const struct mica_signer *key, struct mica_buf *pem, struct mica_err *e) MICA_MUST_CHECK;
+
 #endif

@@ -18,6 +18,13 @@ mica_rc mica_file_write_atomic(
 /* mkdir -p with `mode` (less the umask) for what is made; what is made survives a power cut. */
 mica_rc mica_mkdir_p(const char *path, mode_t mode, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A bearer token from a file that somebody else renews (kubelet swaps a symlink of a folder):
+ * opened by path and read anew each time, up to 64 KiB, one newline at the end is cut. *out becomes
+ * a secret buffer, a C string. UNAVAILABLE "token_file_unusable"; the text names the file, never
+ * its content. */
+mica_rc mica_file_read_token(
+	const char *path, struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
+
 /* The one way to the environment: NULL when `name` is unset or empty. Borrowed. */
 const char *mica_env(const char *name);
 
