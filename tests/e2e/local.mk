@@ -43,3 +43,5 @@ EXTRA_DIST += tests/e2e/test_starved.py
 EXTRA_DIST += tests/e2e/test_service.py
 EXTRA_DIST += tests/e2e/test_fair.py
 EXTRA_DIST += tests/e2e/test_issuers.py
+EXTRA_DIST += tests/e2e/agent.py
+EXTRA_DIST += tests/e2e/test_agent.py

@@ -43,7 +43,7 @@ OWNERS = [
     (r"cyaml/.*", r"include/mica/yaml\.h|base/yaml\.c"),
     (r"openssl/.*", r"ca/|rpc/|tests/"),
     (r"jose/.*", r"tests/"),
-    (r"systemd/.*", r"server/"),
+    (r"systemd/.*", r"server/|agent/"),
 ]
 
 # A function that has one owner, or none at all: call pattern -> where it may stand.

@@ -394,3 +394,16 @@ TESTS += tests/unit/test_token_plain
 tests_unit_test_token_plain_SOURCES = tests/unit/test_token_plain.c tests/unit/tokens.h
 tests_unit_test_token_plain_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) -I$(srcdir)/ca
 tests_unit_test_token_plain_LDADD = $(TOKEN_TEST_LDADD)
+
+AGENT_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(CYAML_CFLAGS)
+check_PROGRAMS += tests/unit/test_agent_renew
+TESTS += tests/unit/test_agent_renew
+tests_unit_test_agent_renew_SOURCES = tests/unit/test_agent_renew.c
+tests_unit_test_agent_renew_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_renew_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_wire
+TESTS += tests/unit/test_agent_wire
+tests_unit_test_agent_wire_SOURCES = tests/unit/test_agent_wire.c
+tests_unit_test_agent_wire_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_wire_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
