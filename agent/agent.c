@@ -3,7 +3,9 @@
 
 #include "anchor.h"
 #include "config.h"
+#include "files.h"
 #include "keep.h"
+#include "sds.h"
 #include "store.h"
 #include "talk.h"
 #include "watch.h"
@@ -35,7 +37,9 @@ struct agent {
 	struct talk *talk;
 	struct watch *watch;
 	struct workload *workload;
-	struct mica_rpc_service services[1]; /* the server borrows them */
+	struct files *files;
+	struct sds *sds;
+	struct mica_rpc_service services[2]; /* the server borrows them */
 	struct mica_rpc_server *server;
 };
 
@@ -69,6 +73,11 @@ static void bundle_is_old(void *ctx)
 	watch_kick(a->watch);
 }
 
+static void held(void *talk, unsigned i, uint64_t sequence)
+{
+	talk_ack(talk, i, sequence);
+}
+
 static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 {
 	(void)ctx;
@@ -95,6 +104,7 @@ static mica_rc listen_on_socket(struct agent *a, struct mica_err *e)
 	struct mica_rpc_options o;
 
 	a->services[0] = workload_service(a->workload);
+	a->services[1] = sds_service(a->sds);
 	mica_rpc_options_init(&o);
 	o.listeners = &listener;
 	o.n_listeners = 1;
@@ -129,12 +139,19 @@ static mica_rc start(struct agent *a, struct mica_err *e)
 		.ctx = a});
 	a->workload = workload_new(&(struct workload_options){
 		.config = a->config, .keep = a->keep, .jwts = talk_jwts(a->talk)});
+	a->files = files_new(a->config, a->keep);
+	a->sds = sds_new(&(struct sds_options){
+		.config = a->config, .keep = a->keep, .held = held, .ctx = a->talk});
 	keep_listen(a->keep, workload_changed, a->workload);
+	keep_listen(a->keep, files_changed, a->files);
+	keep_listen(a->keep, sds_changed, a->sds);
 	rc = listen_on_socket(a, e);
 	if (rc == MICA_OK)
 		rc = watch_start(a->watch, e);
 	if (rc == MICA_OK)
 		rc = talk_start(a->talk, e);
+	if (rc == MICA_OK)
+		rc = files_start(a->files, e);
 	return rc;
 }
 
@@ -147,7 +164,10 @@ static void stop(struct agent *a)
 		watch_stop(a->watch);
 	if (a->talk)
 		talk_stop(a->talk);
+	files_stop(a->files);
 	mica_rpc_server_stop(a->server, GRACE_MS);
+	sds_free(a->sds);
+	files_free(a->files);
 	workload_free(a->workload);
 	talk_free(a->talk);
 	watch_free(a->watch);

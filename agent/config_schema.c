@@ -36,10 +36,10 @@ static const cyaml_strval_t validators[] = {{"plain", 0}, {"spiffe", 1}};
 
 static const cyaml_schema_field_t files_fields[] = {
 	NEEDED("directory", struct agent_files, directory, 1, PATH_MAX_),
-	TEXT("cert", struct agent_files, cert, 1, 255),
-	TEXT("key", struct agent_files, key, 1, 255),
-	TEXT("bundle", struct agent_files, bundle, 1, 255),
-	TEXT("bundle_map", struct agent_files, bundle_map, 1, 255),
+	TEXT("cert", struct agent_files, cert, 1, 48),
+	TEXT("key", struct agent_files, key, 1, 48),
+	TEXT("bundle", struct agent_files, bundle, 1, 48),
+	TEXT("bundle_map", struct agent_files, bundle_map, 1, 48),
 	TEXT("cert_mode", struct agent_files, cert_mode_text, 1, 8),
 	TEXT("key_mode", struct agent_files, key_mode_text, 1, 8),
 	TEXT("signal", struct agent_files, signal_text, 1, 8),

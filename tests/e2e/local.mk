@@ -45,3 +45,5 @@ EXTRA_DIST += tests/e2e/test_fair.py
 EXTRA_DIST += tests/e2e/test_issuers.py
 EXTRA_DIST += tests/e2e/agent.py
 EXTRA_DIST += tests/e2e/test_agent.py
+EXTRA_DIST += tests/e2e/test_agent_sds.py
+EXTRA_DIST += tests/e2e/test_agent_files.py
