@@ -407,3 +407,9 @@ TESTS += tests/unit/test_agent_wire
 tests_unit_test_agent_wire_SOURCES = tests/unit/test_agent_wire.c
 tests_unit_test_agent_wire_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_wire_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_config
+TESTS += tests/unit/test_agent_config
+tests_unit_test_agent_config_SOURCES = tests/unit/test_agent_config.c
+tests_unit_test_agent_config_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_config_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
