@@ -157,12 +157,12 @@ static const struct secret *secret_of(const struct stream *t, struct mica_slice 
 
 static void put_any(struct mica_buf *out, uint32_t number, const struct secret *x)
 {
-	const size_t len =
-		wire_bytes_size(1, strlen(SDS_SECRET_URL)) + wire_bytes_size(2, x->bytes.len);
+	const size_t len = mica_wire_bytes_size(1, strlen(SDS_SECRET_URL)) +
+		mica_wire_bytes_size(2, x->bytes.len);
 
-	wire_put_head(out, number, len);
+	mica_wire_put_head(out, number, len);
 	wire_put_text(out, 1, SDS_SECRET_URL);
-	wire_put_bytes(out, 2, mica_buf_slice(&x->bytes));
+	mica_wire_put_bytes(out, 2, mica_buf_slice(&x->bytes));
 }
 
 static void put_nonce(struct mica_buf *out, const struct stream *t)
@@ -245,8 +245,8 @@ static void put_resource(struct mica_buf *out, const struct secret *x)
 	mica_buf_init_secret(&b, ANSWER_MAX);
 	wire_put_text(&b, 1, x->version);
 	put_any(&b, 2, x);
-	wire_put_bytes(&b, 3, x->name);
-	wire_put_bytes(out, 2, mica_buf_slice(&b));
+	mica_wire_put_bytes(&b, 3, x->name);
+	mica_wire_put_bytes(out, 2, mica_buf_slice(&b));
 }
 
 /* DeltaDiscoveryResponse {system_version_info = 1, resources = 2, type_url = 4, nonce = 5,

@@ -22,14 +22,14 @@ static mica_rc add_name(struct sds_names *names, struct mica_slice name, struct 
 static bool is_true(struct wire *outer, struct mica_slice value)
 {
 	struct wire w = {.s = value};
-	struct wire_field f;
+	struct mica_wire_field f;
 	bool yes = false;
 
 	while (wire_next(&w, &f)) {
-		if (f.number == 4 && f.type == WIRE_VARINT)
-			yes = f.v != 0;
-		else if (f.number == 3 && f.type == WIRE_BYTES)
-			yes = mica_slice_eq_str(f.s, "true");
+		if (f.number == 4 && f.type == MICA_WIRE_VARINT)
+			yes = f.value != 0;
+		else if (f.number == 3 && f.type == MICA_WIRE_BYTES)
+			yes = mica_slice_eq_str(f.bytes, "true");
 	}
 	outer->bad |= w.bad;
 	return yes;
@@ -40,14 +40,14 @@ static void read_entry(struct wire *outer, struct mica_slice entry, struct mica_
 	struct mica_slice *value)
 {
 	struct wire w = {.s = entry};
-	struct wire_field f;
+	struct mica_wire_field f;
 
 	*key = *value = MICA_SLICE_NULL;
 	while (wire_next(&w, &f))
 		if (wire_is_text(&w, &f, 1))
-			*key = f.s;
+			*key = f.bytes;
 		else if (wire_is_bytes(&w, &f, 2))
-			*value = f.s;
+			*value = f.bytes;
 	outer->bad |= w.bad;
 }
 
@@ -57,12 +57,12 @@ static void read_metadata(struct wire *outer, struct mica_slice metadata, struct
 {
 	struct wire w = {.s = metadata};
 	struct mica_slice key, value;
-	struct wire_field f;
+	struct mica_wire_field f;
 
 	while (wire_next(&w, &f)) {
 		if (!wire_is_bytes(&w, &f, 1))
 			continue;
-		read_entry(&w, f.s, &key, &value);
+		read_entry(&w, f.bytes, &key, &value);
 		if (mica_slice_eq_str(key, "disable_spiffe_cert_validation")) {
 			out->says_validator = true;
 			out->validator = is_true(&w, value) ? AGENT_PLAIN : AGENT_SPIFFE;
@@ -78,14 +78,14 @@ static void read_metadata(struct wire *outer, struct mica_slice metadata, struct
 static void read_node(struct wire *outer, struct mica_slice node, struct sds_request *out)
 {
 	struct wire w = {.s = node};
-	struct wire_field f;
+	struct mica_wire_field f;
 
 	out->has_node = true;
 	while (wire_next(&w, &f))
 		if (wire_is_text(&w, &f, 1))
-			out->node_id = f.s;
+			out->node_id = f.bytes;
 		else if (wire_is_bytes(&w, &f, 3))
-			read_metadata(&w, f.s, out);
+			read_metadata(&w, f.bytes, out);
 	outer->bad |= w.bad;
 }
 
@@ -93,12 +93,12 @@ static void read_node(struct wire *outer, struct mica_slice node, struct sds_req
 static void read_status(struct wire *outer, struct mica_slice status, struct sds_request *out)
 {
 	struct wire w = {.s = status};
-	struct wire_field f;
+	struct mica_wire_field f;
 
 	out->nack = true;
 	while (wire_next(&w, &f))
 		if (wire_is_text(&w, &f, 2))
-			out->nack_message = f.s;
+			out->nack_message = f.bytes;
 	outer->bad |= w.bad;
 }
 
@@ -107,21 +107,21 @@ static void read_status(struct wire *outer, struct mica_slice status, struct sds
 mica_rc sds_request_read(struct mica_slice message, struct sds_request *out, struct mica_err *e)
 {
 	struct wire w = {.s = message};
-	struct wire_field f;
+	struct mica_wire_field f;
 	mica_rc rc = MICA_OK;
 
 	memset(out, 0, sizeof(*out));
 	while (rc == MICA_OK && wire_next(&w, &f)) {
 		if (wire_is_text(&w, &f, 3))
-			rc = add_name(&out->names, f.s, e);
+			rc = add_name(&out->names, f.bytes, e);
 		else if (wire_is_bytes(&w, &f, 2))
-			read_node(&w, f.s, out);
+			read_node(&w, f.bytes, out);
 		else if (wire_is_text(&w, &f, 4))
-			out->type_url = f.s;
+			out->type_url = f.bytes;
 		else if (wire_is_text(&w, &f, 5))
-			out->nonce = f.s;
+			out->nonce = f.bytes;
 		else if (wire_is_bytes(&w, &f, 6))
-			read_status(&w, f.s, out);
+			read_status(&w, f.bytes, out);
 	}
 	return rc == MICA_OK && w.bad ? invalid(e) : rc;
 }
@@ -143,25 +143,25 @@ static mica_rc add_has(
 mica_rc sds_delta_read(struct mica_slice message, struct sds_request *out, struct mica_err *e)
 {
 	struct wire w = {.s = message};
-	struct wire_field f;
+	struct mica_wire_field f;
 	mica_rc rc = MICA_OK;
 
 	memset(out, 0, sizeof(*out));
 	while (rc == MICA_OK && wire_next(&w, &f)) {
 		if (wire_is_bytes(&w, &f, 1))
-			read_node(&w, f.s, out);
+			read_node(&w, f.bytes, out);
 		else if (wire_is_text(&w, &f, 2))
-			out->type_url = f.s;
+			out->type_url = f.bytes;
 		else if (wire_is_text(&w, &f, 3))
-			rc = add_name(&out->names, f.s, e);
+			rc = add_name(&out->names, f.bytes, e);
 		else if (wire_is_text(&w, &f, 4))
-			rc = add_name(&out->gone, f.s, e);
+			rc = add_name(&out->gone, f.bytes, e);
 		else if (wire_is_bytes(&w, &f, 5))
-			rc = add_has(&w, out, f.s, e);
+			rc = add_has(&w, out, f.bytes, e);
 		else if (wire_is_text(&w, &f, 6))
-			out->nonce = f.s;
+			out->nonce = f.bytes;
 		else if (wire_is_bytes(&w, &f, 7))
-			read_status(&w, f.s, out);
+			read_status(&w, f.bytes, out);
 	}
 	return rc == MICA_OK && w.bad ? invalid(e) : rc;
 }

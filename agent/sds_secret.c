@@ -66,8 +66,8 @@ void sds_each_name(const struct keep_view *v, unsigned n_identities, uint32_t ma
 /* DataSource {inline_bytes = 2} as field `number`. */
 static void put_inline(struct mica_buf *out, uint32_t number, struct mica_slice bytes)
 {
-	wire_put_head(out, number, wire_bytes_size(2, bytes.len));
-	wire_put_bytes(out, 2, bytes);
+	mica_wire_put_head(out, number, mica_wire_bytes_size(2, bytes.len));
+	mica_wire_put_bytes(out, 2, bytes);
 }
 
 /* TlsCertificate {certificate_chain = 1, private_key = 2} */
@@ -81,7 +81,7 @@ static void put_certificate(const struct svid *s, struct mica_buf *out)
 	svid_put_key_pem(s, &key);
 	put_inline(&b, 1, mica_buf_slice(&s->pem));
 	put_inline(&b, 2, mica_buf_slice(&key));
-	wire_put_bytes(out, 2, mica_buf_slice(&b));
+	mica_wire_put_bytes(out, 2, mica_buf_slice(&b));
 }
 
 /* CertificateValidationContext {trusted_ca = 1} */
@@ -98,7 +98,7 @@ static void put_trust_domain(const struct trust *t, struct mica_buf *out)
 	mica_buf_init(&b, SECRET_MAX);
 	wire_put_text(&b, 1, t->td);
 	put_inline(&b, 2, mica_buf_slice(&t->pem));
-	wire_put_bytes(out, 1, mica_buf_slice(&b));
+	mica_wire_put_bytes(out, 1, mica_buf_slice(&b));
 }
 
 /* CertificateValidationContext {custom_validator_config = 12 TypedExtensionConfig {name = 1,
@@ -114,10 +114,10 @@ static void put_spiffe(const struct trust *t, struct mica_buf *out)
 	mica_buf_init(&extension, SECRET_MAX);
 	put_trust_domain(t, &config);
 	wire_put_text(&any, 1, SPIFFE_CONFIG);
-	wire_put_bytes(&any, 2, mica_buf_slice(&config));
+	mica_wire_put_bytes(&any, 2, mica_buf_slice(&config));
 	wire_put_text(&extension, 1, SPIFFE_VALIDATOR);
-	wire_put_bytes(&extension, 2, mica_buf_slice(&any));
-	wire_put_bytes(out, 12, mica_buf_slice(&extension));
+	mica_wire_put_bytes(&extension, 2, mica_buf_slice(&any));
+	mica_wire_put_bytes(out, 12, mica_buf_slice(&extension));
 }
 
 /* Secret {name = 1, tls_certificate = 2, validation_context = 4} */
@@ -127,7 +127,7 @@ void sds_put_secret(const struct sds_meaning *m, const struct keep_view *v, stru
 	MICA_AUTO_BUF context;
 
 	mica_buf_init(&context, SECRET_MAX);
-	wire_put_bytes(out, 1, name);
+	mica_wire_put_bytes(out, 1, name);
 	if (m->kind == SDS_CERTIFICATE) {
 		put_certificate(v->svid[m->identity], out);
 		return;
@@ -136,5 +136,5 @@ void sds_put_secret(const struct sds_meaning *m, const struct keep_view *v, stru
 		put_spiffe(v->trust, &context);
 	else
 		put_plain(v->trust, &context);
-	wire_put_bytes(out, 4, mica_buf_slice(&context));
+	mica_wire_put_bytes(out, 4, mica_buf_slice(&context));
 }

@@ -88,20 +88,21 @@ static void put_svid(struct mica_buf *out, const struct svid *s, const struct tr
 
 	mica_buf_init_secret(&b, MESSAGE_MAX);
 	wire_put_text(&b, 1, s->id);
-	wire_put_bytes(&b, 2, mica_buf_slice(&s->der));
-	wire_put_bytes(&b, 3, mica_secret_view(s->pkcs8));
-	wire_put_bytes(&b, 4, mica_buf_slice(&t->der));
+	mica_wire_put_bytes(&b, 2, mica_buf_slice(&s->der));
+	mica_wire_put_bytes(&b, 3, mica_secret_view(s->pkcs8));
+	mica_wire_put_bytes(&b, 4, mica_buf_slice(&t->der));
 	wire_put_text(&b, 5, id->hint);
-	wire_put_bytes(out, 1, mica_buf_slice(&b));
+	mica_wire_put_bytes(out, 1, mica_buf_slice(&b));
 }
 
 /* An entry of map<string, bytes>. */
 static void put_entry(
 	struct mica_buf *out, uint32_t number, const char *key, struct mica_slice value)
 {
-	wire_put_head(out, number, wire_bytes_size(1, strlen(key)) + wire_bytes_size(2, value.len));
+	mica_wire_put_head(out, number,
+		mica_wire_bytes_size(1, strlen(key)) + mica_wire_bytes_size(2, value.len));
 	wire_put_text(out, 1, key);
-	wire_put_bytes(out, 2, value);
+	mica_wire_put_bytes(out, 2, value);
 }
 
 /* False when there is nothing to tell yet. */
@@ -274,7 +275,7 @@ static bool is_empty_message(struct mica_rpc_call *c, struct mica_slice m)
 {
 	struct mica_err e = MICA_ERR_INIT;
 	struct wire r = {.s = m};
-	struct wire_field f;
+	struct mica_wire_field f;
 
 	while (wire_next(&r, &f))
 		continue;
@@ -371,9 +372,9 @@ static void put_jwt(struct mica_buf *out, const struct jwt *t, const char *hint)
 
 	mica_buf_init_secret(&b, MESSAGE_MAX);
 	wire_put_text(&b, 1, t->id);
-	wire_put_bytes(&b, 2, mica_buf_slice(&t->token));
+	mica_wire_put_bytes(&b, 2, mica_buf_slice(&t->token));
 	wire_put_text(&b, 3, hint);
-	wire_put_bytes(out, 1, mica_buf_slice(&b));
+	mica_wire_put_bytes(out, 1, mica_buf_slice(&b));
 }
 
 /* What micad would not do for any caller is its word; the rest is our own trouble. */
@@ -431,20 +432,20 @@ struct jwt_request {
 static bool read_fetch(struct mica_slice m, struct jwt_request *q, struct mica_err *e)
 {
 	struct wire r = {.s = m};
-	struct wire_field f;
+	struct mica_wire_field f;
 
 	while (wire_next(&r, &f)) {
 		if (wire_is_text(&r, &f, 2)) {
-			q->spiffe_id = f.s;
+			q->spiffe_id = f.bytes;
 		} else if (wire_is_text(&r, &f, 1)) {
-			if (q->n == JWT_AUDIENCES_MAX || f.s.len == 0 ||
-				f.s.len > JWT_AUDIENCE_MAX) {
+			if (q->n == JWT_AUDIENCES_MAX || f.bytes.len == 0 ||
+				f.bytes.len > JWT_AUDIENCE_MAX) {
 				mica_fail(e, MICA_INVALID, "audience_invalid",
 					"audience: expected 1 to %d of 1 to %d octets",
 					JWT_AUDIENCES_MAX, JWT_AUDIENCE_MAX);
 				return false;
 			}
-			q->audience[q->n++] = f.s;
+			q->audience[q->n++] = f.bytes;
 		}
 	}
 	if (r.bad)
@@ -529,16 +530,16 @@ static void put_value(struct mica_buf *out, uint32_t number, json_t *v)
 	case JSON_ARRAY: /* ListValue {values = 1} */
 		json_array_foreach (v, i, one)
 			put_value(&list, 1, one);
-		wire_put_bytes(&b, 6, mica_buf_slice(&list));
+		mica_wire_put_bytes(&b, 6, mica_buf_slice(&list));
 		break;
-	case JSON_STRING: wire_put_bytes(&b, 3, mica_json_str(v)); break;
+	case JSON_STRING: mica_wire_put_bytes(&b, 3, mica_json_str(v)); break;
 	case JSON_INTEGER:
-	case JSON_REAL: wire_put_double(&b, 2, json_number_value(v)); break;
+	case JSON_REAL: mica_wire_put_double(&b, 2, json_number_value(v)); break;
 	case JSON_TRUE:
-	case JSON_FALSE: wire_put_varint(&b, 4, json_is_true(v)); break;
-	default: wire_put_varint(&b, 1, 0); break;
+	case JSON_FALSE: mica_wire_put_varint(&b, 4, json_is_true(v)); break;
+	default: mica_wire_put_varint(&b, 1, 0); break;
 	}
-	wire_put_bytes(out, number, mica_buf_slice(&b));
+	mica_wire_put_bytes(out, number, mica_buf_slice(&b));
 }
 
 /* google.protobuf.Struct {fields = 1 map<string, Value>} */
@@ -553,24 +554,24 @@ static void put_struct(struct mica_buf *out, uint32_t number, json_t *object)
 		MICA_AUTO_BUF entry;
 
 		mica_buf_init(&entry, MESSAGE_MAX);
-		wire_put_bytes(&entry, 1, mica_slice_str(key));
+		mica_wire_put_bytes(&entry, 1, mica_slice_str(key));
 		put_value(&entry, 2, v);
-		wire_put_bytes(&b, 1, mica_buf_slice(&entry));
+		mica_wire_put_bytes(&b, 1, mica_buf_slice(&entry));
 	}
-	wire_put_bytes(out, number, mica_buf_slice(&b));
+	mica_wire_put_bytes(out, number, mica_buf_slice(&b));
 }
 
 /* ValidateJWTSVIDRequest {audience = 1, svid = 2} */
 static bool read_validate(struct mica_slice m, struct jwt_request *q, struct mica_err *e)
 {
 	struct wire r = {.s = m};
-	struct wire_field f;
+	struct mica_wire_field f;
 
 	while (wire_next(&r, &f)) {
 		if (wire_is_text(&r, &f, 1))
-			q->audience[0] = f.s;
+			q->audience[0] = f.bytes;
 		else if (wire_is_text(&r, &f, 2))
-			q->svid = f.s;
+			q->svid = f.bytes;
 	}
 	if (r.bad)
 		mica_fail(
@@ -607,7 +608,7 @@ static void validate_jwt_svid(void *ctx, struct mica_rpc_call *c, struct mica_sl
 		return;
 	}
 	/* ValidateJWTSVIDResponse {spiffe_id = 1, claims = 2} */
-	wire_put_bytes(&out, 1, v.spiffe_id);
+	mica_wire_put_bytes(&out, 1, v.spiffe_id);
 	put_struct(&out, 2, v.claims.root);
 	mica_rpc_reply(c, mica_buf_slice(&out));
 }

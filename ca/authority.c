@@ -2,6 +2,8 @@
 /* Records of authorities and the state that follows from their times. */
 #include "mica/authority.h"
 
+#include "mica/der.h"
+
 #define MAGIC     "MAUT\x01"
 #define MAGIC_LEN 5
 
@@ -20,7 +22,9 @@ enum tag {
 	TAG_ENVELOPE,
 	TAG_KNOWN_END, /* those before it are in every record */
 	TAG_SEQUENCE = TAG_KNOWN_END,
-	MUST_KNOW = 0x8000
+	MUST_KNOW = 0x8000,
+	/* who does not know it would send chains that nobody can follow */
+	TAG_CHAIN = MUST_KNOW + 16
 };
 enum flag { FLAG_STANDBY = 1, FLAG_CANARY = 2 };
 
@@ -49,6 +53,7 @@ void mica_authority_init(struct mica_authority *a)
 {
 	memset(a, 0, sizeof(*a));
 	mica_buf_init(&a->cert, MICA_AUTHORITY_RECORD_MAX);
+	mica_buf_init(&a->chain, MICA_AUTHORITY_RECORD_MAX);
 	mica_buf_init(&a->spki, MICA_AUTHORITY_RECORD_MAX);
 	mica_buf_init(&a->envelope, MICA_AUTHORITY_RECORD_MAX);
 	mica_buf_init(&a->rest, MICA_AUTHORITY_RECORD_MAX);
@@ -57,6 +62,7 @@ void mica_authority_init(struct mica_authority *a)
 void mica_authority_clear(struct mica_authority *a)
 {
 	mica_buf_clear(&a->cert);
+	mica_buf_clear(&a->chain);
 	mica_buf_clear(&a->spki);
 	mica_buf_clear(&a->envelope);
 	mica_buf_clear(&a->rest);
@@ -125,6 +131,8 @@ mica_rc mica_authority_encode(
 		mica_buf_put_be64(out, a->sequence);
 	}
 	mica_buf_put_slice(out, mica_buf_slice(&a->rest));
+	if (a->chain.len > 0)
+		put_field(out, TAG_CHAIN, mica_buf_slice(&a->chain));
 	return mica_buf_rc(out, e);
 }
 
@@ -206,6 +214,7 @@ static bool get_field(struct mica_authority *a, unsigned tag, struct mica_slice 
 	case TAG_SPKI: return get_bytes(v, &a->spki);
 	case TAG_ENVELOPE: return get_bytes(v, &a->envelope);
 	case TAG_SEQUENCE: return get_sequence(v, a);
+	case TAG_CHAIN: return v.len > 0 && get_bytes(v, &a->chain);
 	default: put_field(&a->rest, tag, v); return true;
 	}
 }
@@ -226,7 +235,7 @@ static mica_rc decode(struct mica_slice record, struct mica_authority *a, struct
 		struct mica_slice v = mica_cur_take(&c, mica_cur_be32(&c));
 		if (c.bad || tag <= last)
 			return malformed(e, "its fields");
-		if (tag & MUST_KNOW)
+		if (tag & MUST_KNOW && tag != TAG_CHAIN)
 			return mica_fail(e, MICA_CORRUPT, "store_newer",
 				"an authority has a field (%u) of a newer version of Mica", tag);
 		if (!get_field(a, tag, v))
@@ -246,6 +255,20 @@ mica_rc mica_authority_decode(
 	if (rc)
 		mica_authority_clear(a);
 	return rc;
+}
+
+mica_rc mica_authority_chain(const struct mica_authority *a,
+	struct mica_slice out[MICA_AUTHORITY_CHAIN_MAX], size_t *n, struct mica_err *e)
+{
+	struct mica_der d = mica_der(mica_buf_slice(&a->chain));
+	*n = 0;
+	while (d.s.len) {
+		if (*n == MICA_AUTHORITY_CHAIN_MAX ||
+			!mica_der_next(&d, MICA_DER_SEQUENCE, NULL, &out[*n]))
+			return malformed(e, "its chain");
+		(*n)++;
+	}
+	return MICA_OK;
 }
 
 /* ---- times and states ---------------------------------------------------------------------- */

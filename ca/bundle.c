@@ -157,8 +157,8 @@ static struct snapshot *own(const struct mica_snapshot *s)
 	return (struct snapshot *)(uintptr_t)s; /* pub is its first member */
 }
 
-const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const char *set,
-	enum mica_channel ch, uint64_t sequence, int64_t iat, int64_t expires)
+const struct mica_snapshot *mica_snapshot_take_made(
+	struct mica_buf *b, const char *etag, uint64_t sequence, int64_t expires)
 {
 	struct snapshot *s = MICA_NEW(struct snapshot);
 	size_t len = 0;
@@ -166,14 +166,22 @@ const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const cha
 	s->pub.bytes = mica_slice(s->bytes, len);
 	s->pub.sequence = sequence;
 	s->pub.expires = expires;
-	if (iat)
-		snprintf(s->pub.etag, sizeof(s->pub.etag), "\"%.40s-%s-%" PRIu64 "-%" PRId64 "\"",
-			set, mica_channel_name(ch), sequence, iat);
-	else
-		snprintf(s->pub.etag, sizeof(s->pub.etag), "\"%s-%s-%" PRIu64 "\"", set,
-			mica_channel_name(ch), sequence);
+	snprintf(s->pub.etag, sizeof(s->pub.etag), "%s", etag);
 	atomic_init(&s->refs, 1);
 	return &s->pub;
+}
+
+const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const char *set,
+	enum mica_channel ch, uint64_t sequence, int64_t iat, int64_t expires)
+{
+	char etag[sizeof(((struct mica_snapshot *)0)->etag)];
+	if (iat)
+		snprintf(etag, sizeof(etag), "\"%.40s-%s-%" PRIu64 "-%" PRId64 "\"", set,
+			mica_channel_name(ch), sequence, iat);
+	else
+		snprintf(etag, sizeof(etag), "\"%.40s-%s-%" PRIu64 "\"", set, mica_channel_name(ch),
+			sequence);
+	return mica_snapshot_take_made(b, etag, sequence, expires);
 }
 
 const struct mica_snapshot *mica_snapshot_ref(const struct mica_snapshot *s)

@@ -165,6 +165,39 @@ void mica_string_list_clear(struct mica_string_list *l)
 	*l = (struct mica_string_list){.n = 0};
 }
 
+static bool is_on(const struct mica_listen *l)
+{
+	return l->text && l->text[0];
+}
+
+bool mica_config_has_grpc(const struct mica_config *c)
+{
+	return is_on(&c->grpc.listen) || is_on(&c->grpc.plaintext) || c->grpc.socket;
+}
+
+static size_t add_names(const struct mica_string_list *l, const char **out, size_t n, size_t max)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		size_t at = 0;
+
+		while (at < n && at < max && strcmp(out[at], l->v[i]) != 0)
+			at++;
+		if (at < n && at < max)
+			continue;
+		if (n < max)
+			out[n] = l->v[i];
+		n++;
+	}
+	return n;
+}
+
+size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max)
+{
+	size_t n = add_names(&c->https.dns_names, out, 0, max);
+
+	return mica_config_has_grpc(c) ? add_names(&c->grpc.dns_names, out, n, max) : n;
+}
+
 const char *mica_key_name(enum mica_key_name n)
 {
 	return (unsigned)n < MICA_KN_COUNT ? config_key_names[n].str : NULL;

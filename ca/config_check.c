@@ -2,6 +2,7 @@
 /* What settings mean together: defaults that depend on others, contradictions, warnings. */
 #include "config_impl.h"
 
+#include "mica/cert.h"
 #include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
@@ -55,7 +56,8 @@ static mica_rc check_listeners(struct checking *k)
 		const char *path;
 		const struct mica_listen *l;
 	} v[] = {{"https.listen", &c->https.listen}, {"https.watch", &c->https.watch},
-		{"metrics.listen", &c->metrics}};
+		{"metrics.listen", &c->metrics}, {"grpc.listen", &c->grpc.listen},
+		{"grpc.plaintext", &c->grpc.plaintext}};
 
 	if (c->https.listen.text[0] == '\0')
 		return config_refuse(k->src, "https.listen", "config_value",
@@ -71,6 +73,29 @@ static mica_rc check_listeners(struct checking *k)
 					a->text, v[j].path, b->text);
 		}
 	}
+	return MICA_OK;
+}
+
+/* Tokens in the clear stay on this machine. */
+static mica_rc check_grpc(struct checking *k)
+{
+	const char *names[MICA_LEAF_DNS_MAX];
+	const struct mica_config *c = k->c;
+	const char *host = c->grpc.plaintext.host;
+
+	if (c->grpc.plaintext.text[0] && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0)
+		return config_refuse(k->src, "grpc.plaintext", "config_value",
+			"%s is not of this machine alone; expected 127.0.0.1:PORT or [::1]:PORT, or "
+			"grpc.listen, which has TLS",
+			c->grpc.plaintext.text);
+	if (mica_config_dns_names(c, names, MICA_LEAF_DNS_MAX) > MICA_LEAF_DNS_MAX)
+		return config_refuse(k->src,
+			config_given(k->src, "grpc.dns_names") ? "grpc.dns_names"
+							       : "https.dns_names",
+			"config_conflict",
+			"https.dns_names and grpc.dns_names have too many names together; expected at "
+			"most %d",
+			MICA_LEAF_DNS_MAX);
 	return MICA_OK;
 }
 
@@ -575,6 +600,11 @@ static mica_rc check_template(
 			return config_refuse(k->src, path, "name_reserved",
 				"%s makes \"%.255s\", a name of Mica's own (https.dns_names)", text,
 				c->https.dns_names.v[i]);
+	for (unsigned i = 0; mica_config_has_grpc(c) && i < c->grpc.dns_names.n; i++)
+		if (mica_template_matches(t, mica_slice_str(c->grpc.dns_names.v[i])))
+			config_list_add(&k->c->warnings,
+				"%s: \"%s\" makes %.255s too, a name of Mica's own (grpc.dns_names), which nobody is given",
+				path, text, c->grpc.dns_names.v[i]);
 	for (unsigned i = 0; i < c->n_issuers; i++) {
 		const char *lacks = matches(r->issuer, c->issuers[i].name)
 			? cannot_fill(&c->issuers[i], t)
@@ -699,11 +729,28 @@ static void warn_of_issuers(struct checking *k)
 	mica_string_list_clear(&roles);
 }
 
+/* A plugged-in authority is said twice, so that neither is a slip: who has the root, and where. */
+static mica_rc check_plugged(struct checking *k)
+{
+	const struct mica_config *c = k->c;
+
+	if (c->authorities.root == MICA_ROOT_FILES && !c->plugged.directory)
+		return config_refuse(k->src, "authorities.root", "config_missing",
+			"\"files\" needs plugged.directory, where the files are");
+	if (c->authorities.root != MICA_ROOT_FILES && c->plugged.directory)
+		return config_refuse(k->src, "plugged.directory", "config_conflict",
+			"is for authorities.root: files; remove it, or say so there");
+	if (c->plugged.passphrase_file && !c->plugged.directory)
+		return config_refuse(k->src, "plugged.passphrase_file", "config_missing",
+			"needs plugged.directory");
+	return MICA_OK;
+}
+
 mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
-		check_jwt, check_lives, check_rotation, check_issuers, check_rules, check_roles,
-		check_denied};
+		check_grpc, check_jwt, check_lives, check_rotation, check_plugged, check_issuers,
+		check_rules, check_roles, check_denied};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;
 

@@ -161,6 +161,8 @@ const cyaml_strval_t config_key_names[MICA_KN_COUNT] = {{"p256", 1 << MICA_KN_P2
 
 static const cyaml_strval_t authority_keys[] = {{"p256", MICA_KN_P256}, {"p384", MICA_KN_P384},
 	{"rsa2048", MICA_KN_RSA2048}, {"rsa3072", MICA_KN_RSA3072}, {"rsa4096", MICA_KN_RSA4096}};
+static const cyaml_strval_t root_homes[] = {
+	{"own", MICA_ROOT_OWN}, {"offline", MICA_ROOT_OFFLINE}, {"files", MICA_ROOT_FILES}};
 static const cyaml_strval_t kinds[] = {
 	{"kubernetes", MICA_ISSUER_KUBERNETES}, {"oidc", MICA_ISSUER_OIDC}};
 static const cyaml_strval_t reviews[] = {{"never", MICA_REVIEW_NEVER},
@@ -304,6 +306,24 @@ static const struct setting https_rows[] = {
 };
 TABLE(https_table, https_rows, struct mica_config);
 
+static const struct setting grpc_rows[] = {
+	{"listen", SETTING_LISTEN, OF(grpc.listen), .restart = true, .text = ""},
+	{"plaintext", SETTING_LISTEN, OF(grpc.plaintext), .restart = true, .text = ""},
+	{"socket", SETTING_TEXT, OF(grpc.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
+		.check = check_path},
+	{"dns_names", SETTING_LIST, OF(grpc.dns_names), .restart = true, .high = 32,
+		.text = "istiod.istio-system.svc", .check = mica_dns_name_check},
+	{"threads", SETTING_NUMBER, OF(grpc.threads), .restart = true, .high = 256},
+	{"max_connections", SETTING_NUMBER, OF(grpc.max_connections), .restart = true, .low = 1,
+		.high = MILLION, .number = 16384},
+	{"max_connections_per_address", SETTING_NUMBER, OF(grpc.max_connections_per_address),
+		.restart = true, .low = 1, .high = MILLION, .number = 1024},
+	{"max_age", SETTING_DURATION, OF(grpc.max_age), .restart = true, .low = MINUTE, .high = DAY,
+		.number = HOUR},
+	{"reflection", SETTING_FLAG, OF(grpc.reflection), .restart = true, .number = true},
+};
+TABLE(grpc_table, grpc_rows, struct mica_config);
+
 static const struct setting admin_rows[] = {
 	{"socket", SETTING_TEXT, OF(admin.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
 		.text = "/run/mica/admin.sock", .check = check_path},
@@ -357,14 +377,58 @@ static const struct setting authorities_rows[] = {
 		.high = 30 * YEAR, .number = 7 * DAY},
 	{"key_type", SETTING_CHOICE, OF(authorities.key_type), CHOICES(authority_keys),
 		.restart = true, .number = MICA_KN_P256},
+	{"root", SETTING_CHOICE, OF(authorities.root), CHOICES(root_homes), .restart = true,
+		.number = MICA_ROOT_OWN},
 };
 TABLE(authorities_table, authorities_rows, struct mica_config);
+
+static const struct setting plugged_rows[] = {
+	{"directory", SETTING_TEXT, OF(plugged.directory), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"passphrase_file", SETTING_TEXT, OF(plugged.passphrase_file), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"poll", SETTING_DURATION, OF(plugged.poll), .restart = true, .low = 1, .high = HOUR,
+		.number = 10},
+};
+TABLE(plugged_table, plugged_rows, struct mica_config);
 
 static const struct setting bundle_rows[] = {
 	{"refresh_hint", SETTING_DURATION, OF(bundle.refresh_hint), .restart = true, .low = 1,
 		.high = DAY, .number = 5 * MINUTE},
 };
 TABLE(bundle_table, bundle_rows, struct mica_config);
+
+/* Relying parties fetch it while they judge a certificate: plain HTTP is no worse than HTTPS there,
+ * since the list is signed. */
+static mica_rc check_crl_url(struct mica_slice v, struct mica_err *e)
+{
+	const char *text = (const char *)v.p, *at = strstr(text, MICA_CRL_URL_ID);
+	struct mica_slice rest = v, host;
+
+	for (size_t i = 0; i < v.len; i++)
+		if (v.p[i] <= ' ' || v.p[i] >= 0x7f || v.p[i] == '#' || v.p[i] == '@')
+			rest = MICA_SLICE_NULL;
+	if (mica_slice_has_prefix(rest, MICA_LIT("https://")))
+		rest = mica_slice_sub(rest, 8, rest.len);
+	else if (mica_slice_has_prefix(rest, MICA_LIT("http://")))
+		rest = mica_slice_sub(rest, 7, rest.len);
+	else
+		rest = MICA_SLICE_NULL;
+	if (at && mica_slice_cut(&rest, '/', &host) && config_check_host(host, NULL) == MICA_OK &&
+		!strstr(at + 1, MICA_CRL_URL_ID) && at > (const char *)host.p + host.len)
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "config_value",
+		"\"%.*s\" cannot lead to a CRL; expected http[s]://host[:port]/path with one " MICA_CRL_URL_ID
+		" in the path",
+		MICA_FMT(v));
+}
+
+static const struct setting crl_rows[] = {
+	{"validity", SETTING_DURATION, OF(crl.validity), .low = 4, .high = 30 * DAY, .number = DAY},
+	{"distribution_url", SETTING_TEXT, OF(crl.distribution_url), .low = 1, .high = 1024,
+		.check = check_crl_url},
+};
+TABLE(crl_table, crl_rows, struct mica_config);
 
 static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 {
@@ -381,6 +445,7 @@ static const struct setting outlet_rows[] = {
 	{"name", SETTING_TEXT, OF_OUTLET(name), .required = true, .low = 1, .high = MICA_NAME_MAX,
 		.check = check_outlet},
 	{"propagation", SETTING_DURATION, OF_OUTLET(propagation), .high = YEAR},
+	{"crl", SETTING_FLAG, OF_OUTLET(crl)},
 };
 TABLE(outlet_table, outlet_rows, struct mica_outlet_config);
 
@@ -436,6 +501,7 @@ static const struct setting top_rows[] = {
 	{"store", SETTING_SECTION, .table = &store_table},
 	{"passphrase", SETTING_SECTION, .table = &passphrase_table},
 	{"https", SETTING_SECTION, .table = &https_table},
+	{"grpc", SETTING_SECTION, .table = &grpc_table},
 	{"admin", SETTING_SECTION, .table = &admin_table},
 	{"metrics", SETTING_SECTION, .table = &metrics_table},
 	{"log", SETTING_SECTION, .table = &log_table},
@@ -447,8 +513,10 @@ static const struct setting top_rows[] = {
 	{"x509", SETTING_SECTION, .table = &x509_table},
 	{"jwt", SETTING_SECTION, .table = &jwt_table},
 	{"authorities", SETTING_SECTION, .table = &authorities_table},
+	{"plugged", SETTING_SECTION, .table = &plugged_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
+	{"crl", SETTING_SECTION, .table = &crl_table},
 	{"limits", SETTING_SECTION, .table = &limits_table},
 	{"deny", SETTING_SECTION, .table = &deny_table},
 };

@@ -521,12 +521,16 @@ static bool look_at_holder(void *ctx, struct mica_slice key, struct mica_slice v
 	return true;
 }
 
-static bool is_complete(struct core_acks *a)
+/* Whether what waits to be written would change nothing. Somebody says something at any time: who
+ * has what is asked for is not waited for. */
+static bool is_complete(struct core_acks *a, uint64_t sequence)
 {
 	bool complete;
 
 	pthread_mutex_lock(&a->lock);
-	complete = !a->behind && a->n == 0;
+	complete = !a->behind;
+	for (const struct ack *k = a->first; k && complete; k = k->next)
+		complete = k->key[0] != MICA_CHANNEL_LIVE || k->of_pod || k->sequence >= sequence;
 	pthread_mutex_unlock(&a->lock);
 	return complete;
 }
@@ -538,9 +542,8 @@ mica_rc mica_core_acked(
 	struct acked a = {.sequence = sequence, .now = now};
 	mica_rc rc = mica_store_list(c->store, &scan, look_at_holder, &a, e);
 
-	/* What waits to be written is younger than what is there: it is looked at a second later.
-	 */
-	*acked = rc == MICA_OK && a.missing == 0 && is_complete(c->acks);
+	/* What waits to be written is younger than what is there. */
+	*acked = rc == MICA_OK && a.missing == 0 && is_complete(c->acks, sequence);
 	return rc;
 }
 

@@ -44,7 +44,7 @@ static mica_rc reload_deny(struct mica_core *c, struct mica_err *e)
 	return rc;
 }
 
-static mica_rc write_taint(struct mica_core *c, const struct core_view *v, unsigned i,
+static mica_rc write_taint(struct mica_core *c, const struct core_view *v, unsigned i, int64_t at,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
 	struct core_note n = {
@@ -52,16 +52,13 @@ static mica_rc write_taint(struct mica_core *c, const struct core_view *v, unsig
 	CORE_AUTO_CHANGE ch = {.n_reads = 0};
 	MICA_AUTO_AUTHORITY a;
 	MICA_AUTO_BUF record;
-	int64_t at = now_ms / 1000;
 	mica_rc rc;
 
 	mica_authority_init(&a);
 	mica_buf_init(&record, MICA_AUTHORITY_RECORD_MAX);
 	rc = mica_authority_copy(&v->auths->v[i], &a, e);
-	/* Not later than any clock that was ever used here: it holds at once for everybody. */
 	if (rc == MICA_OK)
-		rc = mica_authority_add_time(
-			&a, MICA_AE_TAINTED, at < v->auths->from ? at : v->auths->from, e);
+		rc = mica_authority_add_time(&a, MICA_AE_TAINTED, at, e);
 	if (rc == MICA_OK)
 		rc = mica_authority_encode(&a, &record, e);
 	if (rc == MICA_OK)
@@ -78,9 +75,15 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 	int64_t now_ms, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	int64_t at = mica_core_decision_ms(c, now_ms) / 1000;
 	unsigned i = 0;
 	mica_rc rc;
 
+	/* The time that decisions use, whatever the clock says: it holds at once for everybody,
+	 * since the view that is made below counts earlier times as its own. And it is no earlier:
+	 * the deadline for those who have to renew begins with it. */
+	if (at < v->auths->from)
+		at = v->auths->from;
 	while (i < v->auths->n && strcmp(v->auths->v[i].id, id) != 0)
 		i++;
 	if (i == v->auths->n)
@@ -90,12 +93,12 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 		if (v->auths->v[i].times[k].event == MICA_AE_TAINTED)
 			return mica_fail(e, MICA_CONFLICT, "tainted_already",
 				"this authority is tainted already");
-	rc = write_taint(c, v, i, actor, now_ms, e);
+	rc = write_taint(c, v, i, at, actor, now_ms, e);
 	if (rc != MICA_OK)
 		return rc;
 	/* It holds from here on: what was decided on the old view conflicts. */
 	c->stale = true;
-	rc = mica_core_reload_authorities(c, now_ms / 1000, e);
+	rc = mica_core_reload_authorities(c, at, e);
 	c->stale = rc != MICA_OK;
 	return rc;
 }
@@ -105,10 +108,17 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 void mica_core_go_on(struct mica_core *c, int64_t now_ms)
 {
 	bool hurry = false;
+	mica_rc rc = c->stale ? MICA_CONFLICT : mica_core_rotate(c, now_ms, &hurry, NULL);
 
-	if (!c->stale && mica_core_rotate(c, now_ms, &hurry, NULL) == MICA_OK &&
-		mica_core_publish(c, now_ms, NULL, NULL) == MICA_OK)
+	if (rc == MICA_OK)
+		rc = mica_core_publish(c, now_ms, NULL, NULL);
+	if (rc == MICA_OK)
 		atomic_fetch_add(&c->hurries, hurry);
+	if (!c->stale)
+		rc = mica_core_crls_publish(c, now_ms, NULL);
+	if (!c->stale)
+		rc = mica_core_renewals_look(c, now_ms, NULL);
+	(void)rc;
 }
 
 mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
@@ -286,13 +296,21 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		rc = mica_core_reload_authorities(c, now, e);
 	if (rc == MICA_OK && c->stale)
 		rc = reload_deny(c, e);
+	if (rc == MICA_OK && c->stale)
+		rc = mica_core_reload_revoked(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
+	if (rc == MICA_OK)
+		rc = mica_core_renewals_look(c, now_ms, e);
 	if (rc == MICA_OK)
 		rc = mica_core_rotate(c, now_ms, &hurry, e);
 	atomic_fetch_add(&c->hurries, hurry);
 	/* What holds by now is published whether or not the next step works. */
 	last = c->stale ? MICA_OK : mica_core_publish(c, now_ms, changed, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = c->stale ? MICA_OK : mica_core_revoked_prune(c, now_ms, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = c->stale ? MICA_OK : mica_core_crls_publish(c, now_ms, e);
 	rc = rc == MICA_OK ? last : rc;
 	return rc == MICA_OK ? rules : rc;
 }

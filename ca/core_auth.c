@@ -177,6 +177,10 @@ mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice
 			"the key of this certificate may not be used here");
 	rc = find_serial(c, &s, &index, e);
 	start_caller(out);
+	memcpy(out->serial, s.serial, sizeof(out->serial));
+	out->has_serial = rc == MICA_OK;
+	if (rc == MICA_OK)
+		rc = mica_core_check_revoked(v, out, e);
 	if (rc == MICA_OK)
 		rc = read_entry(c, index, chain[0], out, e);
 	if (rc != MICA_OK)
@@ -184,8 +188,6 @@ mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice
 	out->evidence.kind = MICA_EV_RENEWAL;
 	out->evidence.credential_expiry = s.not_after;
 	mica_hex_encode(s.serial, MICA_SERIAL_LEN, out->evidence.id);
-	memcpy(out->serial, s.serial, sizeof(out->serial));
-	out->has_serial = true;
 	give_roles(v, out);
 	return MICA_OK;
 }

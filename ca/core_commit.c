@@ -10,17 +10,19 @@
 
 #include <stdio.h>
 
-#define READS 3
+#define READS  4
+#define WRITES 2
 
 struct group {
 	const struct core_view *view;
 	int authority;
 	size_t n, first; /* entries, in `entries` */
-	int64_t end; /* the latest of its candidates */
+	int64_t end, carried; /* the latest of its candidates */
+	bool renews;
 	struct mica_read reads[READS];
-	struct mica_write write;
+	struct mica_write writes[WRITES];
 	char key[64];
-	uint8_t value[8];
+	uint8_t value[WRITES][8];
 };
 
 struct batch {
@@ -44,6 +46,7 @@ static bool same_reads(const struct group *g, const struct mica_candidate *k)
 
 	return a->auths->more[g->authority].rev == b->auths->more[k->authority].rev &&
 		a->deny->rev == b->deny->rev && a->policy->rev == b->policy->rev &&
+		g->renews == k->renews && (!k->renews || a->revoked->rev == b->revoked->rev) &&
 		strcmp(id_of(a, g->authority), id_of(b, k->authority)) == 0;
 }
 
@@ -54,8 +57,8 @@ static unsigned group_for(struct batch *b, const struct mica_candidate *k)
 	while (i < b->n_groups && !same_reads(&b->groups[i], k))
 		i++;
 	if (i == b->n_groups)
-		b->groups[b->n_groups++] =
-			(struct group){.view = k->view, .authority = k->authority};
+		b->groups[b->n_groups++] = (struct group){
+			.view = k->view, .authority = k->authority, .renews = k->renews};
 	return i;
 }
 
@@ -90,31 +93,41 @@ void mica_core_forget_last_leaf(struct mica_core *c, const char *id)
 	pthread_mutex_unlock(&c->commit);
 }
 
+/* One more end that is later than what is stored. */
+static void raise(struct batch *b, unsigned i, const char *key, int64_t to)
+{
+	struct group *g = &b->groups[i];
+	size_t at = b->changes[i].n_writes++;
+	uint64_t end = __builtin_bswap64((uint64_t)to);
+
+	memcpy(g->value[at], &end, sizeof(end));
+	g->writes[at] = (struct mica_write){
+		MICA_T_COUNTER, MICA_MAX, mica_slice_str(key), mica_slice(g->value[at], 8)};
+	b->changes[i].writes = g->writes;
+}
+
 static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 {
 	struct group *g = &b->groups[i];
 	const struct core_view *v = g->view;
 	const char *id = id_of(v, g->authority);
 	const struct core_last_leaf *l = last_leaf(c, id);
-	uint64_t end = (uint64_t)round_up(g->end);
 
 	g->reads[0] = (struct mica_read){
 		MICA_T_AUTHORITY, mica_slice_str(id), v->auths->more[g->authority].rev};
 	g->reads[1] = (struct mica_read){MICA_T_META, MICA_LIT("deny"), v->deny->rev};
 	g->reads[2] = (struct mica_read){MICA_T_META, MICA_LIT("rules"), v->policy->rev};
+	/* last, for renewals alone: who came with a token is not held up by revocations */
+	g->reads[3] = (struct mica_read){MICA_T_META, MICA_LIT("revoked"), v->revoked->rev};
 	b->changes[i] = (struct mica_change){.reads = g->reads,
-		.n_reads = READS,
+		.n_reads = g->renews ? READS : READS - 1,
 		.entries = b->entries + g->first,
 		.n_entries = g->n};
-	if (l && l->end >= (int64_t)end)
-		return;
 	snprintf(g->key, sizeof(g->key), "last_leaf/%s", id);
-	end = __builtin_bswap64(end);
-	memcpy(g->value, &end, sizeof(end));
-	g->write = (struct mica_write){
-		MICA_T_COUNTER, MICA_MAX, mica_slice_str(g->key), mica_slice(g->value, 8)};
-	b->changes[i].writes = &g->write;
-	b->changes[i].n_writes = 1;
+	if (!l || l->end < round_up(g->end))
+		raise(b, i, g->key, round_up(g->end));
+	if (c->carried < round_up(g->carried))
+		raise(b, i, "carried", round_up(g->carried));
 }
 
 static void fill(struct mica_core *c, struct batch *b)
@@ -126,6 +139,8 @@ static void fill(struct mica_core *c, struct batch *b)
 
 		g->n++;
 		g->end = g->end < b->k[i]->end ? b->k[i]->end : g->end;
+		if (b->k[i]->carried && g->carried < b->k[i]->end)
+			g->carried = b->k[i]->end;
 	}
 	for (unsigned i = 0; i < b->n_groups; i++) {
 		b->groups[i].first = at;
@@ -150,6 +165,8 @@ static void settle(struct mica_core *c, struct batch *b, int64_t now_ms)
 
 		if (b->changes[i].rc == MICA_OK && l && l->end < round_up(b->groups[i].end))
 			l->end = round_up(b->groups[i].end);
+		if (b->changes[i].rc == MICA_OK && c->carried < round_up(b->groups[i].carried))
+			c->carried = round_up(b->groups[i].carried);
 		b->groups[i].n = 0;
 	}
 	for (size_t i = 0; i < b->n; i++) {

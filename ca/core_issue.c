@@ -95,6 +95,8 @@ static mica_rc admit(const struct core_view *v, const struct mica_caller *caller
 		rc = check_name(v, &caller->principal, &issuer, e);
 	if (rc == MICA_OK)
 		rc = check_age(issuer, &caller->evidence, now, e);
+	if (rc == MICA_OK)
+		rc = mica_core_check_revoked(v, caller, e);
 	return rc;
 }
 
@@ -204,7 +206,7 @@ static struct mica_candidate *new_candidate(struct core_view *v, int authority, 
 	k->spiffe_id = mica_strdup(id);
 	mica_buf_init(&k->body, MICA_ENTRY_MAX);
 	mica_buf_init(&k->cert, MICA_CERT_MAX);
-	mica_buf_init(&k->pem, 4 * MICA_CERT_MAX);
+	mica_buf_init(&k->pem, 2 * MICA_CHAIN_MAX * MICA_CERT_MAX);
 	/* at once, and not by doubling: most need less */
 	(void)mica_buf_room(&k->body, BODY_ROOM);
 	(void)mica_buf_room(&k->cert, CERT_ROOM);
@@ -250,12 +252,12 @@ static void put_chain(struct mica_candidate *k)
 	const struct core_authority_more *m = &k->view->auths->more[k->authority];
 
 	k->chain[0] = mica_buf_slice(&k->cert);
-	k->chain[1] = mica_buf_slice(&k->view->auths->v[k->authority].cert);
+	memcpy(k->chain + 1, m->chain, m->n_chain * sizeof(m->chain[0]));
 	mica_pem_put(&k->pem, MICA_PEM_CERT, k->chain[0]);
 	mica_buf_put_slice(&k->pem, mica_buf_slice(&m->pem));
 	k->issued.chain_pem = mica_buf_slice(&k->pem);
 	k->issued.chain_der = k->chain;
-	k->issued.n_chain = 2;
+	k->issued.n_chain = 1 + m->n_chain;
 }
 
 static void fill_spec(struct mica_leaf_spec *s, const struct core_view *v,
@@ -286,6 +288,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	const struct mica_cert_issuer *issuer;
 	CORE_AUTO_CANDIDATE k = NULL;
 	int64_t now = now_ms / 1000;
+	char url[CORE_CRL_URL_SIZE];
 	mica_rc rc;
 	int at;
 
@@ -299,6 +302,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	}
 	k = new_candidate(v, at, d->principal->spiffe_id);
 	fill_spec(&s, v, &final, now_ms, mica_cert_issuer_not_before(issuer));
+	s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
 	rc = mica_leaf_sign(issuer, &s, &k->cert, e);
 	if (rc == MICA_OK)
 		rc = record_x509(k, &final, now_ms, e);
@@ -313,8 +317,10 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	k->issued.ttl_clamped = final.clamped;
 	k->issued.bundle_wanted = d->bundle_sequence < k->issued.bundle_sequence;
 	k->acks = d->outlet == MICA_OUTLET_ACK;
+	k->carried = d->outlet == MICA_OUTLET_CARRIED;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	memcpy(k->serial, s.serial, sizeof(k->serial));
 	*out = MICA_STEAL(k);
 	return MICA_OK;
@@ -449,6 +455,7 @@ static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	if (rc != MICA_OK)
 		return rc;
 	k->end = s.exp;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	k->issued.token = (const char *)k->token.p;
 	k->issued.not_before = s.iat;
 	k->issued.not_after = s.exp;

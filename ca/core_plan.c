@@ -133,8 +133,10 @@ static mica_rc put_status(
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
+		.carried = mica_core_carried(c),
 		.look_again = c->rotation.look_again};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
+	struct mica_rotation_stock stock;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 	int root = waiting_root(v, now);
 
@@ -149,6 +151,10 @@ static mica_rc put_status(
 		put_kind(json, v, &f, kinds[i], now);
 	}
 	mica_buf_put_u8(json, ']');
+	mica_rotation_stock_of(&v->policy->rotation, v->auths->v, v->auths->n, now, &stock);
+	mica_core_put_stock(json, &stock);
+	mica_core_put_renewals(c, json);
+	mica_core_put_exposure(v, &f, now, json);
 	put_outlets(json, c, v, root);
 	rc = mica_core_put_missing(c, root < 0 ? 0 : v->auths->v[root].sequence, now, json, e);
 	mica_buf_put_u8(json, '}');
@@ -175,6 +181,7 @@ struct plan {
 	struct mica_authority v[PLAN_ROOM];
 	struct mica_rotation_fact facts[PLAN_ROOM];
 	size_t n;
+	bool carried; /* somebody has the bundle that came with his certificate */
 	unsigned made[MICA_AUTHORITY_KIND_COUNT];
 	struct mica_buf *out;
 	unsigned steps;
@@ -193,6 +200,7 @@ static mica_rc load(struct plan *p, struct mica_core *c, const struct core_view 
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 
 	p->p = &v->policy->rotation;
+	p->carried = mica_core_carried(c) >= now;
 	for (unsigned i = 0; i < v->auths->n && rc == MICA_OK; i++) {
 		rc = mica_authority_copy(&v->auths->v[i], &p->v[p->n], e);
 		p->facts[p->n] = facts[i];
@@ -282,7 +290,10 @@ static mica_rc look_ahead(struct plan *p, int64_t look_again, int64_t now, int64
 	for (size_t i = 0; i < p->n; i++)
 		p->facts[i].acked = true;
 	while (rc == MICA_OK && p->steps < PLAN_STEPS && p->n < PLAN_ROOM) {
-		struct mica_rotation_facts f = {.of = p->facts, .look_again = look_again};
+		/* whoever has his bundle with his certificate renews it, and so again */
+		struct mica_rotation_facts f = {.of = p->facts,
+			.carried = p->carried ? MICA_TIME_NEVER / 2 : 0,
+			.look_again = look_again};
 
 		*end = mica_rotation_next(p->p, &f, p->v, p->n, now);
 		if (end->action == MICA_ROT_NONE) {
@@ -294,6 +305,18 @@ static mica_rc look_ahead(struct plan *p, int64_t look_again, int64_t now, int64
 		put_step(p, end, now);
 		rc = plan_apply(p, end, now, e);
 	}
+	return rc;
+}
+
+static mica_rc put_exposure(struct mica_core *c, const struct core_view *v, int64_t now,
+	struct mica_buf *json, struct mica_err *e)
+{
+	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
+	struct mica_rotation_facts f = {.of = facts};
+	mica_rc rc = mica_core_gather(c, v, now, facts, e);
+
+	if (rc == MICA_OK)
+		mica_core_put_exposure(v, &f, now, json);
 	return rc;
 }
 
@@ -316,6 +339,8 @@ static mica_rc plan(struct mica_core *c, int64_t now_ms, int64_t until, struct m
 	mica_core_put_string(json, ",", "then_waits_for",
 		end.action == MICA_ROT_NONE ? mica_rotation_why_name(end.why) : "more");
 	mica_core_put_string(json, ",", "clock", mica_clock_word_name(c->rotation.word));
+	if (rc == MICA_OK)
+		rc = put_exposure(c, v, now, json, e);
 	mica_buf_put_u8(json, '}');
 	plan_clear(p);
 	return rc == MICA_OK ? mica_buf_rc(json, e) : rc;

@@ -179,6 +179,11 @@ static void free_policy(void *part)
 	free_list(&p->auditors);
 	free_list(&p->own_dns);
 	free_list(&p->unsure_outlets);
+	for (unsigned i = 0; i < p->n_outlets; i++)
+		mica_free(p->outlets[i].name);
+	mica_free(p->outlets);
+	mica_free(p->crl_url[0]);
+	mica_free(p->crl_url[1]);
 	mica_core_denials_clear(&p->deny);
 	mica_free(p);
 }
@@ -306,10 +311,29 @@ static mica_rc hash_policy(
 	put_list(&b, "deny", &config->deny_spiffe_ids);
 	put_list(&b, "pod", &config->deny_pod_uids);
 	mica_buf_printf(&b, "bundle %" PRId64 " address %d\n", p->refresh_hint, p->caller_address);
+	if (p->crl_url[0])
+		mica_buf_printf(&b, "crl %s {} %s\n", p->crl_url[0], p->crl_url[1]);
 	rc = mica_buf_rc(&b, e);
 	if (rc == MICA_OK)
 		SHA256(b.p, b.len, p->hash);
 	return rc;
+}
+
+static void copy_crl(struct core_policy *p, const struct mica_config *config)
+{
+	struct mica_slice url = mica_slice_str(config->crl.distribution_url);
+	const char *at = url.len ? strstr(config->crl.distribution_url, MICA_CRL_URL_ID) : NULL;
+
+	p->crl_validity = config->crl.validity > 0 ? config->crl.validity : CORE_CRL_VALIDITY;
+	p->n_outlets = config->rotation.n_outlets;
+	p->outlets = mica_calloc(p->n_outlets + 1, sizeof(*p->outlets));
+	for (unsigned i = 0; i < p->n_outlets; i++)
+		p->outlets[i] = (struct core_outlet){mica_strdup(config->rotation.outlets[i].name),
+			config->rotation.outlets[i].propagation, config->rotation.outlets[i].crl};
+	if (!at)
+		return;
+	p->crl_url[0] = mica_strndup((const char *)url.p, (size_t)(at - (const char *)url.p));
+	p->crl_url[1] = mica_strdup(at + strlen(MICA_CRL_URL_ID));
 }
 
 static void copy_scalars(struct core_policy *p, const struct mica_config *config)
@@ -326,11 +350,14 @@ static void copy_scalars(struct core_policy *p, const struct mica_config *config
 	copy_list(&p->admins, &config->admins);
 	copy_list(&p->auditors, &config->auditors);
 	copy_list(&p->own_dns, &config->https.dns_names);
+	for (unsigned i = 0; mica_config_has_grpc(config) && i < config->grpc.dns_names.n; i++)
+		push_text(&p->own_dns, config->grpc.dns_names.v[i]);
 	mica_rotation_policy_of(config, &p->rotation);
 	p->authority_key = config->authorities.key_type;
 	for (unsigned i = 0; i < config->rotation.n_outlets; i++)
 		if (config->rotation.outlets[i].propagation == 0)
 			push_text(&p->unsure_outlets, config->rotation.outlets[i].name);
+	copy_crl(p, config);
 	if (config->jwt.oidc_discovery && config->https.public_host) {
 		MICA_AUTO_BUF b;
 

@@ -249,27 +249,33 @@ static mica_rc encode_plain(struct core_published *p, const struct core_content 
 	return MICA_OK;
 }
 
-static struct mica_slice authority_cert(const struct core_view *v, const char *id)
+/* The chain of an authority's certificates behind the publisher's; how many there are then. */
+static size_t put_authority_chain(
+	const struct core_view *v, const char *id, struct mica_slice chain[MICA_CHAIN_MAX])
 {
-	for (unsigned i = 0; i < v->auths->n; i++)
-		if (strcmp(v->auths->v[i].id, id) == 0)
-			return mica_buf_slice(&v->auths->v[i].cert);
-	return MICA_SLICE_NULL;
+	for (unsigned i = 0; i < v->auths->n; i++) {
+		const struct core_authority_more *m = &v->auths->more[i];
+
+		if (strcmp(v->auths->v[i].id, id) != 0)
+			continue;
+		memcpy(chain + 1, m->chain, m->n_chain * sizeof(m->chain[0]));
+		return 1 + m->n_chain;
+	}
+	return 1;
 }
 
 static mica_rc encode_signed(struct mica_core *c, const struct core_view *v,
 	struct core_published *p, const struct core_content *content, int64_t now,
 	struct mica_err *e)
 {
-	struct mica_slice chain[2] = {
-		mica_buf_slice(&p->publisher), authority_cert(v, p->publisher_authority)};
+	struct mica_slice chain[MICA_CHAIN_MAX] = {mica_buf_slice(&p->publisher)};
+	size_t n_chain = put_authority_chain(v, p->publisher_authority, chain);
 	enum mica_channel ch = content->b.channel;
 	MICA_AUTO_BUF b;
 	mica_rc rc;
 
 	mica_buf_init(&b, 2 * MICA_BUNDLE_MAX);
-	rc = mica_bundle_put_jws(
-		&content->b, c->publication_key, chain, chain[1].len ? 2 : 1, now, &b, e);
+	rc = mica_bundle_put_jws(&content->b, c->publication_key, chain, n_chain, now, &b, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_snapshot_unref(p->snap[ch][MICA_FMT_BUNDLE_JWS]);

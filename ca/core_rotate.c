@@ -25,19 +25,36 @@ mica_rc mica_core_reload_authorities(struct mica_core *c, int64_t now, struct mi
 	return rc;
 }
 
-int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
+static int64_t counter(struct mica_core *c, const char *key)
 {
 	MICA_AUTO_BUF b;
 	struct mica_cursor cur;
-	char key[64];
 
 	mica_buf_init(&b, 64);
-	snprintf(key, sizeof(key), "last_leaf/%s", id);
 	if (mica_store_get(c->store, MICA_T_COUNTER, mica_slice_str(key), &b, NULL, NULL) !=
 		MICA_OK)
 		return 0;
 	cur = (struct mica_cursor){mica_buf_slice(&b), false};
 	return (int64_t)mica_cur_be64(&cur);
+}
+
+int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "last_leaf/%s", id);
+	return counter(c, key);
+}
+
+int64_t mica_core_carried(struct mica_core *c)
+{
+	return counter(c, "carried");
+}
+
+static struct mica_slice carried_key(const char *id, char out[64])
+{
+	snprintf(out, 64, "carried/%s", id);
+	return mica_slice_str(out);
 }
 
 struct mica_slice mica_core_confirmed_key(const char *id, const char *outlet, char out[160])
@@ -83,6 +100,7 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX], struct mica_err *e)
 {
 	mica_rc rc = MICA_OK;
+	char key[64];
 
 	for (unsigned i = 0; i < v->auths->n && rc == MICA_OK; i++) {
 		const struct mica_authority *a = &v->auths->v[i];
@@ -91,6 +109,9 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 			.last_leaf = mica_core_last_leaf(c, a->id), .confirmed = true};
 		if (a->kind != MICA_AUTHORITY_ROOT)
 			continue;
+		facts[i].renewed = mica_core_renewed(c, v, now);
+		carried_key(a->id, key);
+		facts[i].carried = counter(c, key);
 		rc = look_at_confirmations(c, v->policy, a->id, &facts[i].confirmed, e);
 		if (rc == MICA_OK)
 			rc = look_at_acks(c, v, i, now, &facts[i].acked, e);
@@ -138,6 +159,8 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		.trust_domain = v->policy->trust_domain,
 		.not_after = a->not_after};
 
+	char url[CORE_CRL_URL_SIZE];
+
 	a->not_before -= CORE_CA_BACKDATE;
 	if (root && a->not_before < root->not_before)
 		a->not_before = root->not_before;
@@ -149,6 +172,7 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		return mica_root_sign(key, &s, &a->cert, e);
 	memcpy(a->parent, root->id, sizeof(a->parent));
 	s.key = mica_signer_public(key);
+	s.crl_url = mica_core_crl_url(v->policy, root->id, url);
 	return sign_issuing(c, root, &s, &a->cert, e);
 }
 
@@ -276,6 +300,20 @@ static mica_rc put(
 	return rc;
 }
 
+/* Whose bundle is older than this root, and stays so until they renew. */
+static void note_carried(struct stepping *x)
+{
+	int64_t end = mica_core_carried(x->c);
+	MICA_AUTO_BUF b;
+	char key[64];
+
+	mica_buf_init(&b, 8);
+	mica_buf_put_be64(&b, (uint64_t)end);
+	if (end > 0)
+		mica_core_change_write(&x->ch, MICA_PUT, MICA_T_COUNTER, carried_key(x->at.id, key),
+			mica_buf_slice(&b));
+}
+
 static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 {
 	uint64_t sequence = 0;
@@ -293,6 +331,8 @@ static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 		rc = renumber(x, &sequence, e);
 		x->at.sequence = sequence;
 	}
+	if (rc == MICA_OK && x->at.kind == MICA_AUTHORITY_ROOT)
+		note_carried(x);
 	if (rc == MICA_OK && x->s->parent >= 0)
 		mica_core_change_read(&x->ch, MICA_T_AUTHORITY, mica_slice_str(x->at.parent),
 			x->v->auths->more[x->s->parent].rev);
@@ -338,6 +378,9 @@ static mica_rc prepare_destroy(struct stepping *x, struct mica_err *e)
 	snprintf(key, sizeof(key), "last_leaf/%s", a->id);
 	mica_core_change_write(
 		&x->ch, MICA_DELETE, MICA_T_COUNTER, mica_slice_str(key), MICA_SLICE_NULL);
+	if (a->kind == MICA_AUTHORITY_ROOT)
+		mica_core_change_write(&x->ch, MICA_DELETE, MICA_T_COUNTER, carried_key(a->id, key),
+			MICA_SLICE_NULL);
 	for (unsigned i = 0; i < outlets->n; i++)
 		mica_core_change_write(&x->ch, MICA_DELETE, MICA_T_META,
 			mica_core_confirmed_key(a->id, outlets->v[i], key), MICA_SLICE_NULL);
@@ -392,6 +435,7 @@ mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, 
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
+		.carried = mica_core_carried(c),
 		.look_again = c->rotation.look_again};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
@@ -406,15 +450,19 @@ mica_rc mica_core_rotate(struct mica_core *c, int64_t now_ms, bool *hurry, struc
 	for (unsigned i = 0; i < STEPS_MAX; i++) {
 		CORE_AUTO_VIEW v = mica_core_view_get(c);
 		struct mica_rotation_step s;
+		MICA_AUTO_BUF more;
 		mica_rc rc = mica_core_can_issue(c, e);
 
+		mica_buf_init(&more, 256);
 		if (rc == MICA_OK)
 			rc = mica_core_rotation_next(c, v, now_ms, &s, e);
 		if (rc != MICA_OK)
 			return rc;
 		if (s.action == MICA_ROT_NONE)
 			return MICA_OK;
-		rc = mica_core_step(c, &s, NULL, MICA_SLICE_NULL, now_ms, e);
+		if (s.why == MICA_RW_RENEWED)
+			mica_core_put_renewed(c, &more);
+		rc = mica_core_step(c, &s, NULL, mica_buf_slice(&more), now_ms, e);
 		if (rc != MICA_OK) {
 			mica_err_context(e, "rotation: %s %s", mica_rotation_action_name(s.action),
 				mica_authority_kind_name(s.kind));
@@ -479,8 +527,9 @@ void mica_core_look_again(struct mica_core *c, int64_t now_ms)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 
+	/* that of JWT keys is the longer one */
 	c->rotation.look_again = mica_core_decision_ms(c, now_ms) / 1000 +
-		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_ROOT);
+		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_JWT);
 }
 
 static mica_rc note_word(struct mica_core *c, int64_t now_ms, struct mica_err *e)

@@ -57,6 +57,7 @@ static const struct {
 	{MICA_ENTRY_POLICY, "policy"},
 	{MICA_ENTRY_DENY, "deny"},
 	{MICA_ENTRY_ADMIN, "admin"},
+	{MICA_ENTRY_REVOCATION, "revocation"},
 };
 
 const char *mica_entry_type_name(enum mica_entry_type t)

@@ -21,6 +21,8 @@ static const struct {
 	[MICA_RW_ACKS] = {"acks", "holders have not acknowledged a bundle that has it"},
 	[MICA_RW_CONFIRMATION] = {"confirmation",
 		"an outlet without a propagation waits for `mica rotation confirm`"},
+	[MICA_RW_CARRIED] = {"carried",
+		"holders whose bundle comes with their certificates may not have renewed"},
 	[MICA_RW_EVERYBODY_HAS_IT] = {"everybody_has_it", "everybody has it"},
 	[MICA_RW_NONE_ACTIVE] = {"none_active", "nothing of this kind is active"},
 	[MICA_RW_TAINTED] = {"tainted", "the active one is compromised, or one that it signed"},
@@ -36,6 +38,9 @@ static const struct {
 	[MICA_RW_NO_ROOT] = {"no_root", "there is no usable root"},
 	[MICA_RW_NO_REPLACEMENT] = {"no_replacement", "no other one is published"},
 	[MICA_RW_BY_HAND] = {"by_hand", "an administrator asked for it"},
+	[MICA_RW_SIGNATURE] = {"signature",
+		"what a root whose key is not here must sign is missing; see `mica authority csr`"},
+	[MICA_RW_RENEWED] = {"renewed", "whoever had something of it has renewed"},
 };
 _Static_assert(MICA_ARRAY_LEN(actions) == MICA_ROT_ACTION_COUNT, "a name for each action");
 _Static_assert(MICA_ARRAY_LEN(whys) == MICA_RW_COUNT, "a text for each reason");
@@ -83,6 +88,7 @@ void mica_rotation_policy_of(const struct mica_config *c, struct mica_rotation_p
 			[MICA_AUTHORITY_JWT] = {c->rotation.jwt.automatic, c->authorities.jwt_life,
 				c->rotation.jwt.rotate_at}},
 		.standby = c->rotation.standby,
+		.root_home = c->authorities.root,
 		.max_leaf_ttl = c->x509.max_ttl,
 		.max_jwt_ttl = c->jwt.max_ttl,
 		.refresh_hint = c->bundle.refresh_hint,
@@ -244,8 +250,19 @@ bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t ro
 	for (size_t i = 0; i < n; i++)
 		if (list[i].kind == MICA_AUTHORITY_ISSUING && now <= list[i].not_after &&
 			strcmp(list[i].parent, list[root].id) == 0 &&
-			is_tainted(mica_authority_state_at(&list[i], now)))
+			mica_authority_state_at(&list[i], now) == MICA_AS_TAINTED)
 			return true;
+	return false;
+}
+
+/* Signed ahead by a root elsewhere, or waiting for its signature. */
+static bool is_stock(const struct mica_authority *list, size_t n, size_t i)
+{
+	if (list[i].kind != MICA_AUTHORITY_ISSUING || list[i].cert.len == 0)
+		return list[i].kind == MICA_AUTHORITY_ISSUING;
+	for (size_t k = 0; k < n; k++)
+		if (strcmp(list[k].id, list[i].parent) == 0)
+			return !has_key(&list[k]);
 	return false;
 }
 
@@ -253,7 +270,7 @@ int mica_rotation_successor(
 	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now)
 {
 	for (size_t i = 0; i < n; i++)
-		if (list[i].kind == kind && !list[i].standby &&
+		if (list[i].kind == kind && !list[i].standby && !is_stock(list, n, i) &&
 			is_coming(mica_authority_state_at(&list[i], now)))
 			return (int)i;
 	return -1;
@@ -271,7 +288,10 @@ int mica_rotation_way_back(
 		const struct mica_authority *a = &list[i];
 		int64_t at = mica_authority_last(a, MICA_AE_RETIRED, now);
 
-		if (a->kind != kind || !has_key(a) || at < latest ||
+		bool usable = kind == MICA_AUTHORITY_ROOT ? mica_rotation_serves(list, n, i, now)
+							  : has_key(a);
+
+		if (a->kind != kind || !usable || at < latest ||
 			mica_authority_state_at(a, now) != MICA_AS_RETIRED ||
 			(kind == MICA_AUTHORITY_ROOT && mica_rotation_doomed(list, n, i, now)) ||
 			(kind == MICA_AUTHORITY_ISSUING &&
@@ -344,7 +364,8 @@ static bool activate(struct mica_rotation_step *out, const struct deciding *d, i
 /* How good a root is as a replacement in an emergency; 0 = it is none. */
 static int worth(const struct deciding *d, size_t i)
 {
-	if (!is_kind(d, i, MICA_AUTHORITY_ROOT) || !has_key(&d->v[i]) || d->v[i].canary_only ||
+	if (!is_kind(d, i, MICA_AUTHORITY_ROOT) || d->v[i].canary_only ||
+		!mica_rotation_serves(d->v, d->n, i, d->now) ||
 		!mica_authority_is_published(&d->v[i], d->now) ||
 		mica_rotation_doomed(d->v, d->n, i, d->now))
 		return 0;
@@ -371,33 +392,67 @@ static int best_root(const struct deciding *d, int at_least)
 	return best;
 }
 
+/* Whether an issuing authority below a root signs. */
+static bool has_active_child(const struct deciding *d, size_t root)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (strcmp(d->v[i].parent, d->v[root].id) == 0 && state(d, i) == MICA_AS_ACTIVE)
+			return true;
+	return false;
+}
+
+/* A tainted root that everybody still believes, while an issuing authority below it signs: what it
+ * vouches for is good until the next one is known. */
+static bool holds_out(const struct deciding *d)
+{
+	for (size_t i = 0; d->root < 0 && i < d->n; i++)
+		if (is_kind(d, i, MICA_AUTHORITY_ROOT) && is_tainted(state(d, i)) &&
+			d->now <= d->v[i].not_after && has_active_child(d, i))
+			return true;
+	return false;
+}
+
+/* The active root has to go, and there is time to make the next one known. */
+static bool hurries(const struct deciding *d)
+{
+	return d->root >= 0 ? mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now)
+			    : holds_out(d);
+}
+
 /* The active root is gone, or has to go. */
 static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 {
-	bool doomed = d->root >= 0 && mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now);
+	bool hurry = hurries(d);
 	int best;
 
-	if ((d->root >= 0 && !doomed) || !d->p->kind[MICA_AUTHORITY_ROOT].automatic)
+	if ((d->root >= 0 && !hurry) || !d->p->kind[MICA_AUTHORITY_ROOT].automatic)
 		return false;
-	best = best_root(d, doomed ? 3 : 1);
+	best = best_root(d, hurry ? 3 : 1);
 	if (best >= 0)
 		return activate(
-			out, d, best, d->root, doomed ? MICA_RW_TAINTED : MICA_RW_NONE_ACTIVE);
-	if (d->root < 0) {
+			out, d, best, d->root, hurry ? MICA_RW_TAINTED : MICA_RW_NONE_ACTIVE);
+	if (!hurry) {
 		wait_for(d, MICA_AUTHORITY_ROOT, -1, MICA_RW_NO_ROOT, MICA_TIME_NEVER);
 		return false;
 	}
 	/* No standby: the next one has to be made known first. */
 	if (mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
 		return false;
+	if (d->p->root_home != MICA_ROOT_OWN) {
+		wait_for(d, MICA_AUTHORITY_ROOT, d->root, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
+		return false;
+	}
 	take(out, MICA_ROT_CREATE, MICA_AUTHORITY_ROOT, -1, MICA_RW_TAINTED);
 	out->emergency = true;
 	return true;
 }
 
-static bool hurries(const struct deciding *d)
+/* Until when somebody may have the bundle that came with his certificate, from before `since`. */
+static int64_t carried(const struct deciding *d, size_t i, int64_t since)
 {
-	return d->root >= 0 && mica_rotation_doomed(d->v, d->n, (size_t)d->root, d->now);
+	int64_t issued_behind = lesser(d->f->carried, after(since, d->p->max_leaf_ttl));
+
+	return greater(d->f->of[i].carried, issued_behind) + d->p->skew;
 }
 
 /* Time alone, or the word of those who can give it. In a compromise nobody is waited for who says
@@ -420,6 +475,10 @@ static bool everybody_has(struct deciding *d, size_t i)
 	}
 	if (kind == MICA_AUTHORITY_JWT || hurries(d))
 		return true;
+	if (d->now < carried(d, i, since)) {
+		wait_for(d, kind, (int)i, MICA_RW_CARRIED, carried(d, i, since));
+		return false;
+	}
 	if (!f->acked && d->now < acks) {
 		wait_for(d, kind, (int)i, MICA_RW_ACKS, acks);
 		return false;
@@ -441,14 +500,21 @@ static bool make_ready(
 	return false;
 }
 
+/* Of several the first that can vouch for anything: roots that are elsewhere can come before what
+ * they sign. */
 static bool use_successor(struct deciding *d, enum mica_authority_kind kind, int active,
 	struct mica_rotation_step *out)
 {
-	int next = mica_rotation_successor(d->v, d->n, kind, d->now);
-
-	if (next < 0 || state(d, (size_t)next) != MICA_AS_READY || !has_key(&d->v[next]))
-		return false;
-	return activate(out, d, next, active, MICA_RW_EVERYBODY_HAS_IT);
+	for (size_t i = 0; i < d->n; i++) {
+		if (!is_kind(d, i, kind) || d->v[i].standby ||
+			(state(d, i) != MICA_AS_READY &&
+				!mica_rotation_is_back(d->p, &d->v[i], d->now)))
+			continue;
+		if (has_key(&d->v[i]) || mica_rotation_serves(d->v, d->n, i, d->now))
+			return activate(out, d, (int)i, active, MICA_RW_EVERYBODY_HAS_IT);
+		wait_for(d, kind, (int)i, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
+	}
+	return false;
 }
 
 /* One at a time: nothing begins while a successor is on its way. */
@@ -467,6 +533,10 @@ static bool begin(struct deciding *d, enum mica_authority_kind kind, int active,
 	due = mica_rotation_due(d->p, &d->v[active]);
 	if (d->now < due) {
 		d->until = lesser(d->until, due);
+		return false;
+	}
+	if (kind == MICA_AUTHORITY_ROOT && d->p->root_home != MICA_ROOT_OWN) {
+		wait_for(d, kind, active, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
 		return false;
 	}
 	return take(out, MICA_ROT_CREATE, kind, -1, MICA_RW_DUE);
@@ -499,7 +569,7 @@ static bool keep_standby(struct deciding *d, struct mica_rotation_step *out)
 	}
 	if (old >= 0 && ready && d->now >= d->f->look_again)
 		return take(out, MICA_ROT_REMOVE, MICA_AUTHORITY_ROOT, old, MICA_RW_STANDBY);
-	if (young || !d->p->standby || d->root < 0 ||
+	if (young || !d->p->standby || d->p->root_home != MICA_ROOT_OWN || d->root < 0 ||
 		mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
 		return false;
 	take(out, MICA_ROT_CREATE, MICA_AUTHORITY_ROOT, -1, MICA_RW_STANDBY);
@@ -517,15 +587,6 @@ static bool replaced(const struct deciding *d, size_t i)
 	return active >= 0 && active != (int)i;
 }
 
-/* Whether an issuing authority below a root signs. */
-static bool has_active_child(const struct deciding *d, size_t root)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (strcmp(d->v[i].parent, d->v[root].id) == 0 && state(d, i) == MICA_AS_ACTIVE)
-			return true;
-	return false;
-}
-
 /* Since when it is known that one must go: its own taint, or that of one below it. */
 static int64_t doom(const struct deciding *d, size_t i)
 {
@@ -536,7 +597,8 @@ static int64_t doom(const struct deciding *d, size_t i)
 			(!is_kind(d, i, MICA_AUTHORITY_ROOT) || d->now > d->v[k].not_after ||
 				strcmp(d->v[k].parent, d->v[i].id) != 0))
 			continue;
-		if (is_tainted(state(d, k)))
+		/* one below it that was revoked is named by its CRL */
+		if (k == i ? is_tainted(state(d, k)) : state(d, k) == MICA_AS_TAINTED)
 			since = lesser(since,
 				lesser(mica_authority_first(&d->v[k], MICA_AE_TAINTED, d->now),
 					mica_authority_first(&d->v[k], MICA_AE_REVOKED, d->now)));
@@ -561,6 +623,15 @@ static int64_t removal(const struct deciding *d, size_t i, enum mica_rotation_wh
 	int64_t bad = doom(d, i);
 	int64_t held = after(mica_authority_last(&d->v[i], MICA_AE_RETIRED, d->now), d->p->hold);
 
+	/* what a CRL names hurts nobody: it stays until all of it has ended */
+	if (is_kind(d, i, MICA_AUTHORITY_ISSUING) && state(d, i) == MICA_AS_REVOKED) {
+		*why = MICA_RW_LAST_LEAF;
+		return ends;
+	}
+	if (bad != MICA_TIME_NEVER && d->f->of[i].renewed) {
+		*why = MICA_RW_RENEWED;
+		return lesser(ends, d->now - 1);
+	}
 	if (bad != MICA_TIME_NEVER) {
 		*why = MICA_RW_DEADLINE;
 		return lesser(ends, bad + d->p->deadline);
@@ -569,11 +640,10 @@ static int64_t removal(const struct deciding *d, size_t i, enum mica_rotation_wh
 	return greater(ends, held);
 }
 
-static bool may_leave(struct deciding *d, size_t i)
+static bool may_leave(struct deciding *d, size_t i, enum mica_rotation_why *why)
 {
 	enum mica_authority_kind kind = d->v[i].kind;
 	enum mica_authority_state s = state(d, i);
-	enum mica_rotation_why why = MICA_RW_NOTHING;
 	int64_t at;
 
 	/* nobody trusts it any more, whatever the bundle says */
@@ -585,17 +655,17 @@ static bool may_leave(struct deciding *d, size_t i)
 	}
 	if (s != MICA_AS_RETIRED && !is_tainted(s))
 		return false;
-	if (kind == MICA_AUTHORITY_ISSUING && is_tainted(s))
+	if (kind == MICA_AUTHORITY_ISSUING && s == MICA_AS_TAINTED)
 		return root_is_gone(d, i);
 	if (!replaced(d, i) || has_active_child(d, i)) {
 		wait_for(d, kind, (int)i, MICA_RW_NO_REPLACEMENT,
 			d->v[i].not_after + d->p->skew + 1);
 		return false;
 	}
-	at = removal(d, i, &why);
+	at = removal(d, i, why);
 	if (d->now > at)
 		return true;
-	wait_for(d, kind, (int)i, why, lesser(at, d->v[i].not_after + d->p->skew) + 1);
+	wait_for(d, kind, (int)i, *why, lesser(at, d->v[i].not_after + d->p->skew) + 1);
 	return false;
 }
 
@@ -605,12 +675,14 @@ static bool clear_away(
 	for (size_t i = 0; i < d->n; i++) {
 		bool removed = is_kind(d, i, kind) && happened(d, i, MICA_AE_REMOVED);
 		int64_t last = mica_rotation_last_leaf(d->f, d->v, d->n, i) + d->p->skew, at;
+		enum mica_rotation_why why = MICA_RW_LAST_LEAF;
 
 		if (!is_kind(d, i, kind))
 			continue;
-		if (!removed && may_leave(d, i)) {
+		if (!removed && may_leave(d, i, &why)) {
 			if (d->now >= d->f->look_again)
-				return take(out, MICA_ROT_REMOVE, kind, (int)i, MICA_RW_LAST_LEAF);
+				return take(out, MICA_ROT_REMOVE, kind, (int)i,
+					why == MICA_RW_RENEWED ? why : MICA_RW_LAST_LEAF);
 			wait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, d->f->look_again);
 		}
 		if (!removed)
@@ -663,6 +735,29 @@ static int issuing_below(const struct deciding *d)
 	return -1;
 }
 
+/* Below a root whose key is not here: the next one that was signed ahead, when one is needed, or is
+ * due; of files the one that stands there now. */
+static bool next_signed(struct deciding *d, struct mica_rotation_step *out, int active, bool other)
+{
+	const enum mica_authority_kind kind = MICA_AUTHORITY_ISSUING;
+	bool lacking = active < 0 || other, at_once = lacking || d->p->root_home == MICA_ROOT_FILES;
+	int64_t due = active < 0 ? d->now : mica_rotation_due(d->p, &d->v[active]);
+	int next = mica_rotation_ahead(d->p, d->v, d->n, (size_t)d->root, lacking, d->now);
+
+	if (!at_once && (d->now < due || !d->p->kind[kind].automatic)) {
+		d->until = lesser(d->until, due);
+		return clear_away(d, kind, out);
+	}
+	if (next >= 0)
+		return activate(out, d, next, active,
+			active < 0      ? MICA_RW_NONE_ACTIVE
+				: other ? MICA_RW_OTHER_ROOT
+					: MICA_RW_DUE);
+	if (lacking || d->now >= due)
+		wait_for(d, kind, active, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
+	return clear_away(d, kind, out);
+}
+
 /* Without evidence: an issuing authority travels with each leaf that it signs. */
 static bool next_issuing(struct deciding *d, struct mica_rotation_step *out)
 {
@@ -678,9 +773,11 @@ static bool next_issuing(struct deciding *d, struct mica_rotation_step *out)
 
 	if (active < 0 && !d->p->kind[kind].automatic)
 		return clear_away(d, kind, out);
+	if (d->root >= 0 && !has_key(&d->v[d->root]))
+		return next_signed(d, out, active, other);
 	if (next >= 0)
 		return activate(out, d, next, active, why);
-	if (d->root < 0 || !has_key(&d->v[d->root])) {
+	if (d->root < 0) {
 		if (active < 0)
 			wait_for(d, kind, -1, MICA_RW_NO_ROOT, MICA_TIME_NEVER);
 		return clear_away(d, kind, out);
@@ -792,6 +889,17 @@ struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
 	struct deciding d = {.p = p, .f = f, .v = list, .n = n, .now = now};
 
 	return decide(&d, &kind, 1);
+}
+
+int64_t mica_rotation_deadline(const struct mica_rotation_policy *p,
+	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at,
+	int64_t now)
+{
+	const struct deciding d = {.p = p, .f = f, .v = list, .n = n, .now = now};
+	enum mica_rotation_why why;
+
+	return doom(&d, at) == MICA_TIME_NEVER ? MICA_TIME_NEVER
+					       : greater(removal(&d, at, &why), now);
 }
 
 /* ---- the clock ------------------------------------------------------------------------------ */

@@ -137,12 +137,36 @@ mica_rc cmd_authority_activate(struct cli *c, struct mica_err *e)
 	return change(c, "activate", "active", e);
 }
 
+mica_rc cli_revoke_by_crl(struct cli *c, struct mica_err *e)
+{
+	char path[128];
+	struct client_request r = {
+		.method = "POST", .path = path, .body = MICA_LIT("{\"crl_only\":true}")};
+	mica_rc rc = check_id(c->args[0], e);
+
+	if (rc == MICA_OK && cli_set(c, OPT_FORCE))
+		rc = mica_fail(e, MICA_INVALID, "bad_option",
+			"--crl-only cannot be forced: whoever consumes no CRL would go on believing");
+	snprintf(path, sizeof(path), "/v1/authorities/%.40s/revoke", c->args[0]);
+	if (rc == MICA_OK)
+		rc = tell(c, &r, e);
+	if (rc == MICA_OK)
+		show_done(c, "authority", c->args[0], "revoked by CRL");
+	return rc;
+}
+
 mica_rc cmd_authority_revoke(struct cli *c, struct mica_err *e)
 {
+	if (cli_set(c, OPT_CRL_ONLY))
+		return cli_revoke_by_crl(c, e);
 	return change(c, "revoke", "removed", e);
 }
 
 /* ---- rotation ------------------------------------------------------------------------------ */
+
+/* By outlet it is in the JSON form. */
+static const struct wr_column exposed[] = {
+	{"authority", 40}, {"kind", 7}, {"way", 7}, {"since", 20}, {"until", 20}, {"removes", 0}};
 
 mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 {
@@ -160,7 +184,9 @@ mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 		return rc;
 	wr_object(c->w, NULL);
 	json_object_foreach (d.root, key, v) {
-		if (strcmp(key, "rotations") == 0)
+		if (strcmp(key, "exposed") == 0)
+			wr_json_table(c->w, key, v, exposed, MICA_ARRAY_LEN(exposed));
+		else if (strcmp(key, "rotations") == 0)
 			wr_json_table(c->w, key, v, kinds, MICA_ARRAY_LEN(kinds));
 		else if (strcmp(key, "missing") == 0)
 			wr_json_table(c->w, key, v, missing, MICA_ARRAY_LEN(missing));
@@ -189,7 +215,9 @@ mica_rc cmd_rotation_plan(struct cli *c, struct mica_err *e)
 		return rc;
 	wr_object(c->w, NULL);
 	json_object_foreach (d.root, key, v) {
-		if (strcmp(key, "steps") == 0)
+		if (strcmp(key, "exposed") == 0)
+			wr_json_table(c->w, key, v, exposed, MICA_ARRAY_LEN(exposed));
+		else if (strcmp(key, "steps") == 0)
 			wr_json_table(c->w, key, v, steps, MICA_ARRAY_LEN(steps));
 		else
 			wr_json(c->w, key, v);

@@ -9,6 +9,7 @@ dist_docs_DATA += docs/API.md
 dist_docs_DATA += docs/ARCHITECTURE.md
 dist_docs_DATA += docs/LEDGER.md
 dist_docs_DATA += docs/OPERATIONS.md
+dist_docs_DATA += docs/ISTIO.md
 dist_docs_DATA += docs/PROOF.md docs/PERFORMANCE.md
 dist_docs_DATA += docs/SECURITY.md
 dist_doc_DATA =

@@ -33,5 +33,6 @@ noinst_HEADERS += include/mica/entry.h
 noinst_HEADERS += include/mica/store.h
 noinst_HEADERS += include/mica/ledger.h
 noinst_HEADERS += include/mica/rpc.h
+noinst_HEADERS += include/mica/wire.h
 noinst_HEADERS += include/mica/rotation.h
 noinst_HEADERS += include/mica/threads.h

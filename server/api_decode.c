@@ -618,6 +618,42 @@ mica_rc api_decode_force(const struct mica_json *doc, bool *force, struct mica_e
 	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
 }
 
+mica_rc api_decode_revoke(
+	const struct mica_json *doc, struct api_revoke_body *out, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "force", .type = MICA_JSON_BOOL, .out = &out->force},
+		{.name = "crl_only", .type = MICA_JSON_BOOL, .out = &out->crl_only},
+	};
+	mica_rc rc;
+
+	*out = (struct api_revoke_body){.force = false};
+	rc = mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+	if (rc == MICA_OK && out->force && out->crl_only)
+		rc = mica_fail(e, MICA_INVALID, "bad_rotation", "crl_only: cannot be forced");
+	return rc;
+}
+
+mica_rc api_decode_crl(const struct mica_json *doc, struct mica_slice *pem, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "crl", .type = MICA_JSON_STRING, .required = true, .min = 1, .out = pem},
+	};
+
+	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+}
+
+mica_rc api_decode_revocation(
+	const struct mica_json *doc, struct mica_slice *reason, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "reason", .type = MICA_JSON_STRING, .min = 1, .max = 64, .out = reason},
+	};
+
+	*reason = MICA_SLICE_NULL;
+	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+}
+
 /* What an action is about, and nothing else. */
 static mica_rc check_rotation(const struct api_rotation_body *b, bool has_force, struct mica_err *e)
 {

@@ -61,4 +61,27 @@ micad_SOURCES = server/main.c
 micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 micad_LDADD = $(SERVER_LIBS)
 libmica_server_a_SOURCES += server/api_metrics.c
+libmica_server_a_SOURCES += server/api_offline.c
+libmica_server_a_SOURCES += server/plugged.h
+libmica_server_a_SOURCES += server/plugged.c
 libmica_server_a_SOURCES += server/sip.h
+libmica_server_a_SOURCES += server/desk.h
+libmica_server_a_SOURCES += server/desk.c
+libmica_server_a_SOURCES += server/ask.h
+libmica_server_a_SOURCES += server/ask_who.c
+libmica_server_a_SOURCES += server/ask_issue.c
+libmica_server_a_SOURCES += server/grpc.h
+libmica_server_a_SOURCES += server/grpc_impl.h
+libmica_server_a_SOURCES += server/grpc.c
+libmica_server_a_SOURCES += server/istio.c
+# Descriptors of the gRPC front's services, for reflection. What they say is read by hand (mica/wire.h).
+EXTRA_DIST += rpc/proto/google/protobuf/struct.proto
+EXTRA_DIST += rpc/proto/security/v1alpha1/ca.proto
+BUILT_SOURCES += server/istio_data.c
+CLEANFILES += server/istio_data.c server/istio.desc
+nodist_libmica_server_a_SOURCES += server/istio_data.c
+server/istio_data.c: $(srcdir)/rpc/proto/security/v1alpha1/ca.proto $(srcdir)/rpc/proto/google/protobuf/struct.proto $(srcdir)/server/embed.py
+	$(AM_V_GEN)$(MKDIR_P) server && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=server/istio.desc $(srcdir)/rpc/proto/security/v1alpha1/ca.proto && $(PYTHON3) $(srcdir)/server/embed.py server/istio.desc embed_istio > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/istio.h
+libmica_server_a_SOURCES += server/istio_request.c
+libmica_server_a_SOURCES += server/api_crl.c

@@ -67,6 +67,37 @@ def crashes(args, figures, cycles):
     add(figures, micad_kills=kills, micad_certificates_found=found, micad_ledger_entries=size)
 
 
+def rotations(args, figures, seed):
+    """Every promise of rotation, over a hundred thousand times that another authority took over."""
+    text = run(
+        figures, [os.path.join(args.build, "tests/scenario/rotation")],
+        {"MICA_SEED": str(seed), "MICA_SCENARIO_SEEDS": "60", "MICA_SCENARIO_ACTIVATIONS": "100000"},
+    )
+    add(figures, rotation_activations=numbers(r"(\d+) activations in virtual time", text)[0])
+    for worlds, leaves, taints, back, cut, broken in re.findall(
+            r"(\d+) worlds: .*? (\d+) leaves, .*? (\d+) taints, .*? (\d+) roll-backs, .*? (\d+) holders cut off; "
+            r"(\d+) broken(?:\n|$)", text):
+        add(figures, rotation_worlds=worlds, rotation_leaves=leaves, rotation_taints=taints,
+            rotation_roll_backs=back, rotation_holders_cut_off=cut, rotation_promises_broken=broken)
+    text = run(figures, [sys.executable, os.path.join(TOP, "tests/scenario/mutants.py"), "--build", args.build])
+    mutants, missed = numbers(r"(\d+) mutants of the rotation decision, (\d+) not seen", text)
+    add(figures, rotation_mutants=mutants, rotation_mutants_not_seen=missed)
+    text = run(figures, [os.path.join(args.build, "tests/scenario/play")], {"MICA_SRCDIR": TOP})
+    for days, judged in re.findall(r"(\d+) days, .*? (\d+) times judged", text):
+        add(figures, scenarios=1, scenario_days=days, scenario_certificates_judged=judged)
+
+
+def handshakes(args, figures, rounds):
+    text = run(
+        figures,
+        ["/usr/bin/python3", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider",
+         os.path.join(TOP, "tests/e2e/test_handshakes.py"), "-k", "killed"],
+        {"MICA_KILL_ROUNDS": str(rounds), "MICA_BIN": args.build},
+    )
+    shaken, failed, kills = numbers(r"(\d+) handshakes, (\d+) failed, .* (\d+) kills", text)
+    add(figures, rotation_handshakes=shaken, rotation_handshakes_failed=failed, rotation_kills=kills)
+
+
 def fuzz_inputs(args, figures):
     """Every input that a fuzzer found worth keeping, through the code as users run it."""
     folder = os.path.join(TOP, "tests/fuzz/corpus")
@@ -94,6 +125,8 @@ def main():
         tokens(args, figures, seeds.randrange(1 << 31))
     crashes(args, figures, 20 if args.short else 400)
     fuzz_inputs(args, figures)
+    rotations(args, figures, seeds.randrange(1 << 31))
+    handshakes(args, figures, 2 if args.short else 40)
     figures["seconds"] = round(time.monotonic() - began)
     if figures["power_cuts_that_lost_an_answer"] or not figures["control_cuts_that_lost_an_answer"]:
         sys.exit("proof: an answer was lost, or the control lost none")

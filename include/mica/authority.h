@@ -59,7 +59,10 @@ enum mica_authority_state {
 };
 const char *mica_authority_state_name(enum mica_authority_state s);
 
-#define MICA_AUTHORITY_TIMES_MAX  64
+#define MICA_AUTHORITY_TIMES_MAX 64
+#define MICA_AUTHORITY_CHAIN_MAX 3 /* certificates in `chain`: with its own, and a leaf, 5 */
+/* "No end" (RFC 5280 4.1.2.5): of one that waits for its certificate. 9999-12-31T23:59:59Z. */
+#define MICA_AUTHORITY_NO_END     INT64_C(253402300799)
 #define MICA_AUTHORITY_RECORD_MAX (32 * 1024)
 
 struct mica_authority_time {
@@ -82,6 +85,9 @@ struct mica_authority {
 	 * 0 = unsaid: it is as old as the store. */
 	uint64_t sequence;
 	struct mica_buf cert; /* DER; empty for a JWT key and while a signature is awaited */
+	/* issuing: certificates between its own and the root's, DER one behind the other, the
+	 * issuer of `cert` first; empty when the root signed it */
+	struct mica_buf chain;
 	struct mica_buf spki; /* of its key */
 	struct mica_buf envelope; /* its key under the store's; empty: the key is not here */
 	struct mica_buf rest; /* fields that this program does not know */
@@ -100,6 +106,11 @@ mica_rc mica_authority_encode(
  * is not. `a` is initialised here; on failure it is clear. */
 mica_rc mica_authority_decode(
 	struct mica_slice record, struct mica_authority *a, struct mica_err *e) MICA_MUST_CHECK;
+
+/* The certificates of `chain`. CORRUPT "authority_malformed". */
+mica_rc mica_authority_chain(const struct mica_authority *a,
+	struct mica_slice out[MICA_AUTHORITY_CHAIN_MAX], size_t *n,
+	struct mica_err *e) MICA_MUST_CHECK;
 
 /* Adds a time. LIMIT "too_many_times". */
 mica_rc mica_authority_add_time(struct mica_authority *a, enum mica_authority_event ev, int64_t at,

@@ -69,5 +69,8 @@ mica_rc mica_bundle_put_jws(const struct mica_bundle_content *c, const struct mi
  * was signed: its ETag tells it apart from the one before, which has the same sequence. */
 const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const char *set,
 	enum mica_channel ch, uint64_t sequence, int64_t iat, int64_t expires);
+/* The same of something else that is published, under an ETag of its own (with its quotes). */
+const struct mica_snapshot *mica_snapshot_take_made(
+	struct mica_buf *b, const char *etag, uint64_t sequence, int64_t expires);
 
 #endif

@@ -33,11 +33,13 @@ struct mica_init_result {
 	char vkey[512]; /* note verifier key of the log */
 	char root_id[41], issuing_id[41]; /* authority ids: hex of the subject key id */
 	int64_t root_not_after, issuing_not_after;
+	unsigned pending; /* keys that wait for the signature of a root elsewhere */
 };
 /* `mica init`: makes the store of config->store.path and in it the set `default`: a root, an
- * issuing authority, a JWT key, the log key and the publication key, each encrypted under the
- * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when a
- * store is there already, "directory_not_empty" when something else is (nothing is touched); a
+ * issuing authority (with authorities.root: offline neither, but issuing keys that wait for their
+ * certificates; with files neither), a JWT key, the log key and the publication key, each encrypted
+ * under the passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when
+ * a store is there already, "directory_not_empty" when something else is (nothing is touched); a
  * failure leaves nothing behind, a crash half way a
  * store that is refused as `store_partial` and says to remove it. */
 mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
@@ -140,7 +142,8 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 	struct mica_err *e) MICA_MUST_CHECK;
 /* A client certificate chain in DER, leaf first: our one verifier, then the ledger says who it was
  * issued to. UNAUTHENTICATED "svid_*": those of verify.h, "svid_unknown" (the ledger has not this
- * very certificate), "svid_denied" (its key is on the deny list, or one of ours). */
+ * very certificate), "svid_denied" (its key is on the deny list, or one of ours), "svid_revoked".
+ */
 mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
 	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
 /* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...],
@@ -265,6 +268,32 @@ uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
 	uint64_t sequence, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* ---- revocation ------------------------------------------------------------------------------ */
+
+/* The CRL of a root or issuing authority, by its id (40 hex digits): snapshots as above, shared by
+ * all readers; `authority` is not looked at for MICA_CRL_ALL_PEM. NOT_FOUND "no_such_crl": there is
+ * no such authority, it was removed, or its key is elsewhere. */
+enum mica_crl_form { MICA_CRL_DER, MICA_CRL_PEM, MICA_CRL_ALL_PEM };
+mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,
+	const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The CRL (PEM) of an authority whose key is elsewhere, signed there: published from then on.
+ * INVALID as mica_crl_read and mica_pem_next, "crl_wrong_issuer", "crl_bad_signature",
+ * "crl_not_in_time"; CONFLICT "crl_not_newer" (its number), "crl_signed_here"; NOT_FOUND
+ * "no_such_authority". What is published already is OK. */
+mica_rc mica_core_import_crl(struct mica_core *c, const char *authority_id, struct mica_slice pem,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* The certificate of this serial is not to be trusted any more. After OK, which is durable, it
+ * neither authenticates nor renews, and the CRL of its authority names it. `reason`: a name of
+ * crl.h, empty = unspecified. INVALID "bad_serial" | "bad_reason"; NOT_FOUND "no_such_certificate";
+ * CONFLICT "revoked_already" | "certificate_expired" | "own_certificate" (micad's own); LIMIT
+ * "too_many_revoked". Any thread. */
+mica_rc mica_core_revoke_certificate(struct mica_core *c, struct mica_slice serial_hex,
+	struct mica_slice reason, const struct mica_caller *actor, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"revoked": [{"serial", "authority", "at", "not_after", "reason"}, ...]}: what CRLs name. */
+mica_rc mica_core_revocations(
+	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
 /* ---- the ledger's read side -------------------------------------------------------------------
  */
 
@@ -280,7 +309,8 @@ mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* {"certificate": PEM, "ledger_index", "spiffe_id", "serial", "authority", "not_before",
- * "not_after", "entry": its octets in base64, "event": {...}}: same rule, NOT_FOUND
+ * "not_after", "revoked": null or {"at", "reason"}, "entry": its octets in base64, "event":
+ * {...}}: same rule, NOT_FOUND
  * "no_such_certificate". Serial in hex, else INVALID "bad_serial". */
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
@@ -360,6 +390,13 @@ mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, 
  * "no_replacement", "removed_already", "root_vouches_for_it"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* An issuing authority is compromised, and every relying party consumes CRLs: it is tainted, and
+ * the CRL of its root names it; the root stays. CONFLICT "outlets_ignore_crls" (an outlet of the
+ * configuration is not declared to consume them, or none is there), "no_crl_signer" (the root's key
+ * is not here, the root is tainted, or in no bundle), "crl_only_is_for_issuing",
+ * "removed_already", "revoked_already"; NOT_FOUND "no_such_authority". */
+mica_rc mica_core_revoke_by_crl(struct mica_core *c, const char *authority_id,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Whoever is reached by this outlet has the newest bundle. NOT_FOUND "no_such_outlet"; CONFLICT
  * "nothing_to_confirm". */
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
@@ -367,11 +404,73 @@ mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
 /* The clock is right, and what was seen before was not. */
 mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* ---- authorities that others sign --------------------------------------------------------------
+ *
+ * With authorities.root: offline the root's key is never here. Issuing keys are made ahead, and
+ * wait in state pending for certificates that whoever has the root's key signs; at least two are to
+ * be signed and unused at any time (rotation.h: MICA_SIGNED_AHEAD). Durable and in the ledger after
+ * OK; any thread. Errors besides as a commit.
+ */
+
+#define MICA_REQUESTS_MAX 8
+
+/* Makes keys until `count` wait for a signature, and tells all that wait: {"made", "signatures": as
+ * in the status of rotation, "requests": [{"id", "created", "csr": PEM}], "extensions": a file for
+ * openssl's -extfile, with a section mica_<id> for each}. INVALID "too_many_requests_ahead";
+ * CONFLICT "root_not_offline"; LIMIT "too_many_authorities". */
+mica_rc mica_core_requests(struct mica_core *c, unsigned count, const struct mica_caller *actor,
+	int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
+#define MICA_IMPORT_MAX 8 /* certificates at once */
+
+/* What the signer has sent back: certificates for requests that wait, roots, in one PEM text in any
+ * order. All of it is taken, or nothing. A root that is not known is published, and used when
+ * everybody has it and it has signed something; `new_root` says that it is meant (otherwise INVALID
+ * "root_unknown"), `standby` that it is kept for an emergency. *json: {"imported": [{"id", "kind",
+ * "state", "not_after"}]}. CONFLICT "root_not_offline", "imported_already" (all of it),
+ * "already_certified", "key_taken", "subject_taken", "root_unusable"; INVALID "pem_*", "cert_*",
+ * "key_*", "import_empty", "no_such_request", "issuer_unknown", and "ca_*": what ca_check.h asks.
+ */
+struct mica_import {
+	struct mica_slice pem;
+	bool new_root, standby;
+};
+mica_rc mica_core_import(struct mica_core *c, const struct mica_import *in,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* A plugged-in authority (authorities.root: files): what its files hold, all of one moment. */
+struct mica_plug_file {
+	const char *name; /* for messages */
+	struct mica_slice text; /* PEM */
+};
+struct mica_plug {
+	/* The issuing authority first, and those above it perhaps; those above it, may be empty;
+	 * the roots to be trusted; the private key of the first of `cert`. */
+	struct mica_plug_file cert, chain, roots, key;
+	const struct mica_secret *passphrase; /* of the key; NULL = it is not encrypted */
+};
+struct mica_plug_result {
+	bool changed; /* something was written */
+	char issuing_id[41], root_id[41]; /* of what the files hold */
+	bool active; /* that issuing authority signs; false: its root is not known everywhere yet */
+};
+/* Checks all of it and takes it, or nothing: the key is sealed in the store as all are. Roots are
+ * published, and used when everybody has them; an issuing authority below the active root signs at
+ * once. What was taken from files that do not hold it any more, and was never used, goes. Durable
+ * and in the ledger after OK; any thread. CONFLICT "root_not_in_files" (authorities.root),
+ * "root_unusable", "key_given_up" (tainted or removed), "key_taken", "same_key_other_root",
+ * "root_renamed"; INVALID "pem_*", "cert_*", "key_*", "plugged_*", "ca_*": ca_files.h and
+ * ca_check.h have them all. */
+mica_rc mica_core_plug(struct mica_core *c, const struct mica_plug *files, int64_t now_ms,
+	struct mica_plug_result *out, struct mica_err *e) MICA_MUST_CHECK;
+
 /* {"authorities": [...]} as in `status`; of one id: {...} with its certificate, NOT_FOUND
  * "no_such_authority". */
 mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int64_t now_ms,
 	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
-/* What each rotation waits for, until when, and who is missing. */
+/* What each rotation waits for, until when, and who is missing; of compromised authorities who has
+ * not renewed, and who is exposed until when. */
 mica_rc mica_core_rotation_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* {"steps": [...]}: what will happen by `until` (seconds), by the same machine with a moved clock.
@@ -411,7 +510,18 @@ struct mica_core_stats {
 	uint64_t bundle_sequence;
 	uint64_t rotation_steps; /* that micad took by itself */
 	uint64_t compromises; /* that made another authority take over */
+	uint64_t exposed; /* holders that have something of a compromised authority */
+	uint64_t renewals_done; /* compromises after which everybody had renewed */
+	int64_t renewal_seconds; /* of the last one, from the command to the last renewal; 0 = none
+				  */
+	uint64_t revoked; /* certificates that CRLs name */
+	unsigned crls, crls_late; /* published; of these past the half of their life */
+	int64_t crl_end; /* the first nextUpdate; 0 = there is none */
 	bool space_low;
+	/* Below an offline root; all 0 without one. */
+	unsigned signed_ahead; /* issuing authorities that wait to be used */
+	bool signature_needed; /* now, and by when: then nothing could follow what signs */
+	int64_t signature_by;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
 };
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);

@@ -31,4 +31,10 @@ mica_rc mica_csr_read(struct mica_slice csr, const struct mica_key_policy *polic
 mica_rc mica_csr_write(
 	const struct mica_signer *key, struct mica_buf *pem, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A request for an issuing authority of ours, for whoever has the root's key: subject and
+ * extensions (extensionRequest, RFC 2985 5.4.2) are those that its certificate shall have. Appends
+ * DER. INVALID "name_invalid" (trust domain); UNAVAILABLE "signing_failed". */
+mica_rc mica_csr_make(const struct mica_signer *key, const char *trust_domain, struct mica_buf *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
 #endif

@@ -35,10 +35,11 @@ enum mica_entry_type {
 	MICA_ENTRY_POLICY = 20,
 	MICA_ENTRY_DENY = 21, /* deny list */
 	MICA_ENTRY_ADMIN = 22, /* reload, backup ... */
+	MICA_ENTRY_REVOCATION = 23, /* of a certificate; field authority */
 	MICA_ENTRY_TYPE_MAX = 63
 };
-/* "x509_issued" "jwt_issued" "log" "authority" "bundle" "key" "policy" "deny" "admin"; NULL for
- * others. */
+/* "x509_issued" "jwt_issued" "log" "authority" "bundle" "key" "policy" "deny" "admin"
+ * "revocation"; NULL for others. */
 const char *mica_entry_type_name(enum mica_entry_type t);
 /* 0 when unknown. */
 enum mica_entry_type mica_entry_type_parse(struct mica_slice name);

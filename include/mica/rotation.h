@@ -33,6 +33,7 @@ struct mica_rotation_policy {
 		int64_t rotate_at; /* per cent of its life after which its successor is made */
 	} kind[MICA_AUTHORITY_KIND_COUNT];
 	bool standby; /* keep a standby root */
+	enum mica_root_home root_home; /* roots that are not our own are never made here */
 	int64_t max_leaf_ttl, max_jwt_ttl, refresh_hint;
 	int64_t slowest_outlet; /* the longest propagation of an outlet; 0 = there is none */
 	int64_t propagation; /* until whoever gives no evidence has a new bundle */
@@ -83,12 +84,19 @@ int64_t mica_rotation_propagation(
 /* Of one authority, what its record does not say. */
 struct mica_rotation_fact {
 	int64_t last_leaf; /* greatest end of what it signed; 0 = nothing */
+	/* Of a root: as below, when it was published. A clock that was ahead makes them live longer
+	 * than the longest life. */
+	int64_t carried;
 	bool acked; /* every live holder of class `ack` has said that it has it */
 	bool confirmed; /* every outlet that has no propagation was confirmed for it */
+	bool renewed; /* a root that has to go: whoever had something of it has something else */
 };
 struct mica_rotation_facts {
 	const struct mica_rotation_fact *of; /* of list[i] */
 	bool frozen; /* the clock cannot be trusted: nothing happens by time */
+	/* Greatest end of a certificate whose holder may have the bundle that came with it, and no
+	 * other (class `carried`); 0 = nobody. It has a newer one when it has renewed. */
+	int64_t carried;
 	/* A second look after a stop: before, nothing is removed or destroyed, and nobody is said
 	 * to have something because enough time has passed. */
 	int64_t look_again;
@@ -114,6 +122,7 @@ enum mica_rotation_why {
 	MICA_RW_PROPAGATION, /* until whoever gives no evidence has it */
 	MICA_RW_ACKS, /* holders of class `ack` have not said that they have it */
 	MICA_RW_CONFIRMATION, /* an outlet without propagation: `mica rotation confirm` */
+	MICA_RW_CARRIED, /* holders whose bundle comes with their certificates have not renewed */
 	MICA_RW_EVERYBODY_HAS_IT,
 	MICA_RW_NONE_ACTIVE, /* nothing signs */
 	MICA_RW_TAINTED, /* what signs is tainted, or has a tainted one below it */
@@ -128,6 +137,8 @@ enum mica_rotation_why {
 	MICA_RW_NO_ROOT, /* no usable root: `mica authority prepare root --recover` */
 	MICA_RW_NO_REPLACEMENT, /* it is the last one that is published */
 	MICA_RW_BY_HAND, /* an administrator */
+	MICA_RW_SIGNATURE, /* of a root whose key is not here */
+	MICA_RW_RENEWED, /* whoever had something of a compromised root has renewed */
 	MICA_RW_COUNT
 };
 const char *mica_rotation_why_name(enum mica_rotation_why w); /* "propagation" ... */
@@ -157,10 +168,43 @@ struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
 	const struct mica_rotation_policy *p, const struct mica_rotation_facts *f,
 	const struct mica_authority *list, size_t n, int64_t now);
 
+/* ---- roots whose key is not here ------------------------------------------------------------- */
+
+/* Issuing authorities below such a root are signed ahead: each waits, usable, until it is due. */
+#define MICA_SIGNED_AHEAD 2 /* so many shall wait at least (design 8.4) */
+
+/* Whether a root can vouch for what will be issued: its key is here, or an issuing authority that
+ * it signed can be used. */
+bool mica_rotation_serves(const struct mica_authority *list, size_t n, size_t root, int64_t now);
+/* The next one below a root whose key is not here, -1 = none: of those that have begun and last
+ * longer than a rotation takes the one that ends first, so that the others last; of files the
+ * newest one. When none waits and `again`, one that has retired. */
+int mica_rotation_ahead(const struct mica_rotation_policy *p, const struct mica_authority *list,
+	size_t n, size_t root, bool again, int64_t now);
+
+/* One that has retired stands in the files again (its last READY is later than its last RETIRED),
+ * so that it is to be used again: everybody had it once, and has it still. */
+bool mica_rotation_is_back(
+	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now);
+
+/* How long what was signed lasts, below the active root when its key is not here. */
+struct mica_rotation_stock {
+	bool counts; /* false: root's key is here, or there is no root; all else is 0 then */
+	unsigned ahead, pending; /* signed and not used yet; requests that wait */
+	int64_t covered; /* until then something can sign without being cut short */
+	int64_t from; /* a signature is asked for from then on: half of the way, or at once */
+	bool needed; /* now */
+	bool standby; /* a standby root is there, and one that it signed */
+};
+void mica_rotation_stock_of(const struct mica_rotation_policy *p, const struct mica_authority *list,
+	size_t n, int64_t now, struct mica_rotation_stock *out);
+
 /* Whether a root must go because of an issuing authority below it that is tainted and has not
- * expired: whoever has that key makes certificates that this root vouches for. */
+ * expired: whoever has that key makes certificates that this root vouches for. One that is revoked
+ * takes no root with it: the root's CRL names it. */
 bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t root, int64_t now);
-/* The successor of a kind that a rotation is bringing up, -1 = none is under way. */
+/* The successor of a kind that a rotation is bringing up, -1 = none is under way. What a root whose
+ * key is not here has signed ahead is none. */
 int mica_rotation_successor(
 	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now);
 /* The one to go back to: of those that retired last, it is still published, not tainted, not
@@ -170,6 +214,12 @@ int mica_rotation_way_back(
 /* When the last thing that list[at] vouches for has ended: of a root, of all that is below it. */
 int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
 	const struct mica_authority *list, size_t n, size_t at);
+
+/* When list[at], a tainted one or a root that has to go, leaves the bundle at the latest; NEVER =
+ * it has not to go. */
+int64_t mica_rotation_deadline(const struct mica_rotation_policy *p,
+	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at,
+	int64_t now);
 
 /* ---- the clock ----------------------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@ import struct
 import uuid
 
 TYPES = {1: "x509_issued", 2: "jwt_issued", 16: "log", 17: "authority", 18: "bundle", 19: "key",
-         20: "policy", 21: "deny", 22: "admin"}
+         20: "policy", 21: "deny", 22: "admin", 23: "revocation"}
 TEXTS = {1: "set", 2: "issuer", 3: "cluster", 4: "namespace", 5: "serviceaccount", 6: "pod",
          7: "node", 8: "subject", 17: "address", 33: "sub", 34: "jti", 35: "kid", 36: "audience",
          48: "action", 51: "detail"}

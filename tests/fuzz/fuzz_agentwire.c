@@ -52,22 +52,23 @@ static void check_request(mica_rc rc, const struct sds_request *r, const struct 
 static void write_again(void)
 {
 	struct wire w = {.s = in}, again;
-	struct wire_field f, g;
+	struct mica_wire_field f, g;
 	MICA_AUTO_BUF b;
 
 	while (wire_next(&w, &f)) {
-		if (f.type != WIRE_BYTES && f.type != WIRE_VARINT)
+		if (f.type != MICA_WIRE_BYTES && f.type != MICA_WIRE_VARINT)
 			continue;
 		mica_buf_init(&b, in.len + 64);
-		if (f.type == WIRE_BYTES)
-			wire_put_bytes(&b, f.number, f.s);
+		if (f.type == MICA_WIRE_BYTES)
+			mica_wire_put_bytes(&b, f.number, f.bytes);
 		else
-			wire_put_varint(&b, f.number, f.v);
+			mica_wire_put_varint(&b, f.number, f.value);
 		again = (struct wire){.s = mica_buf_slice(&b)};
-		if (b.over || !wire_next(&again, &g) || g.number != f.number || g.v != f.v ||
-			!mica_slice_eq(g.s, f.s) || again.s.len != 0)
+		if (b.over || !wire_next(&again, &g) || g.number != f.number ||
+			g.value != f.value || !mica_slice_eq(g.bytes, f.bytes) || again.s.len != 0)
 			abort();
-		if (f.type == WIRE_BYTES && wire_bytes_size(f.number, f.s.len) != b.len)
+		if (f.type == MICA_WIRE_BYTES &&
+			mica_wire_bytes_size(f.number, f.bytes.len) != b.len)
 			abort();
 		mica_buf_clear(&b);
 	}

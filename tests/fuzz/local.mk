@@ -164,3 +164,16 @@ tests_fuzz_fuzz_agentconfig_SOURCES = tests/fuzz/fuzz_agentconfig.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_agentconfig_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(CYAML_CFLAGS)
 tests_fuzz_fuzz_agentconfig_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_agentconfig_LDADD = $(AGENT_LIBS)
+check_PROGRAMS += tests/fuzz/fuzz_crl
+FUZZ_TARGETS += tests/fuzz/fuzz_crl
+tests_fuzz_fuzz_crl_SOURCES = tests/fuzz/fuzz_crl.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_crl_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS)
+tests_fuzz_fuzz_crl_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_crl_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_istio
+FUZZ_TARGETS += tests/fuzz/fuzz_istio
+tests_fuzz_fuzz_istio_SOURCES = tests/fuzz/fuzz_istio.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_istio_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir)
+tests_fuzz_fuzz_istio_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_istio_LDADD = libmica-server.a $(RPC_LIBS)

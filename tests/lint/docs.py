@@ -41,6 +41,8 @@ NOT_FOR_CALLERS = re.compile("|".join([
     r"store_(?!full|failed|busy).*|log_.*|kek_.*|key_(envelope_.*|name_invalid|seal_failed|mismatch|not_exportable)",
     r"backup_(?!running).*|record_.*|snapshot_malformed|no_such_record|checkpoint_.*|origin_reused|export_.*",
     r"authority_(?!tainted).*|too_many_(authorities|times)|entry_.*|path_too_long|sequence_exhausted|directory_not_empty|no_serving_key",
+    # a plugged-in authority: told in the log and in the status of the server
+    r"plugged_.*|key_given_up|root_(renamed|not_in_files)|same_key_other_root",
     # what others prove to the command line
     r"note_.*|vkey_.*|bad_(checkpoint|note|proof|proof_range|receipt|tile_path|vkey)|.*_proof_wrong|jwt_invalid",
     # what micad fetches itself: callers learn issuer_keys_* and token_review_failed

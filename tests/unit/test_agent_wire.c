@@ -12,34 +12,34 @@ static void put_and_read_back(void **state)
 {
 	(void)state;
 	struct wire w;
-	struct wire_field f;
+	struct mica_wire_field f;
 	MICA_AUTO_BUF b;
 	mica_buf_init(&b, 4096);
-	wire_put_varint(&b, 1, 150);
+	mica_wire_put_varint(&b, 1, 150);
 	wire_put_text(&b, 2, "testing");
 	wire_put_text(&b, 3, "");
-	wire_put_double(&b, 4, 1.0);
-	wire_put_bytes(&b, 16, MICA_LIT(""));
+	mica_wire_put_double(&b, 4, 1.0);
+	mica_wire_put_bytes(&b, 16, MICA_LIT(""));
 	static const uint8_t want[] = {0x08, 0x96, 0x01, 0x12, 0x07, 't', 'e', 's', 't', 'i', 'n',
 		'g', 0x21, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x82, 0x01, 0x00};
 	assert_int_equal(b.len, sizeof(want));
 	assert_memory_equal(b.p, want, sizeof(want));
-	assert_int_equal(wire_bytes_size(2, 7), 9);
-	assert_int_equal(wire_bytes_size(16, 0), 3);
+	assert_int_equal(mica_wire_bytes_size(2, 7), 9);
+	assert_int_equal(mica_wire_bytes_size(16, 0), 3);
 
 	w = (struct wire){.s = mica_buf_slice(&b)};
 	assert_true(wire_next(&w, &f));
 	assert_int_equal(f.number, 1);
-	assert_int_equal(f.v, 150);
+	assert_int_equal(f.value, 150);
 	assert_false(wire_is_text(&w, &f, 2));
 	assert_true(wire_next(&w, &f));
 	assert_true(wire_is_text(&w, &f, 2));
-	assert_true(mica_slice_eq_str(f.s, "testing"));
+	assert_true(mica_slice_eq_str(f.bytes, "testing"));
 	assert_true(wire_next(&w, &f));
-	assert_int_equal(f.type, WIRE_FIXED64);
+	assert_int_equal(f.type, MICA_WIRE_FIXED64);
 	assert_true(wire_next(&w, &f));
 	assert_true(wire_is_bytes(&w, &f, 16));
-	assert_int_equal(f.s.len, 0);
+	assert_int_equal(f.bytes.len, 0);
 	assert_false(wire_next(&w, &f));
 	assert_false(w.bad);
 }
@@ -47,7 +47,7 @@ static void put_and_read_back(void **state)
 static void bad(const void *p, size_t len)
 {
 	struct wire w = {.s = mica_slice(p, len)};
-	struct wire_field f;
+	struct mica_wire_field f;
 	while (wire_next(&w, &f))
 		continue;
 	assert_true(w.bad);
@@ -76,7 +76,7 @@ static void types_and_text_are_checked(void **state)
 {
 	(void)state;
 	struct wire w = {.s = mica_slice("\x08\x01", 2)};
-	struct wire_field f;
+	struct mica_wire_field f;
 	assert_true(wire_next(&w, &f));
 	assert_false(wire_is_bytes(&w, &f, 1));
 	assert_true(w.bad);
@@ -87,7 +87,7 @@ static void types_and_text_are_checked(void **state)
 	/* the largest varint */
 	w = (struct wire){.s = mica_slice("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11)};
 	assert_true(wire_next(&w, &f));
-	assert_true(f.v == UINT64_MAX);
+	assert_true(f.value == UINT64_MAX);
 }
 
 int main(void)

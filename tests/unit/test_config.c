@@ -144,8 +144,8 @@ static void assert_has(const struct mica_yaml_doc *all, const struct mica_yaml_d
 
 static void the_example_has_every_setting(void **state)
 {
-	static const char *const alternatives[] = {
-		"env:", "credential:", "jwks_uri:", "jwks_file:", NULL};
+	static const char *const alternatives[] = {"env:", "credential:", "jwks_uri:", "jwks_file:",
+		"directory:", "passphrase_file:", NULL};
 	MICA_AUTO_BUF text = example();
 	MICA_AUTO_BUF all = uncomment(&text, true, NULL);
 	MICA_AUTO_BUF defaults = uncomment(&text, false, NULL);
@@ -206,6 +206,8 @@ static void defaults(void **state)
 	assert_true(c->rotation.root.automatic && c->rotation.issuing.automatic);
 	assert_true(c->rotation.jwt.automatic && c->rotation.standby);
 	assert_int_equal(c->rotation.root.rotate_at, 50);
+	assert_int_equal(c->crl.validity, 86400);
+	assert_null(c->crl.distribution_url);
 	assert_int_equal(c->rotation.propagation, 900);
 	assert_int_equal(c->rotation.hold, 86460);
 	assert_int_equal(c->rotation.ack_timeout, 7 * 86400);
@@ -478,6 +480,18 @@ static void bad_values(void **state)
 		{MIN "https: {public_host: '::1'}\n", "config_value", 3, 22, "is not a host"},
 		{MIN "https: {dns_names: [a, b, a]}\n", "config_value", 3, 27,
 			"https.dns_names[2]: \"a\" stands in the list already, as entry 1"},
+		{MIN "grpc: {plaintext: ':15010'}\n", "config_value", 3, 19,
+			"not of this machine alone"},
+		{MIN "grpc: {plaintext: '10.0.0.1:15010'}\n", "config_value", 3, 19,
+			"not of this machine alone"},
+		{MIN "grpc: {listen: ':8443'}\n", "config_conflict", 3, 16,
+			"is the address of https.listen"},
+		{MIN "grpc: {listen: ':15012', plaintext: '127.0.0.1:15012'}\n", "config_conflict",
+			3, 37, "is the address of grpc.listen"},
+		{MIN "grpc: {socket: x}\n", "config_value", 3, 16, "grpc.socket"},
+		{MIN "grpc: {dns_names: ['*.x']}\n", "dns_name_invalid", 3, 20,
+			"grpc.dns_names[0]"},
+		{MIN "grpc: {max_age: 10}\n", "config_value", 3, 17, "from 1m to 1d"},
 		{MIN "admin: {socket: admin.sock}\n", "config_value", 3, 17, "admin.socket"},
 		{MIN "admin: {group: 'a b'}\n", "config_value", 3, 16, "is not a name"},
 		{MIN "x509: {key_types: []}\n", "config_value", 3, 19, "no key type at all"},
@@ -561,6 +575,14 @@ static void bad_together(void **state)
 		{MIN "authorities: {jwt_life: 1d}\nrotation: {jwt: {rotate_at: 99}}\n",
 			"config_lifetimes", 4, 29,
 			"rotation.jwt.rotate_at (99) leaves too little of authorities.jwt_life (1d)"},
+		{MIN "crl: {distribution_url: 'http://a/x.crl'}\n", "config_value", 3, 25,
+			"expected http[s]://host[:port]/path with one {authority} in the path"},
+		{MIN "crl: {distribution_url: 'http://{authority}/x'}\n", "config_value", 3, 25,
+			"cannot lead to a CRL"},
+		{MIN "crl: {distribution_url: 'http://a/{authority}/{authority}'}\n",
+			"config_value", 3, 25, "with one {authority}"},
+		{MIN "crl: {distribution_url: 'ldap://a/{authority}'}\n", "config_value", 3, 25,
+			"cannot lead to a CRL"},
 		{MIN "rotation: {outlets: [{name: a}, {name: a}]}\n", "config_value", 3, 40,
 			"entry 1 has this name already"},
 		{MIN "rotation: {outlets: [{name: A}]}\n", "config_value", 3, 29,
@@ -711,6 +733,57 @@ static void bad_files(void **state)
 	assert_true(strncmp(e.text, "1:1: passphrase: ", 17) == 0);
 }
 
+/* The names of the serving certificate: each once, and those of a front that is off not at all. */
+static void serving_names(void **state)
+{
+	static const struct {
+		const char *text, *names;
+	} cases[] = {
+		{MIN, "localhost"},
+		{MIN "grpc: {dns_names: [b]}\n", "localhost"},
+		{MIN "grpc: {listen: ':15012'}\n", "localhost istiod.istio-system.svc"},
+		{MIN "grpc: {socket: /s, dns_names: [b, a]}\nhttps: {dns_names: [a]}\n", "a b"},
+		{MIN "grpc: {plaintext: '[::1]:1', dns_names: []}\n", "localhost"},
+	};
+	(void)state;
+
+	for (size_t i = 0; i < MICA_ARRAY_LEN(cases); i++) {
+		struct mica_err e = MICA_ERR_INIT;
+		struct mica_config *c = NULL;
+		const char *names[4];
+		char joined[256] = "";
+
+		if (mica_config_parse(mica_slice_str(cases[i].text), NULL, &c, &e) != MICA_OK)
+			fail_msg("%s: %s", cases[i].text, e.text);
+		for (size_t n = mica_config_dns_names(c, names, 4), k = 0; k < n; k++)
+			snprintf(joined + strlen(joined), sizeof(joined) - strlen(joined), "%s%s",
+				k ? " " : "", names[k]);
+		assert_string_equal(joined, cases[i].names);
+		/* what does not fit is counted, so that it can be refused */
+		assert_int_equal(
+			mica_config_dns_names(c, names, 1), mica_config_dns_names(c, names, 4));
+		mica_config_free(c);
+	}
+}
+
+/* A rule's template that could make a name of the gRPC front is no mistake by itself: that one name
+ * is given to nobody. */
+static void reserved_names_warn(void **state)
+{
+	static const char text[] = MIN PROD "rules:\n- dns: ['{serviceaccount}.{namespace}.svc']\n"
+					    "grpc: {listen: ':15012'}\n";
+	struct mica_err e = MICA_ERR_INIT;
+	struct mica_config *c = NULL;
+	bool found = false;
+	(void)state;
+
+	assert_int_equal(mica_config_parse(mica_slice_str(text), NULL, &c, &e), MICA_OK);
+	for (unsigned i = 0; i < c->warnings.n; i++)
+		found = found || strstr(c->warnings.v[i], "istiod.istio-system.svc");
+	assert_true(found);
+	mica_config_free(c);
+}
+
 /* ---- what waits for a restart -------------------------------------------------------------------
  */
 
@@ -725,6 +798,8 @@ static void needs_restart(void **state)
 		{MIN, MIN "https: {listen: ':1', threads: 2, dns_names: [a]}\n",
 			"https.listen https.dns_names https.threads"},
 		{MIN, MIN "https: {listen: ':8443'}\n", ""},
+		{MIN, MIN "grpc: {listen: ':15012', dns_names: [a]}\n",
+			"grpc.listen grpc.dns_names"},
 		{MIN,
 			MIN
 			"metrics: {listen: 'off'}\nlog: {level: debug, format: json, caller_address: false}\n",
@@ -795,6 +870,8 @@ int main(void)
 		cmocka_unit_test(bad_issuers),
 		cmocka_unit_test(bad_rules),
 		cmocka_unit_test(bad_files),
+		cmocka_unit_test(serving_names),
+		cmocka_unit_test(reserved_names_warn),
 		cmocka_unit_test(needs_restart),
 		cmocka_unit_test(key_names),
 	};

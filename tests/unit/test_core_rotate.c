@@ -92,12 +92,17 @@ static struct id active(struct ct *t, enum mica_authority_kind kind, int64_t now
 	return id;
 }
 
-static void verifies(struct ct *t, const struct mica_candidate *k, int64_t now)
+static int judged(struct ct *t, const struct mica_candidate *k, int64_t now)
 {
 	struct mica_issued i;
 
 	mica_candidate_issued(k, &i);
-	assert_int_equal(ct_openssl(t, i.chain_der, i.n_chain, now), X509_V_OK);
+	return ct_openssl(t, i.chain_der, i.n_chain, now);
+}
+
+static void verifies(struct ct *t, const struct mica_candidate *k, int64_t now)
+{
+	assert_int_equal(judged(t, k, now), X509_V_OK);
 }
 
 /* Beyond a life of the first root, with a certificate every few seconds: each verifies from its
@@ -237,6 +242,26 @@ static void a_tainted_issuing_authority_takes_its_root_with_it(void **state)
 	mica_candidate_free(k);
 }
 
+/* Whoever has to renew has until the deadline, however long ago anything happened before. */
+static void the_deadline_begins_with_the_taint(void **state)
+{
+	struct ct *t = *state;
+	struct id root = active(t, MICA_AUTHORITY_ROOT, NOW);
+	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct mica_candidate *k;
+	int64_t now = NOW + 1;
+
+	(void)maintain(t, now);
+	now += 300; /* no step is due in between */
+	k = ct_issue(t, 120, now * 1000);
+	assert_ok(mica_core_taint(t->core, root.s, &admin, now * 1000, e));
+	(void)maintain(t, now + 85);
+	verifies(t, k, now + 85);
+	(void)maintain(t, now + 92);
+	assert_int_equal(judged(t, k, now + 92), X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY);
+	mica_candidate_free(k);
+}
+
 /* ---- the clock ---------------------------------------------------------------------------------
  */
 
@@ -317,7 +342,7 @@ static void removal_waits_for_a_second_look(void **state)
 	ct_reopen(t, now * 1000);
 	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
 	assert_int_equal(count(t, MICA_AUTHORITY_ISSUING, MICA_AS_REMOVED, now, NULL), 0);
-	now += 25;
+	now += 31;
 	assert_ok(mica_core_maintain(t->core, now * 1000, NULL, e));
 	assert_true(count(t, MICA_AUTHORITY_ISSUING, MICA_AS_REMOVED, now, NULL) > 0);
 }
@@ -418,7 +443,7 @@ static void a_new_root_when_there_is_none(void **state)
 /* An outlet whose propagation nobody knows stops a rotation of roots, and says so. */
 static void an_unknown_outlet_is_waited_for(void **state)
 {
-	static struct mica_outlet_config outlets[] = {{(char *)(uintptr_t) "linkerd", 0}};
+	static struct mica_outlet_config outlets[] = {{.name = (char *)(uintptr_t) "linkerd"}};
 	struct ct *t = *state;
 	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
 	struct id old = active(t, MICA_AUTHORITY_ROOT, NOW);
@@ -634,6 +659,7 @@ int main(void)
 		TEST(it_goes_on_after_any_commit),
 		TEST(a_step_is_whole_or_not_at_all),
 		TEST(a_tainted_issuing_authority_takes_its_root_with_it),
+		TEST(the_deadline_begins_with_the_taint),
 		TEST(a_clock_that_jumps_rotates_nothing),
 		TEST(after_a_long_stop_the_standby_or_a_new_one_serves),
 		TEST(at_the_end_of_a_root_nothing_is_made_over_and_over),
