@@ -55,3 +55,5 @@ EXTRA_DIST += tests/e2e/test_istio_life.py
 EXTRA_DIST += tests/e2e/test_crl.py
 EXTRA_DIST += tests/e2e/mesh.py
 EXTRA_DIST += tests/e2e/test_handshakes.py
+EXTRA_DIST += tests/e2e/envoy.sh
+EXTRA_DIST += tests/e2e/test_agent_envoy.py

@@ -42,6 +42,18 @@ def check_set(folder):
     return leaf
 
 
+def load_pair(context, folder):
+    """Both of one generation, whatever is being replaced meanwhile."""
+    for _ in range(10):
+        now = os.path.join(folder, os.readlink(os.path.join(folder, ".current")))
+        try:
+            context.load_cert_chain(os.path.join(now, "cert.pem"), os.path.join(now, "key.pem"))
+            return
+        except FileNotFoundError:
+            continue
+    raise AssertionError("no generation stays long enough to be read")
+
+
 def test_the_files(tmp_path, micad, issuer):
     with files_agent(tmp_path, micad, issuer.token()) as a:
         a.wait_for("files_written")
@@ -142,8 +154,7 @@ http {
             def request():
                 c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 c.load_verify_locations(cafile=os.path.join(out, "bundle.pem"))
-                c.load_cert_chain(os.path.join(out, ".current/cert.pem"),
-                                  os.path.join(out, ".current/key.pem"))
+                load_pair(c, out)
                 with socket.create_connection(("127.0.0.1", port), timeout=5 * SLOW) as s, \
                         c.wrap_socket(s, server_hostname="checkout.payments.svc") as t:
                     served.add(t.getpeercert()["serialNumber"])
