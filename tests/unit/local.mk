@@ -445,3 +445,9 @@ TESTS += tests/unit/test_core_renewed
 tests_unit_test_core_renewed_SOURCES = tests/unit/test_core_renewed.c tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_core_renewed_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_core_renewed_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_agent_trust
+TESTS += tests/unit/test_agent_trust
+tests_unit_test_agent_trust_SOURCES = tests/unit/test_agent_trust.c tests/unit/pki.h
+tests_unit_test_agent_trust_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_trust_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
