@@ -96,6 +96,11 @@ issuers:
       rest: [mica]
       istio: [istio-ca]
       linkerd: [identity.l5d.io]
+rotation:
+  outlets:
+    # Nobody here keeps old roots for longer; by default a new root waits for a word of yours.
+    - name: linkerd
+      propagation: 15m
 YAML
 
 mica() { MICA_ADMIN_SOCKET=$dir/admin.sock "$build/mica" "$@"; }

@@ -68,7 +68,24 @@ void mica_bundle_hash(const struct mica_bundle_content *c, uint8_t hash[32])
 		hash_part(&h, c->jwt_keys[i].kid, strlen(c->jwt_keys[i].kid));
 		hash_part(&h, c->jwt_keys[i].key->spki, c->jwt_keys[i].key->spki_len);
 	}
+	for (size_t i = 0; i < c->n_renew; i++)
+		hash_part(&h, c->renew[i], strlen(c->renew[i]));
+	if (c->n_renew > 0)
+		hash_part(&h, &c->renew_before, sizeof(c->renew_before));
 	SHA256_Final(hash, &h);
+}
+
+static void put_renew(const struct mica_bundle_content *c, struct mica_buf *out)
+{
+	char before[MICA_TIME_SIZE];
+
+	if (c->n_renew == 0)
+		return;
+	mica_buf_put_str(out, ",\"mica_renew\":{\"authorities\":[");
+	for (size_t i = 0; i < c->n_renew; i++)
+		mica_buf_printf(out, "%s\"%s\"", i ? "," : "", c->renew[i]); /* hex digits */
+	mica_time_format(c->renew_before, before);
+	mica_buf_printf(out, "],\"before\":\"%s\"}", before);
 }
 
 mica_rc mica_bundle_put_json(
@@ -88,9 +105,10 @@ mica_rc mica_bundle_put_json(
 			mica_buf_put_u8(out, ',');
 		mica_jwk_put_key(out, c->jwt_keys[i].key, "jwt-svid", c->jwt_keys[i].kid, true);
 	}
-	mica_buf_printf(out,
-		"],\"spiffe_sequence\":%" PRIu64 ",\"spiffe_refresh_hint\":%" PRId64 "}",
+	mica_buf_printf(out, "],\"spiffe_sequence\":%" PRIu64 ",\"spiffe_refresh_hint\":%" PRId64,
 		c->sequence, c->refresh_hint);
+	put_renew(c, out);
+	mica_buf_put_u8(out, '}');
 	return mica_buf_rc(out, e);
 }
 

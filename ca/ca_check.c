@@ -86,17 +86,36 @@ static mica_rc check_uri(
 	return MICA_OK;
 }
 
-static mica_rc check_usage(const struct mica_cert_info *c, struct mica_err *e)
+/* What strict clients refuse, and a keeper who uses the extensions of the request cannot get wrong
+ * (RFC 5280 4.2.1.9, 4.2.1.2, 4.2.1.1; without cRLSign there can be no CRL). Authorities that
+ * others have made for themselves often have less: Istio's have no cRLSign and no identifiers. */
+static mica_rc check_strictly(const struct mica_cert_info *c, struct mica_err *e)
+{
+	if (!c->basic_critical)
+		return refuse(e, "ca_not_authority",
+			"basicConstraints is not critical, which strict clients refuse");
+	if (!(c->ku & MICA_KU_CRL_SIGN))
+		return refuse(e, "ca_key_usage",
+			"keyUsage lacks cRLSign, so it could never revoke anything");
+	if (!c->ski.len)
+		return refuse(e, "ca_key_id",
+			"it has no subjectKeyIdentifier, which strict clients refuse");
+	if (!c->aki.len && !mica_slice_eq(c->subject, c->issuer))
+		return refuse(e, "ca_key_id",
+			"it has no authorityKeyIdentifier, which strict clients refuse");
+	return MICA_OK;
+}
+
+static mica_rc check_usage(
+	const struct mica_ca_rules *r, const struct mica_cert_info *c, struct mica_err *e)
 {
 	const unsigned both = MICA_EKU_SERVER | MICA_EKU_CLIENT;
 
 	if (!c->is_ca)
 		return refuse(e, "ca_not_authority",
 			"basicConstraints is not CA:TRUE, so nothing that it signs would be believed");
-	if (!c->has_ku || !c->ku_critical || !(c->ku & MICA_KU_KEY_CERT_SIGN) ||
-		!(c->ku & MICA_KU_CRL_SIGN))
-		return refuse(e, "ca_key_usage",
-			"keyUsage must be critical, with keyCertSign and cRLSign");
+	if (!c->has_ku || !c->ku_critical || !(c->ku & MICA_KU_KEY_CERT_SIGN))
+		return refuse(e, "ca_key_usage", "keyUsage must be critical, with keyCertSign");
 	if (c->has_eku && !(c->eku & MICA_EKU_ANY) && (c->eku & both) != both)
 		return refuse(e, "ca_ext_key_usage",
 			"extendedKeyUsage leaves out serverAuth or clientAuth, which leaves have; "
@@ -110,7 +129,7 @@ static mica_rc check_usage(const struct mica_cert_info *c, struct mica_err *e)
 			KEY_ID_LEN);
 	if (c->subject_empty)
 		return refuse(e, "ca_subject_empty", "it has no subject, so nobody can name it");
-	return MICA_OK;
+	return r->own_profile ? check_strictly(c, e) : MICA_OK;
 }
 
 static mica_rc check_time(const struct mica_ca_rules *r, const struct mica_cert_info *c,
@@ -141,7 +160,7 @@ mica_rc mica_ca_check_root(
 {
 	struct mica_ca_rules loose = *r;
 	char begin[MICA_TIME_SIZE];
-	mica_rc rc = check_usage(&c->info, e);
+	mica_rc rc = check_usage(r, &c->info, e);
 
 	loose.own_profile = false; /* a root may be older than Mica */
 	if (rc == MICA_OK)
@@ -164,7 +183,7 @@ mica_rc mica_ca_check_root(
 mica_rc mica_ca_check_issuing(
 	const struct mica_ca_rules *r, const struct mica_ca_cert *c, struct mica_err *e)
 {
-	mica_rc rc = check_usage(&c->info, e);
+	mica_rc rc = check_usage(r, &c->info, e);
 
 	if (rc == MICA_OK && c->key.type == MICA_KN_ED25519)
 		rc = refuse(e, "ca_key_type",
@@ -191,7 +210,7 @@ static mica_rc check_step(const struct mica_ca_rules *r, const struct mica_ca_ce
 		return refuse(e, "ca_signature",
 			"the certificate that it names as its issuer has another key than the one that "
 			"signed it");
-	rc = check_usage(&up->info, e);
+	rc = check_usage(r, &up->info, e);
 	if (rc == MICA_OK && up->info.path_len >= 0 && below > (size_t)up->info.path_len)
 		return refuse(e, "ca_path_length",
 			"one above it allows %d authorities below it, and there are %zu",
@@ -200,7 +219,7 @@ static mica_rc check_step(const struct mica_ca_rules *r, const struct mica_ca_ce
 		rc = check_time(r, &up->info, 0, e);
 	mica_time_format(c->info.not_after, end[0]);
 	mica_time_format(up->info.not_after, end[1]);
-	if (rc == MICA_OK && c->info.not_after > up->info.not_after)
+	if (rc == MICA_OK && r->own_profile && c->info.not_after > up->info.not_after)
 		return refuse(e, "ca_outlives_issuer",
 			"it ends at %s, behind its issuer's end at %s: nothing is issued past that",
 			end[0], end[1]);

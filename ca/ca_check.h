@@ -29,8 +29,9 @@ struct mica_ca_rules {
 	int64_t now, skew;
 	/* What must be left of a validity, seconds: the inequalities of rotation.h. */
 	int64_t issuing_least, root_least;
-	/* Signed for a request of ours: it has the profile of cert.h, path length 0 and the URI of
-	 * the trust domain. Others need not have either. */
+	/* Signed for a request of ours, or a root that signs them: it has the profile of cert.h and
+	 * all that strict clients want; an issuing one has path length 0 and the URI of the trust
+	 * domain, and ends before its root. Others need not have that. */
 	bool own_profile;
 };
 void mica_ca_rules_of(const struct mica_rotation_policy *p, const char *trust_domain, int64_t now,
@@ -38,11 +39,12 @@ void mica_ca_rules_of(const struct mica_rotation_policy *p, const char *trust_do
 
 /*
  * All INVALID, each text says what was found and what is expected:
- *	ca_not_authority	not CA:TRUE
- *	ca_key_usage		keyCertSign or cRLSign is missing, or key usage is not critical
- *	ca_ext_key_usage	an extended key usage that forbids what leaves are for
+ *	ca_not_authority	not CA:TRUE; not critical (own profile)
+ *	ca_key_usage		keyCertSign is missing, or key usage is not critical; no cRLSign
+ *(own) ca_ext_key_usage	an extended key usage that forbids what leaves are for
  *	ca_name_constraints	not understood here, so not promised to hold
- *	ca_key_id		a subject key identifier that is not 20 octets long
+ *	ca_key_id		a subject key identifier that is not 20 octets long; none, or no
+ *				authority key identifier (own)
  *	ca_subject_empty
  *	ca_key_type		a key that authorities cannot have (Ed25519: few can verify it)
  *	ca_uri_missing		no URI spiffe://<trust domain> (own profile)
@@ -51,7 +53,7 @@ void mica_ca_rules_of(const struct mica_rotation_policy *p, const char *trust_do
  *	ca_expired, ca_not_yet_valid, ca_too_short
  *	ca_not_self_signed	a root that its own key did not sign
  *	ca_signature		its issuer's key did not sign it
- *	ca_outlives_issuer	it ends behind one above it
+ *	ca_outlives_issuer	it ends behind one above it (own)
  *	ca_issuer_unknown	the path breaks off: none of the certificates is its issuer
  */
 mica_rc mica_ca_check_root(const struct mica_ca_rules *r, const struct mica_ca_cert *c,

@@ -58,8 +58,8 @@ static mica_rc read_basic(
 {
 	struct mica_der in;
 	uint32_t len;
-	(void)critical;
 	c->has_basic = true;
+	c->basic_critical = critical;
 	if (!mica_der_enter(d, MICA_DER_SEQUENCE, &in))
 		return malformed(e, "BasicConstraints");
 	if (mica_der_is(&in, MICA_DER_BOOLEAN)) {
@@ -538,7 +538,8 @@ static void write_leaf_san(struct mica_derw *w, const struct mica_leaf_spec *s)
 		mica_derw_prim(w, MICA_DER_CTX(7), s->ip[i].p, s->ip[i].len);
 	for (size_t i = s->n_dns; i-- > 0;)
 		write_dns(w, s->dns[i]);
-	mica_derw_prim(w, MICA_DER_CTX(6), s->uri, strlen(s->uri));
+	if (s->uri)
+		mica_derw_prim(w, MICA_DER_CTX(6), s->uri, strlen(s->uri));
 	if (s->dns_first)
 		write_dns(w, s->dns_first);
 	/* X509-SVID 3.1: critical when the subject is empty. */
@@ -717,8 +718,11 @@ static mica_rc check_names(const struct mica_leaf_spec *s, struct mica_err *e)
 			"certificate: at most %d DNS names and %d addresses", MICA_LEAF_DNS_MAX,
 			MICA_LEAF_IP_MAX);
 	struct mica_slice uri = mica_slice_str(s->uri);
-	if (!mica_slice_has_prefix(uri, MICA_LIT("spiffe://")) || uri.len > MICA_SPIFFE_ID_MAX ||
-		!is_text(uri))
+	if (!s->uri && !s->dns_first)
+		return bad_name(e, "nobody is named");
+	if (s->uri &&
+		(!mica_slice_has_prefix(uri, MICA_LIT("spiffe://")) ||
+			uri.len > MICA_SPIFFE_ID_MAX || !is_text(uri)))
 		return bad_name(e, "the URI must be a SPIFFE ID of at most 2048 octets");
 	if (s->crl_url && !is_text(mica_slice_str(s->crl_url)))
 		return bad_name(e, "where the CRL is must be a URL");

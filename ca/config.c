@@ -147,6 +147,7 @@ void mica_config_free(struct mica_config *c)
 	if (c == NULL)
 		return;
 	config_clear(c);
+	mica_free(c->linkerd_server);
 	mica_string_list_clear(&c->warnings);
 	mica_free(c);
 }
@@ -193,9 +194,12 @@ static size_t add_names(const struct mica_string_list *l, const char **out, size
 
 size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max)
 {
+	const struct mica_string_list linkerd = {(char **)(uintptr_t)&c->linkerd_server, 1};
 	size_t n = add_names(&c->https.dns_names, out, 0, max);
 
-	return mica_config_has_grpc(c) ? add_names(&c->grpc.dns_names, out, n, max) : n;
+	if (mica_config_has_grpc(c))
+		n = add_names(&c->grpc.dns_names, out, n, max);
+	return c->linkerd_server ? add_names(&linkerd, out, n, max) : n;
 }
 
 const char *mica_key_name(enum mica_key_name n)

@@ -229,6 +229,32 @@ static const struct setting review_rows[] = {
 };
 TABLE(review_table, review_rows, struct mica_issuer_config);
 
+/* "namespace/name" of a service account. */
+static mica_rc check_account(struct mica_slice v, struct mica_err *e)
+{
+	struct mica_slice name = v, ns;
+
+	if (mica_slice_cut(&name, '/', &ns) && mica_k8s_label_ok(ns) && mica_k8s_subdomain_ok(name))
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "config_value",
+		"\"%.*s\" is not a service account; expected namespace/name, as istio-system/ztunnel",
+		MICA_FMT(v));
+}
+
+static const struct setting impersonation_rows[] = {
+	{"accounts", SETTING_LIST, OF_ISSUER(impersonation.accounts), .high = 16,
+		.check = check_account},
+	{"url", SETTING_TEXT, OF_ISSUER(impersonation.url), .low = 1, .high = 2048,
+		.check = config_check_https_url},
+	{"ca_file", SETTING_TEXT, OF_ISSUER(impersonation.ca_file), .low = 1, .high = PATH_OCTETS,
+		.check = check_path},
+	{"token_file", SETTING_TEXT, OF_ISSUER(impersonation.token_file), .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"timeout", SETTING_DURATION, OF_ISSUER(impersonation.timeout), .low = 1, .high = MINUTE,
+		.number = 5},
+};
+TABLE(impersonation_table, impersonation_rows, struct mica_issuer_config);
+
 static const struct setting issuer_rows[] = {
 	{"name", SETTING_TEXT, OF_ISSUER(name), .required = true, .low = 1, .high = MICA_NAME_MAX},
 	{"kind", SETTING_CHOICE, OF_ISSUER(kind), CHOICES(kinds), .required = true},
@@ -243,6 +269,7 @@ static const struct setting issuer_rows[] = {
 	{"same_names_as", SETTING_LIST, OF_ISSUER(same_names_as), .high = 64},
 	{"renewal_max_age", SETTING_DURATION, OF_ISSUER(renewal_max_age), .high = YEAR},
 	{"review", SETTING_SECTION, .table = &review_table},
+	{"impersonation", SETTING_SECTION, .table = &impersonation_table},
 	{"claims", SETTING_PAIRS, OF_ISSUER(claims),
 		.count = offsetof(struct mica_issuer_config, n_claims)},
 	{"require", SETTING_PAIRS, OF_ISSUER(require),
@@ -312,7 +339,7 @@ static const struct setting grpc_rows[] = {
 	{"socket", SETTING_TEXT, OF(grpc.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
 		.check = check_path},
 	{"dns_names", SETTING_LIST, OF(grpc.dns_names), .restart = true, .high = 32,
-		.text = "istiod.istio-system.svc", .check = mica_dns_name_check},
+		.check = mica_dns_name_check},
 	{"threads", SETTING_NUMBER, OF(grpc.threads), .restart = true, .high = 256},
 	{"max_connections", SETTING_NUMBER, OF(grpc.max_connections), .restart = true, .low = 1,
 		.high = MILLION, .number = 16384},
@@ -357,6 +384,7 @@ static const struct setting x509_rows[] = {
 	{"max_ttl", SETTING_DURATION, OF(x509.max_ttl), .low = 1, .high = YEAR, .number = DAY},
 	{"min_ttl", SETTING_DURATION, OF(x509.min_ttl), .low = 1, .high = YEAR, .number = MINUTE},
 	{"key_types", SETTING_KEYS, OF(x509.key_types), .number = ALL_KEYS},
+	{"refuse_forks", SETTING_FLAG, OF(x509.refuse_forks)},
 };
 TABLE(x509_table, x509_rows, struct mica_config);
 
@@ -440,6 +468,15 @@ static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 	return MICA_OK;
 }
 
+static const struct setting linkerd_rows[] = {
+	{"control_plane_namespace", SETTING_TEXT, OF(linkerd.control_plane_namespace),
+		.restart = true, .low = 1, .high = MICA_K8S_NS_MAX, .text = "linkerd"},
+	{"trust_domain", SETTING_TEXT, OF(linkerd.trust_domain), .restart = true, .low = 1,
+		.high = MICA_TD_MAX},
+	{"spiffe", SETTING_FLAG, OF(linkerd.spiffe), .restart = true, .number = true},
+};
+TABLE(linkerd_table, linkerd_rows, struct mica_config);
+
 #define OF_OUTLET(member) .offset = offsetof(struct mica_outlet_config, member)
 static const struct setting outlet_rows[] = {
 	{"name", SETTING_TEXT, OF_OUTLET(name), .required = true, .low = 1, .high = MICA_NAME_MAX,
@@ -462,6 +499,12 @@ TABLE(root_table, root_rows, struct mica_config);
 TABLE(issuing_table, issuing_rows, struct mica_config);
 TABLE(jwt_key_table, jwt_key_rows, struct mica_config);
 
+static const struct setting canary_rows[] = {
+	{"spiffe_ids", SETTING_LIST, OF(rotation.canary.spiffe_ids), .high = 1000},
+	{"time", SETTING_DURATION, OF(rotation.canary.time), .high = YEAR, .number = HOUR},
+};
+TABLE(canary_table, canary_rows, struct mica_config);
+
 #define DERIVED(member) SETTING_DURATION, OF(member), .high = YEAR, .number = CONFIG_UNSET
 static const struct setting rotation_rows[] = {
 	{"root", SETTING_SECTION, .table = &root_table},
@@ -477,6 +520,7 @@ static const struct setting rotation_rows[] = {
 	{"outlets", SETTING_ENTRIES, OF(rotation.outlets),
 		.count = offsetof(struct mica_config, rotation.n_outlets), .high = 32,
 		.table = &outlet_table},
+	{"canary", SETTING_SECTION, .table = &canary_table},
 };
 TABLE(rotation_table, rotation_rows, struct mica_config);
 
@@ -516,6 +560,7 @@ static const struct setting top_rows[] = {
 	{"plugged", SETTING_SECTION, .table = &plugged_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
+	{"linkerd", SETTING_SECTION, .table = &linkerd_table},
 	{"crl", SETTING_SECTION, .table = &crl_table},
 	{"limits", SETTING_SECTION, .table = &limits_table},
 	{"deny", SETTING_SECTION, .table = &deny_table},

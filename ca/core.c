@@ -123,6 +123,9 @@ void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts
 	v->revoked = pick(parts->revoked, old->revoked);
 	v->crls = pick(parts->crls, old->crls);
 	gather_keys(c, v);
+	if (v->policy && v->auths)
+		mica_renewal_calls_of(
+			&v->policy->rotation, v->auths->v, v->auths->n, v->auths->from, &v->calls);
 	if (parts->policy || parts->auths || parts->deny || parts->revoked)
 		atomic_fetch_add(&c->generation, 1);
 	v->generation = atomic_load(&c->generation);

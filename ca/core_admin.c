@@ -300,8 +300,9 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		rc = mica_core_reload_revoked(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
-	if (rc == MICA_OK)
-		rc = mica_core_renewals_look(c, now_ms, e);
+	/* What cannot be read delays a removal, and nothing else. */
+	last = c->stale ? MICA_OK : mica_core_renewals_look(c, now_ms, e);
+	rules = rules == MICA_OK ? last : rules;
 	if (rc == MICA_OK)
 		rc = mica_core_rotate(c, now_ms, &hurry, e);
 	atomic_fetch_add(&c->hurries, hurry);
@@ -332,6 +333,8 @@ mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, s
 	pthread_mutex_unlock(&c->admin);
 	/* The one must not wait for the other: each is done, the first trouble is told. */
 	last = mica_core_acks_flush(c, now_ms, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = mica_core_lineage_flush(c, now_ms, e);
 	rc = rc == MICA_OK ? last : rc;
 	last = mica_ledger_maintain(c->ledger, NULL, e);
 	if (last == MICA_INTERNAL)

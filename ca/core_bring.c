@@ -118,15 +118,15 @@ static mica_rc fill_preview(const struct core_bring *b, struct preview *p, struc
 static mica_rc renumber(struct core_bring *b, struct mica_err *e)
 {
 	MICA_AUTO_FREE struct preview *p = mica_calloc(1, sizeof(*p));
-	uint64_t sequence = 0;
+	uint64_t sequence[MICA_CHANNEL_COUNT] = {0};
 	mica_rc rc = fill_preview(b, p, e);
 
 	if (rc == MICA_OK)
-		rc = mica_core_renumber(b->c, b->v, &p->a, &b->ch, b->now_ms, &sequence, e);
+		rc = mica_core_renumber(b->c, b->v, &p->a, &b->ch, b->now_ms, sequence, e);
 	/* who acknowledges this bundle, or a later one, has what is new in it */
 	for (unsigned i = 0; i < b->n && rc == MICA_OK; i++)
 		if (b->rec[i].kind == MICA_AUTHORITY_ROOT && b->was[i] < 0)
-			b->rec[i].sequence = sequence;
+			b->rec[i].sequence = sequence[MICA_CHANNEL_LIVE];
 	return rc;
 }
 

@@ -181,6 +181,8 @@ static void settle(struct mica_core *c, struct batch *b, int64_t now_ms)
 			atomic_fetch_add(k->cert.len ? &c->x509_issued : &c->jwt_issued, 1);
 		if (k->rc == MICA_OK && k->acks)
 			mica_core_acks_born(c, k, now_ms);
+		if (k->rc == MICA_OK)
+			mica_core_lineage_born(c, k);
 	}
 	atomic_fetch_add(&c->commits, 1);
 }

@@ -12,6 +12,8 @@
 
 #include "mica/pem.h"
 
+#include "x509.h"
+
 #include <inttypes.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -163,11 +165,17 @@ mica_rc mica_core_crls_load(struct mica_core *c, struct core_crls **out, struct 
 
 /* ---- which there are ------------------------------------------------------------------------- */
 
+/* A certificate that others have made may forbid it. */
 bool mica_core_signs_crl(const struct core_view *v, unsigned i)
 {
+	struct mica_issuer_parts parts;
+
 	if (v->auths->v[i].kind == MICA_AUTHORITY_ROOT)
 		return v->auths->v[i].envelope.len > 0;
-	return v->auths->more[i].key && v->auths->more[i].key->issuer;
+	if (!v->auths->more[i].key || !v->auths->more[i].key->issuer)
+		return false;
+	mica_cert_issuer_parts(v->auths->more[i].key->issuer, &parts);
+	return parts.signs_crls;
 }
 
 /* What a list names; the slices point into the view. */

@@ -106,7 +106,7 @@ static mica_rc store(struct mica_core *c, const struct mica_crl_info *info, cons
 	return rc == MICA_OK ? mica_core_change_commit(c, &ch, now_ms, e) : rc;
 }
 
-static mica_rc import(struct mica_core *c, const char *id, const struct mica_crl_info *info,
+mica_rc mica_core_take_crl(struct mica_core *c, const char *id, const struct mica_crl_info *info,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
@@ -171,7 +171,7 @@ mica_rc mica_core_import_crl(struct mica_core *c, const char *authority_id, stru
 	if (rc != MICA_OK)
 		return rc;
 	pthread_mutex_lock(&c->admin);
-	rc = import(c, authority_id, &info, actor, now_ms, e);
+	rc = mica_core_take_crl(c, authority_id, &info, actor, now_ms, e);
 	pthread_mutex_unlock(&c->admin);
 	return rc;
 }

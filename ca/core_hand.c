@@ -212,7 +212,7 @@ static mica_rc breaks(
 /* ---- prepare and start
  * --------------------------------------------------------------------------- */
 
-static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standby,
+static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standby, bool recovers,
 	char id[MICA_KEY_ID_SIZE], struct mica_err *e)
 {
 	struct mica_rotation_step s = by_hand(MICA_ROT_CREATE, kind, -1);
@@ -224,6 +224,8 @@ static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standb
 		return mica_fail(e, MICA_CONFLICT, "root_is_elsewhere",
 			"roots are not made here (authorities.root); a new one comes with `mica "
 			"authority import --new-root`, or with the files");
+	/* who begins anew has no time for it */
+	s.canary = !recovers && kind != MICA_AUTHORITY_ISSUING && h->v->policy->rotation.canary;
 	if (kind == MICA_AUTHORITY_ISSUING) {
 		s.parent = active(h, MICA_AUTHORITY_ROOT);
 		if (s.parent < 0 || authority(h, s.parent)->envelope.len == 0)
@@ -278,7 +280,7 @@ static mica_rc start(struct hand *h, const struct wish *w, struct mica_err *e)
 			"prepare`");
 	if (w->kind == MICA_AUTHORITY_ISSUING && root >= 0 && authority(h, root)->envelope.len == 0)
 		return use_ahead(h, root, w->id, e);
-	return create(h, w->kind, false, w->id, e);
+	return create(h, w->kind, false, false, w->id, e);
 }
 
 mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind kind,
@@ -304,7 +306,7 @@ static mica_rc recover(struct hand *h, char id[MICA_KEY_ID_SIZE], struct mica_er
 				"root %s is %s: there is no need to begin anew", a->id,
 				mica_authority_state_name(st));
 	}
-	rc = create(h, MICA_AUTHORITY_ROOT, false, id, e);
+	rc = create(h, MICA_AUTHORITY_ROOT, false, true, id, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_core_view_unref(h->v);
@@ -319,7 +321,7 @@ static mica_rc prepare(struct hand *h, const struct wish *w, struct mica_err *e)
 	if (w->anew && w->kind != MICA_AUTHORITY_ROOT)
 		return mica_fail(e, MICA_INVALID, "recover_is_for_roots",
 			"recovery is for roots; the others follow from an active one");
-	return w->anew ? recover(h, w->id, e) : create(h, w->kind, true, w->id, e);
+	return w->anew ? recover(h, w->id, e) : create(h, w->kind, true, false, w->id, e);
 }
 
 mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
@@ -346,6 +348,10 @@ static mica_rc may_activate(struct hand *h, int at, struct mica_err *e)
 	if (s == MICA_AS_RETIRED)
 		return mica_fail(e, MICA_CONFLICT, "retired",
 			"this authority has retired; `mica rotation rollback` goes back to the last one");
+	if (mica_canary_alone(a, h->now))
+		return mica_fail(e, MICA_CONFLICT, "in_canary",
+			"this authority is in the canary channel alone: `mica rotation confirm "
+			"canary` lets everybody have it");
 	if ((s != MICA_AS_READY && s != MICA_AS_PUBLISHED) || !serves(h, at))
 		return mica_fail(e, MICA_CONFLICT, "not_usable",
 			"this authority is %s%s and cannot sign", mica_authority_state_name(s),
@@ -399,7 +405,12 @@ static mica_rc go_back(struct hand *h, const struct wish *w, struct mica_err *e)
 			"is here",
 			mica_authority_kind_name(kind));
 	s.instead = active(h, kind);
-	if (authority(h, s.at)->not_after < h->now + least)
+	if (mica_canary_unsure(p, authority(h, s.at), h->now))
+		rc = breaks(h, s.at, "not_everywhere",
+			"the canary channel has had the authority to go back to again for less than a "
+			"propagation",
+			e);
+	if (rc == MICA_OK && authority(h, s.at)->not_after < h->now + least)
 		rc = breaks(h, s.at, "too_little_left",
 			"the authority to go back to ends too soon: it should have the longest "
 			"certificate and rotation.hold left",
@@ -466,6 +477,60 @@ mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool for
 		actor, now_ms, e);
 }
 
+/* ---- the canary channel ------------------------------------------------------------------------
+ */
+
+/* What waits there comes to everybody. */
+static mica_rc confirm_canary(struct hand *h, struct mica_err *e)
+{
+	int at = mica_core_in_canary(h->v->auths, 0, h->now);
+	mica_rc rc = MICA_OK;
+
+	if (at < 0)
+		return mica_fail(e, MICA_CONFLICT, "nothing_to_confirm",
+			"the canary channel has what the live one has");
+	/* neither step moves an authority to another place of the list */
+	for (; at >= 0 && rc == MICA_OK; at = mica_core_in_canary(h->v->auths, at + 1, h->now)) {
+		struct mica_rotation_step s =
+			by_hand(mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_PUBLISH
+									    : MICA_ROT_REMOVE,
+				authority(h, at)->kind, at);
+
+		rc = step(h, &s, e);
+	}
+	return rc;
+}
+
+static mica_rc withdraw(struct hand *h, const struct wish *w, struct mica_err *e)
+{
+	int at = mica_core_in_canary(h->v->auths, 0, h->now);
+	unsigned n = 0;
+	mica_rc rc = MICA_OK;
+
+	mica_buf_put_str(&h->more, ",\"withdrawn\":true");
+	for (; at >= 0 && rc == MICA_OK; at = mica_core_in_canary(h->v->auths, at + 1, h->now)) {
+		struct mica_rotation_step s =
+			by_hand(mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_REMOVE
+									    : MICA_ROT_RESTORE,
+				w->kind, at);
+
+		if (authority(h, at)->kind != w->kind)
+			continue;
+		rc = step(h, &s, e);
+		n++;
+	}
+	if (n == 0)
+		return mica_fail(e, MICA_CONFLICT, "nothing_in_canary",
+			"the canary channel has what the live one has; what everybody has is rolled back");
+	return rc;
+}
+
+mica_rc mica_core_withdraw(struct mica_core *c, enum mica_authority_kind kind,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	return fulfil(c, &(struct wish){.fulfil = withdraw, .kind = kind}, actor, now_ms, e);
+}
+
 /* ---- confirmations and the clock ---------------------------------------------------------------
  */
 
@@ -495,6 +560,8 @@ static mica_rc confirm(struct hand *h, const struct wish *w, struct mica_err *e)
 	unsigned at = 0;
 	mica_rc rc = MICA_OK;
 
+	if (mica_slice_eq_str(w->outlet, MICA_OUTLET_CANARY))
+		return confirm_canary(h, e);
 	while (at < l->n && !mica_slice_eq_str(w->outlet, l->v[at]))
 		at++;
 	if (at == l->n)

@@ -18,8 +18,10 @@
  *	           kek                record of the key-encryption key
  *	           rules              1 | SHA-256 of the rules; its revision is that of the rules
  *	           deny               1; its revision is that of the deny list
- *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8
+ *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8 |
+ *proven (ms) 8
  *	           holders            1 | all certificates until then (ms) 8 have their holders
+ *	           lineage            1 | all certificates until then (ms) 8 have their links
  *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
  *	           revoked            1; its revision is that of the revoked certificates
  *	AUTHORITY  <id>               mica/authority.h
@@ -27,6 +29,8 @@
  *	           serving
  *	DENY       kind 1 | SHA-256 of the value    the value
  *	JWKS       <issuer>           1 | fetched (ms) 8 | url length 2, url | document
+ *	LINEAGE    serial 16          1 | flags 1 | end (s) 8 | presented (s) 8 | a successor was
+ *(s) 8 | whom it follows 16 | line 16 | last successor 16 | the one that was presented first 16
  *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
  *	           publisher          1 | authority id 40 | certificate
  *	           serving            1 | chain in PEM
@@ -50,6 +54,7 @@
 #include "mica/core.h"
 #include "mica/crl.h"
 #include "mica/ledger.h"
+#include "mica/linkerd.h"
 #include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
@@ -119,6 +124,7 @@ struct core_policy {
 	struct mica_string_list own_dns; /* Mica's own DNS names: nobody else's */
 	struct core_denials deny;
 	int64_t refresh_hint;
+	struct mica_linkerd linkerd;
 	struct mica_rotation_policy rotation;
 	int64_t crl_validity; /* seconds from one CRL to the end of it */
 	char *crl_url[2]; /* before and behind the authority's id; NULL = none is named */
@@ -129,11 +135,15 @@ struct core_policy {
 	} * outlets;
 	unsigned n_outlets;
 	struct mica_string_list unsure_outlets; /* without propagation: they are confirmed */
+	struct core_denials canary; /* whose bundles are the canary channel's: SPIFFE IDs */
 	enum mica_key_name authority_key;
 	bool caller_address;
+	bool refuse_forks;
 };
 mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *config,
 	struct core_policy **out, struct mica_err *e) MICA_MUST_CHECK;
+/* Which channel's bundles somebody gets. */
+enum mica_channel mica_core_channel(const struct core_policy *p, const char *spiffe_id);
 /* NULL when none matches. */
 const struct core_rule *mica_core_rule(
 	const struct core_policy *p, const struct mica_principal *who);
@@ -253,6 +263,7 @@ struct core_view {
 	/* Keys that nobody may bring: our own and denied ones; sorted. */
 	uint8_t (*no_keys)[32];
 	size_t n_no_keys;
+	struct mica_renewal_calls calls; /* who shall renew sooner */
 	uint64_t generation;
 };
 /* A new reference to the current view; any thread, no lock. */
@@ -288,6 +299,7 @@ static inline void mica_core_auto_part_(void *p)
 /* ---- the core -------------------------------------------------------------------------------- */
 
 struct core_acks; /* core_acks.c */
+struct core_lineage; /* core_lineage.c */
 struct core_renewals; /* core_renewed.c */
 
 struct core_last_leaf {
@@ -303,6 +315,8 @@ struct core_rotation {
 	int64_t overruled_ms; /* a greatest time of the ledger that was wrong, as somebody has said
 			       */
 	int64_t look_again; /* seconds: nothing is removed before */
+	int64_t kept_ms; /* when proven_ms was stored last */
+	bool unproven_told;
 };
 
 struct mica_core {
@@ -329,12 +343,14 @@ struct mica_core {
 	pthread_mutex_t review_lock;
 	struct mica_review_cache *review;
 	struct core_acks *acks;
+	struct core_lineage *lineage;
 	_Atomic(struct mica_token_reader *) readers[CORE_READERS];
 
 	char **names; /* issuers' names, kept; under admin */
 	unsigned n_names;
 
-	atomic_bool space_low, failed, clock_frozen;
+	atomic_bool space_low, failed, clock_frozen, clock_unproven;
+	_Atomic int64_t told; /* greatest `iat` of a token that was verified, seconds */
 	atomic_bool rules_unrecorded; /* the view's rules: nothing is issued by them */
 	bool stale; /* under admin: the store has changed and the view could not follow yet */
 	bool renumbered; /* under admin: so have the bundle's numbers */
@@ -418,6 +434,8 @@ struct core_decision {
 	const struct mica_evidence *evidence;
 	const char *address;
 	const struct mica_pubkey *key;
+	const char *dns_first; /* NULL = the SPIFFE ID stands first */
+	bool no_uri; /* dns_first alone names the holder */
 	const char *const *dns;
 	size_t n_dns;
 	const struct mica_slice *ip;
@@ -426,6 +444,7 @@ struct core_decision {
 	bool clamped;
 	enum mica_outlet_class outlet;
 	uint64_t bundle_sequence; /* what the caller holds */
+	struct mica_slice instance; /* empty = unsaid */
 };
 
 struct mica_candidate {
@@ -435,6 +454,11 @@ struct mica_candidate {
 	int64_t end; /* of its validity, seconds */
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
+	enum mica_channel channel;
+	/* x509: whom it follows, until when that one lives; the line of its instance; zero = none
+	 */
+	uint8_t before[16], line[16];
+	int64_t before_end;
 	bool renews; /* it follows from a certificate, which must not be revoked meanwhile */
 	bool carried; /* x509 of class `carried` */
 	struct mica_uid pod;
@@ -454,6 +478,9 @@ static inline void mica_core_auto_candidate_(struct mica_candidate **k)
 #define CORE_AUTO_CANDIDATE                                                                        \
 	__attribute__((cleanup(mica_core_auto_candidate_))) struct mica_candidate *
 
+/* DENIED "denied_by_list". */
+mica_rc mica_core_check_denied(const struct core_view *v, const struct mica_principal *p,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Signs and writes the entry; all rules were looked at. */
 mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
@@ -470,15 +497,17 @@ mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e) MICA_MUST_C
 mica_rc mica_core_publish(
 	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
 /* Numbers for what differs from what was published, into a change: for a content that is not in the
- * view yet. *sequence is the live bundle's from then on. When the change is committed,
+ * view yet. `sequence` are the bundles' from then on. When the change is committed,
  * c->renumbered is to be set. Under admin. */
 mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
 	const struct core_authorities *a, struct core_change *ch, int64_t now_ms,
-	uint64_t *sequence, struct mica_err *e) MICA_MUST_CHECK;
+	uint64_t sequence[MICA_CHANNEL_COUNT], struct mica_err *e) MICA_MUST_CHECK;
 /* The content of a channel's bundle at `now`; memory is `c`'s part only. */
 struct core_content {
 	struct mica_slice roots[MICA_BUNDLE_KEYS_MAX];
 	struct mica_bundle_key keys[MICA_BUNDLE_KEYS_MAX];
+	const char *renew[MICA_BUNDLE_KEYS_MAX];
+	char renew_text[MICA_BUNDLE_KEYS_MAX][MICA_KEY_ID_SIZE];
 	struct mica_bundle_content b;
 };
 void mica_core_content(const struct core_policy *p, const struct core_authorities *a,
@@ -522,6 +551,10 @@ mica_rc mica_core_crls_publish(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Its record, into a change; `der` is what it holds. */
 void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der);
+/* A list that was read, of an authority whose key is elsewhere: judged, recorded, published. Under
+ * admin. */
+mica_rc mica_core_take_crl(struct mica_core *c, const char *id, const struct mica_crl_info *info,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority);
 /* Whether the key that signs its list is here. */
 bool mica_core_signs_crl(const struct core_view *v, unsigned at);
@@ -560,6 +593,8 @@ mica_rc mica_core_rotate(
 /* Rotates and publishes behind a change by hand; failures are maintain's to try again. Under admin.
  */
 void mica_core_go_on(struct mica_core *c, int64_t now_ms);
+/* A token was verified that was made at `iat` (seconds): another clock than ours. Any thread. */
+void mica_core_hear_clock(struct mica_core *c, int64_t iat);
 /* The clock of now is right, whatever was seen before. Under admin. */
 mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
@@ -568,6 +603,14 @@ int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
 /* Greatest end of a certificate of class `carried`; 0 = none. */
 int64_t mica_core_carried(struct mica_core *c);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
+
+/* ---- the canary channel: core_canary.c ---------------------------------------------------------
+ */
+
+/* What waits there: the authority's index, -1 = nothing more from `from` on. */
+int mica_core_in_canary(const struct core_authorities *a, int from, int64_t now);
+/* ,"canary": {...} of a status. */
+void mica_core_put_canary(struct mica_buf *b, const struct core_view *v, int64_t now);
 
 /* One authority as JSON, as `mica status` has it. */
 void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
@@ -641,14 +684,39 @@ void mica_core_acks_born(struct mica_core *c, const struct mica_candidate *k, in
 void mica_core_acks_begin(struct mica_core *c, int64_t now_ms);
 struct core_acks *mica_core_acks_new(void);
 void mica_core_acks_free(struct core_acks *a);
-/* Whether every live holder of class `ack` has said that it has a bundle of `sequence` or later. */
-mica_rc mica_core_acked(struct mica_core *c, uint64_t sequence, int64_t now, bool *acked,
-	struct mica_err *e) MICA_MUST_CHECK;
+/* Whether every live holder of class `ack` has said that it has a bundle of its channel of
+ * `sequence` or later. */
+mica_rc mica_core_acked(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, bool *acked, struct mica_err *e) MICA_MUST_CHECK;
+/* The first bundles that have an authority. */
+void mica_core_first_bundles(const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT]);
 /* ,"missing": [...], "missing_count", "holders": who has not, by SPIFFE ID. */
-mica_rc mica_core_put_missing(struct mica_core *c, uint64_t sequence, int64_t now,
-	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_put_missing(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes what waits, a bounded part of it. */
 mica_rc mica_core_acks_flush(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- lineage -----------------------------------------------------------------------------------
+ */
+
+struct core_lineage *mica_core_lineage_new(void);
+void mica_core_lineage_free(struct core_lineage *l);
+/* At the start: links are read again by the flushes that follow; until then nothing is concluded.
+ */
+void mica_core_lineage_begin(struct mica_core *c, int64_t now_ms);
+/* Whom a candidate follows. */
+void mica_core_lineage_note(struct mica_candidate *k, const struct core_decision *d);
+/* It is recorded. */
+void mica_core_lineage_born(struct mica_core *c, const struct mica_candidate *k);
+/* A certificate was presented by who has its key. Any thread. */
+void mica_core_lineage_seen(struct mica_core *c, const uint8_t serial[16], int64_t now);
+/* DENIED "lineage_forked", if such ones are to be refused. */
+mica_rc mica_core_lineage_check(struct mica_core *c, const struct core_view *v,
+	const struct mica_caller *caller, struct mica_err *e) MICA_MUST_CHECK;
+/* Reads again, looks for ends, and writes what waits, a bounded part of each. */
+mica_rc mica_core_lineage_flush(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+void mica_core_lineage_stats(struct mica_core *c, struct mica_core_stats *out);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * What the signer of an offline root sends back: certificates for the requests that wait
  * (core_request.c), and roots. Everything is checked before anything is written, and all of it is
- * one transaction.
+ * one transaction. CRLs of roots that come with them are taken behind it, each by itself.
  */
 #include "core_impl.h"
 
@@ -10,7 +10,6 @@
 
 #include "ca_check.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #define ROOTS_MAX (CORE_AUTHORITY_MAX + MICA_IMPORT_MAX)
@@ -25,6 +24,8 @@ struct import {
 	/* Roots that one may be signed by: those of the view, then new ones. */
 	struct mica_ca_cert root[ROOTS_MAX];
 	size_t n_roots;
+	struct mica_slice crl_der[MICA_IMPORT_MAX];
+	size_t n_crls;
 	char ids[MICA_IMPORT_MAX][MICA_KEY_ID_SIZE]; /* of what is written */
 	size_t n_ids;
 };
@@ -48,18 +49,58 @@ static mica_rc load_roots(struct import *x, struct mica_err *e)
 	return rc;
 }
 
-static mica_rc read_all(struct import *x, struct mica_buf *mem, struct mica_err *e)
+/* The next block, of either kind; NOT_FOUND at the end. */
+static mica_rc next_block(
+	struct mica_slice *in, struct mica_buf *mem, bool *is_crl, struct mica_err *e)
+{
+	struct mica_slice at = *in;
+
+	*is_crl = mica_pem_next(&at, MICA_PEM_CRL, NULL, mem, NULL) == MICA_OK;
+	if (*is_crl) {
+		*in = at;
+		return MICA_OK;
+	}
+	return mica_pem_next(in, MICA_PEM_CERT, NULL, mem, e);
+}
+
+/* Where each block ends in `mem`, which only then stands still. */
+static mica_rc split(struct import *x, struct mica_buf *mem, struct mica_err *e)
 {
 	struct mica_err own = MICA_ERR_INIT;
-	mica_rc rc = mica_pem_certs(x->in->pem, mem, x->der, MICA_IMPORT_MAX, &x->n, &own);
+	struct mica_slice in = x->in->pem, *to;
+	size_t ends[2 * MICA_IMPORT_MAX], n = 0, from = 0;
+	bool crl[2 * MICA_IMPORT_MAX];
+	mica_rc rc;
 
-	if (rc != MICA_OK && strcmp(own.reason, "pem_empty") == 0)
-		return mica_fail(e, MICA_INVALID, "import_empty",
-			"there is no certificate in it; expected PEM blocks CERTIFICATE");
-	if (rc != MICA_OK)
+	while ((rc = next_block(&in, mem, &crl[n], &own)) == MICA_OK) {
+		if ((crl[n] ? x->n_crls : x->n) == MICA_IMPORT_MAX)
+			return mica_fail(e, MICA_LIMIT, "pem_too_many",
+				"PEM: more than %d certificates, or CRLs", MICA_IMPORT_MAX);
+		if (crl[n])
+			x->n_crls++;
+		else
+			x->n++;
+		ends[n++] = mem->len;
+		mica_err_clear(&own);
+	}
+	if (rc != MICA_NOT_FOUND)
 		return mica_fail(e, rc, own.reason,
-			"%s; expected certificates and nothing else (`openssl ca -notext`)",
+			"%s; expected certificates and CRLs and nothing else (`openssl ca -notext`)",
 			own.text);
+	x->n = x->n_crls = 0;
+	for (size_t i = 0; i < n; from = ends[i++]) {
+		to = crl[i] ? &x->crl_der[x->n_crls++] : &x->der[x->n++];
+		*to = mica_slice(mem->p + from, ends[i] - from);
+	}
+	return n ? MICA_OK
+		 : mica_fail(e, MICA_INVALID, "import_empty",
+			   "there is nothing in it; expected PEM blocks CERTIFICATE or X509 CRL");
+}
+
+static mica_rc read_all(struct import *x, struct mica_buf *mem, struct mica_err *e)
+{
+	mica_rc rc = split(x, mem, e);
+
 	for (size_t i = 0; i < x->n && rc == MICA_OK; i++) {
 		rc = mica_ca_cert_read(x->der[i], &x->cert[i], e);
 		if (rc != MICA_OK)
@@ -258,6 +299,64 @@ static mica_rc add_issuing(struct import *x, size_t i, struct mica_err *e)
 	return note(x, a, c, e);
 }
 
+/* ---- CRLs --------------------------------------------------------------------------------------
+ */
+
+/* The root that it names; of several of one name the one that has signed it. */
+static mica_rc find_crl_issuer(const struct import *x, size_t i, struct mica_crl_info *info,
+	const char **id, struct mica_err *e)
+{
+	mica_rc rc = mica_crl_read(x->crl_der[i], info, e);
+
+	*id = NULL;
+	for (size_t k = 0; k < x->n_roots && rc == MICA_OK; k++) {
+		const struct mica_ca_cert *r = &x->root[k];
+
+		if (!mica_slice_eq(info->issuer, r->info.subject))
+			continue;
+		*id = r->id;
+		if (mica_pubkey_verify(&r->key, info->alg, MICA_SIG_DER, info->tbs, info->signature,
+			    NULL) == MICA_OK)
+			return MICA_OK;
+	}
+	if (rc == MICA_OK)
+		rc = *id ? mica_fail(e, MICA_INVALID, "crl_bad_signature",
+				   "CRL %zu: the root that it names has not signed it", i + 1)
+			 : mica_fail(e, MICA_INVALID, "crl_wrong_issuer",
+				   "CRL %zu: it is of no root here; micad signs those of issuing "
+				   "authorities",
+				   i + 1);
+	return rc;
+}
+
+static mica_rc check_crls(const struct import *x, struct mica_err *e)
+{
+	struct mica_crl_info info;
+	mica_rc rc = MICA_OK;
+	const char *id;
+
+	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++)
+		rc = find_crl_issuer(x, i, &info, &id, e);
+	return rc;
+}
+
+/* When their roots are in the view. */
+static mica_rc take_crls(struct import *x, struct mica_err *e)
+{
+	struct mica_crl_info info;
+	mica_rc rc = MICA_OK;
+	const char *id;
+
+	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++) {
+		rc = find_crl_issuer(x, i, &info, &id, e);
+		if (rc == MICA_OK)
+			rc = mica_core_take_crl(x->b->c, id, &info, x->b->actor, x->b->now_ms, e);
+		if (rc != MICA_OK)
+			mica_err_context(e, "CRL %zu", i + 1);
+	}
+	return rc;
+}
+
 /* ---- all of it ---------------------------------------------------------------------------------
  */
 
@@ -290,7 +389,9 @@ static mica_rc check_all(struct import *x, struct mica_err *e)
 	for (size_t i = 0; i < x->n && rc == MICA_OK; i++)
 		if (!mica_ca_cert_is_root(&x->cert[i]))
 			rc = add(x, i, add_issuing, e);
-	if (rc == MICA_OK && x->n_ids == 0)
+	if (rc == MICA_OK)
+		rc = check_crls(x, e);
+	if (rc == MICA_OK && x->n_ids == 0 && x->n_crls == 0)
 		return mica_fail(e, MICA_CONFLICT, "imported_already",
 			"all %zu certificates are here already", x->known);
 	return rc;
@@ -318,7 +419,7 @@ static void put_result(
 			any = true;
 		}
 	}
-	mica_buf_put_str(json, "]}");
+	mica_buf_printf(json, "],\"crls\":%zu}", x->n_crls);
 }
 
 static mica_rc import(struct import *x, struct mica_err *e)
@@ -327,7 +428,7 @@ static mica_rc import(struct import *x, struct mica_err *e)
 	const struct core_policy *p = x->b->v->policy;
 	mica_rc rc;
 
-	mica_buf_init(&der, MICA_IMPORT_MAX * MICA_CERT_MAX);
+	mica_buf_init(&der, MICA_CRL_MAX);
 	if (p->rotation.root_home != MICA_ROOT_OFFLINE)
 		return mica_fail(e, MICA_CONFLICT, "root_not_offline",
 			"certificates are imported below a root whose key is elsewhere "
@@ -338,7 +439,9 @@ static mica_rc import(struct import *x, struct mica_err *e)
 		rc = read_all(x, &der, e);
 	if (rc == MICA_OK)
 		rc = check_all(x, e);
-	return rc == MICA_OK ? mica_core_bring_commit(x->b, e) : rc;
+	if (rc == MICA_OK)
+		rc = mica_core_bring_commit(x->b, e);
+	return rc == MICA_OK ? take_crls(x, e) : rc;
 }
 
 mica_rc mica_core_import(struct mica_core *c, const struct mica_import *in,

@@ -257,6 +257,7 @@ static struct mica_core *new_core(void)
 	pthread_mutex_init(&c->review_lock, NULL);
 	c->review = mica_review_cache_new(65536);
 	c->acks = mica_core_acks_new();
+	c->lineage = mica_core_lineage_new();
 	c->renewals = mica_core_renewals_new();
 	return c;
 }
@@ -275,6 +276,7 @@ void mica_core_close(struct mica_core *c)
 		mica_token_reader_free(atomic_load(&c->readers[i]));
 	mica_review_cache_free(c->review);
 	mica_core_acks_free(c->acks);
+	mica_core_lineage_free(c->lineage);
 	mica_core_renewals_free(c->renewals);
 	for (unsigned i = 0; i < c->n_names; i++)
 		mica_free(c->names[i]);
@@ -361,6 +363,7 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 	if (rc == MICA_OK) {
 		mica_core_look_again(c, now_ms);
 		mica_core_acks_begin(c, now_ms);
+		mica_core_lineage_begin(c, now_ms);
 	}
 	mica_core_look_at_space(c, now_ms);
 	if (rc == MICA_OK)

@@ -89,6 +89,7 @@ static void put_kind(struct mica_buf *b, const struct core_view *v,
 static void put_clock(struct mica_buf *b, const struct mica_core *c)
 {
 	mica_core_put_string(b, ",\"clock\":{", "state", mica_clock_word_name(c->rotation.word));
+	mica_buf_printf(b, ",\"proven\":%s", c->rotation.clock.unproven ? "false" : "true");
 	mica_core_put_time(b, ",", "seen", c->rotation.clock.seen_ms / 1000);
 	mica_core_put_time(b, ",", "look_again", c->rotation.look_again);
 	mica_buf_put_u8(b, '}');
@@ -131,10 +132,12 @@ static mica_rc put_status(
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
+	uint64_t sequence[MICA_CHANNEL_COUNT] = {0};
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
 		.carried = mica_core_carried(c),
-		.look_again = c->rotation.look_again};
+		.look_again = c->rotation.look_again,
+		.unproven = c->rotation.clock.unproven};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	struct mica_rotation_stock stock;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
@@ -156,7 +159,10 @@ static mica_rc put_status(
 	mica_core_put_renewals(c, json);
 	mica_core_put_exposure(v, &f, now, json);
 	put_outlets(json, c, v, root);
-	rc = mica_core_put_missing(c, root < 0 ? 0 : v->auths->v[root].sequence, now, json, e);
+	if (root >= 0)
+		mica_core_first_bundles(&v->auths->v[root], sequence);
+	mica_core_put_canary(json, v, now);
+	rc = mica_core_put_missing(c, sequence, now, json, e);
 	mica_buf_put_u8(json, '}');
 	return rc == MICA_OK ? mica_buf_rc(json, e) : rc;
 }
@@ -264,6 +270,13 @@ static mica_rc plan_apply(
 		s, &p->v[s->at], s->instead >= 0 ? &p->v[s->instead] : NULL, now, e);
 }
 
+static bool changes_bundle(const struct mica_rotation_step *s)
+{
+	return s->kind != MICA_AUTHORITY_ISSUING &&
+		(s->action == MICA_ROT_CREATE || s->action == MICA_ROT_PUBLISH ||
+			s->action == MICA_ROT_REMOVE);
+}
+
 static void put_step(struct plan *p, const struct mica_rotation_step *s, int64_t now)
 {
 	mica_core_put_time(p->out, p->steps++ ? ",{" : "{", "at", now);
@@ -275,6 +288,8 @@ static void put_step(struct plan *p, const struct mica_rotation_step *s, int64_t
 		mica_buf_printf(p->out, ",\"authority\":\"new-%s-%u\",\"standby\":%s",
 			mica_authority_kind_name(s->kind), p->made[s->kind] + 1,
 			s->standby ? "true" : "false");
+	if (changes_bundle(s))
+		mica_core_put_string(p->out, ",", "channel", s->canary ? "canary" : "live");
 	if (s->instead >= 0)
 		mica_core_put_string(p->out, ",", "instead", p->v[s->instead].id);
 	mica_core_put_string(p->out, ",", "why", mica_rotation_why_name(s->why));

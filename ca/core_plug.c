@@ -17,7 +17,13 @@ struct plugging {
 	size_t path[MICA_AUTHORITY_CHAIN_MAX], n_path;
 	size_t root; /* in set->roots: where the path ends */
 	int root_at; /* in the view; -1 = it is new */
+	int64_t end; /* of the issuing authority: no later than that of any above it */
 };
+
+static int64_t lesser(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
 
 static const struct core_authorities *auths(const struct plugging *x)
 {
@@ -195,6 +201,7 @@ static mica_rc fill_issuing(
 {
 	memcpy(a->parent, x->set->roots[x->root].id, sizeof(a->parent));
 	certify(a, &x->set->issuing);
+	a->not_after = x->end;
 	mica_buf_reset(&a->chain);
 	for (size_t i = 0; i < x->n_path; i++)
 		mica_buf_put_slice(&a->chain, x->set->pool[x->path[i]].info.der);
@@ -250,7 +257,8 @@ static mica_rc take_issuing(struct plugging *x, struct mica_err *e)
 		return mica_fail(e, MICA_CONFLICT, "key_given_up",
 			"issuing authority %s is %s, and signs nothing more; expected a new key",
 			x->set->issuing.id, mica_authority_state_name(state(x, at)));
-	if (!has_cert(x, at, &x->set->issuing) || !has_chain(x, at))
+	if (!has_cert(x, at, &x->set->issuing) || !has_chain(x, at) ||
+		auths(x)->v[at].not_after != x->end)
 		return renewed_issuing(x, at, e);
 	return take_back(x, at, e);
 }
@@ -329,9 +337,18 @@ static mica_rc check_issuing(struct plugging *x, struct mica_err *e)
 	if (rc == MICA_OK)
 		rc = mica_ca_find_path(&x->rules, c, x->set->pool, x->set->n_pool, x->set->roots,
 			x->set->n_roots, x->path, &x->n_path, &x->root, e);
-	if (rc == MICA_OK)
-		x->root_at = mica_core_bring_find(&x->b, x->set->roots[x->root].id);
-	return rc;
+	if (rc != MICA_OK)
+		return rc;
+	x->root_at = mica_core_bring_find(&x->b, x->set->roots[x->root].id);
+	x->end = lesser(c->info.not_after, x->set->roots[x->root].info.not_after);
+	for (size_t i = 0; i < x->n_path; i++)
+		x->end = lesser(x->end, x->set->pool[x->path[i]].info.not_after);
+	if (x->end - x->b.now < rules.issuing_least)
+		return mica_fail(e, MICA_INVALID, "ca_too_short",
+			"authority's certificate: one above it ends in %lld seconds; expected at least "
+			"%lld",
+			(long long)(x->end - x->b.now), (long long)rules.issuing_least);
+	return MICA_OK;
 }
 
 static mica_rc take(struct plugging *x, struct mica_err *e)
@@ -359,6 +376,10 @@ static void fill_result(
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	int at = mica_core_active(v->auths, MICA_AUTHORITY_ISSUING, now);
 
+	const struct mica_cert_info *info = &x->set->issuing.info;
+
+	out->no_crl_sign = !(info->ku & MICA_KU_CRL_SIGN);
+	out->no_key_ids = !info->ski.len || !info->aki.len;
 	memcpy(out->issuing_id, x->set->issuing.id, sizeof(out->issuing_id));
 	memcpy(out->root_id, x->set->roots[x->root].id, sizeof(out->root_id));
 	out->active = at >= 0 && strcmp(v->auths->v[at].id, out->issuing_id) == 0;

@@ -15,6 +15,7 @@
 /* Certificates of the publisher outlive what they vouch for. */
 #define PUBLISHER_LIFE (2 * MICA_JWS_LIFE)
 #define RECORD_VERSION 1
+#define HASTE          4 /* in a compromise bundles are looked for so much sooner */
 
 static struct mica_slice channel_key(enum mica_channel ch, char out[64])
 {
@@ -37,6 +38,32 @@ void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, u
 		ch, MICA_PUT, MICA_T_SNAPSHOT, channel_key(channel, key), mica_buf_slice(&b));
 }
 
+/* In a compromise those whose certificates are out already are told by the bundle, and look for the
+ * next one sooner. */
+static void call_for_renewal(const struct mica_rotation_policy *p, const struct core_authorities *a,
+	int64_t now, struct core_content *out)
+{
+	out->b.renew = out->renew;
+	out->b.renew_before = MICA_TIME_NEVER;
+	for (unsigned i = 0; i < a->n && out->b.n_renew < MICA_BUNDLE_KEYS_MAX; i++) {
+		int64_t before = mica_renewal_before(p, a->v, a->n, i, now);
+		char *text;
+
+		if (before == MICA_TIME_NEVER)
+			continue;
+		/* what its leaves call it */
+		text = out->renew_text[out->b.n_renew];
+		snprintf(text, MICA_KEY_ID_SIZE, "%s", a->v[i].id);
+		if (a->more[i].ski.len == MICA_KEY_ID_LEN)
+			mica_hex_encode(a->more[i].ski.p, MICA_KEY_ID_LEN, text);
+		out->renew[out->b.n_renew++] = text;
+		if (before < out->b.renew_before)
+			out->b.renew_before = before;
+	}
+	if (out->b.n_renew > 0 && out->b.refresh_hint > HASTE)
+		out->b.refresh_hint /= HASTE;
+}
+
 void mica_core_content(const struct core_policy *p, const struct core_authorities *a,
 	enum mica_channel ch, int64_t now, struct core_content *out)
 {
@@ -47,11 +74,12 @@ void mica_core_content(const struct core_policy *p, const struct core_authoritie
 		.refresh_hint = p->refresh_hint,
 		.roots = out->roots,
 		.jwt_keys = out->keys};
+	call_for_renewal(&p->rotation, a, now, out);
 	for (unsigned i = 0; i < a->n; i++) {
 		const struct mica_authority *v = &a->v[i];
 
-		if (!mica_authority_is_published(v, now) ||
-			(v->canary_only && ch != MICA_CHANNEL_CANARY))
+		if (!(ch == MICA_CHANNEL_CANARY ? mica_authority_in_canary(v, now)
+						: mica_authority_is_published(v, now)))
 			continue;
 		if (v->kind == MICA_AUTHORITY_ROOT && v->cert.len > 0)
 			out->roots[out->b.n_roots++] = mica_buf_slice(&v->cert);
@@ -344,7 +372,7 @@ static void fill_content(const struct core_policy *p, const struct core_authorit
 
 mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
 	const struct core_authorities *a, struct core_change *ch, int64_t now_ms,
-	uint64_t *sequence, struct mica_err *e)
+	uint64_t sequence[MICA_CHANNEL_COUNT], struct mica_err *e)
 {
 	CORE_AUTO_PART struct core_published *p = new_published();
 	MICA_AUTO_FREE struct core_content *content =
@@ -356,7 +384,7 @@ mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
 	memcpy(p->hash, v->pub->hash, sizeof(p->hash));
 	fill_content(v->policy, a, content);
 	rc = number(c, p, content, ch, now_ms, &changed, e);
-	*sequence = p->sequence[MICA_CHANNEL_LIVE];
+	memcpy(sequence, p->sequence, sizeof(p->sequence));
 	return rc;
 }
 

@@ -36,7 +36,8 @@ struct core_renewals {
 	struct holder *v; /* linear probing; room is a power of two */
 	size_t n, room;
 	uint64_t next; /* index of the entry to be read next */
-	bool behind, full;
+	bool behind;
+	bool full; /* there is more than is known here */
 	uint64_t holders, renewed, ended;
 	int64_t last_ms; /* of the last renewal; 0 = none */
 	int64_t swept_ms;
@@ -219,8 +220,12 @@ static void take_entry(
 	uint8_t before[KEY_LEN];
 	bool of, had = false;
 
-	if (en->type != MICA_ENTRY_X509_ISSUED || mica_entry_keys(en, &keys, NULL) != MICA_OK)
+	if (en->type != MICA_ENTRY_X509_ISSUED)
 		return;
+	if (mica_entry_keys(en, &keys, NULL) != MICA_OK) {
+		r->full = true; /* whose it is cannot be said: the deadline alone counts */
+		return;
+	}
 	of = is_of(r, keys.authority);
 	key_of(en, &keys, h.key);
 	h.end = keys.not_after;
@@ -252,11 +257,12 @@ static mica_rc read_some(
 
 		mica_buf_reset(&body);
 		rc = mica_ledger_entry(c->ledger, r->next, &body, e);
-		if (rc == MICA_OK)
-			rc = mica_entry_decode(mica_buf_slice(&body), &en, e);
 		if (rc != MICA_OK)
 			return rc;
-		take_entry(r, &en, r->next, now);
+		if (mica_entry_decode(mica_buf_slice(&body), &en, NULL) == MICA_OK)
+			take_entry(r, &en, r->next, now);
+		else
+			r->full = true; /* of a newer program: the deadline alone counts */
 	}
 	r->behind = r->next < size;
 	return MICA_OK;

@@ -130,7 +130,10 @@ void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 	mica_core_put_time(b, ",", "not_before", v->not_before);
 	mica_core_put_time(b, ",", "not_after", v->not_after);
 	mica_core_put_time(b, ",", "last_leaf_expiry", mica_core_last_leaf(c, v->id));
-	mica_buf_printf(b, ",\"published\":%s,\"standby\":%s,\"key\":\"%s\",\"subject_key_id\":",
+	mica_buf_printf(b,
+		",\"canary\":%s,\"published\":%s,\"standby\":%s,\"key\":\"%s\","
+		"\"subject_key_id\":",
+		mica_authority_in_canary(v, now) ? "true" : "false",
 		mica_authority_is_published(v, now) ? "true" : "false",
 		v->standby ? "true" : "false",
 		v->envelope.len == 0     ? "elsewhere"
@@ -330,9 +333,11 @@ void mica_core_stats(struct mica_core *c, struct mica_core_stats *out)
 		.revoked = v->revoked->n,
 		.crls = v->crls ? v->crls->n : 0,
 		.clock_frozen = atomic_load(&c->clock_frozen),
+		.clock_unproven = atomic_load(&c->clock_unproven),
 		.signed_ahead = stock.ahead,
 		.signature_needed = stock.needed,
 		.signature_by = stock.covered,
 		.space_low = atomic_load(&c->space_low)};
+	mica_core_lineage_stats(c, out);
 	mica_core_crls_look(v, atomic_load(&c->now_ms), &out->crl_end, &out->crls_late);
 }

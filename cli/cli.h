@@ -189,7 +189,7 @@ cli_run cmd_authority_crl;
 cli_run cmd_authority_csr, cmd_authority_import;
 cli_run cmd_certificate_revoke, cmd_certificate_revoked, cli_revoke_by_crl;
 cli_run cmd_authority_revoke, cmd_rotation_status, cmd_rotation_plan, cmd_rotation_start;
-cli_run cmd_rotation_rollback, cmd_rotation_confirm, cmd_rotation_clock;
+cli_run cmd_rotation_rollback, cmd_rotation_confirm, cmd_rotation_withdraw, cmd_rotation_clock;
 cli_run cmd_audit_list, cmd_audit_show, cmd_audit_verify, cmd_audit_watch, cmd_ledger_export;
 
 #endif

@@ -161,6 +161,7 @@ mica_rc cmd_authority_import(struct cli *c, struct mica_err *e)
 	wr_object(c->w, NULL);
 	wr_json_table(c->w, "imported", json_object_get(d.root, "imported"), columns,
 		MICA_ARRAY_LEN(columns));
+	wr_json(c->w, "crls", json_object_get(d.root, "crls"));
 	wr_end(c->w);
 	return MICA_OK;
 }

@@ -173,7 +173,7 @@ mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 	static const struct wr_column kinds[] = {{"kind", 7}, {"next", 8}, {"waits_for", 16},
 		{"until", 20}, {"due", 20}, {"text", 0}};
 	static const struct wr_column missing[] = {
-		{"sequence", 16}, {"expires", 20}, {"spiffe_id", 0}};
+		{"channel", 7}, {"sequence", 16}, {"expires", 20}, {"spiffe_id", 0}};
 	struct client_request r = {.path = "/v1/rotation"};
 	MICA_AUTO_JSON d = {0};
 	const char *key;
@@ -200,7 +200,7 @@ mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 mica_rc cmd_rotation_plan(struct cli *c, struct mica_err *e)
 {
 	static const struct wr_column steps[] = {{"at", 20}, {"action", 8}, {"kind", 7},
-		{"authority", 40}, {"why", 16}, {"instead", 0}};
+		{"channel", 7}, {"authority", 40}, {"why", 16}, {"instead", 0}};
 	char path[64];
 	struct client_request r = {.path = path};
 	MICA_AUTO_JSON d = {0};
@@ -272,6 +272,17 @@ mica_rc cmd_rotation_confirm(struct cli *c, struct mica_err *e)
 	rc = mica_buf_rc(&body, e);
 	return rc == MICA_OK ? move(c, mica_buf_slice(&body), "outlet", c->args[0], "confirmed", e)
 			     : rc;
+}
+
+mica_rc cmd_rotation_withdraw(struct cli *c, struct mica_err *e)
+{
+	char body[128];
+	mica_rc rc = check_kind(c->args[0], e);
+
+	if (rc != MICA_OK)
+		return rc;
+	snprintf(body, sizeof(body), "{\"action\":\"withdraw\",\"kind\":\"%s\"}", c->args[0]);
+	return move(c, mica_slice_str(body), "kind", c->args[0], "withdrawn", e);
 }
 
 mica_rc cmd_rotation_clock(struct cli *c, struct mica_err *e)

@@ -267,8 +267,8 @@ const struct cli_command cli_commands[] = {
 		.min_args = 1,
 		.max_args = CLI_LIST_MAX - 2,
 		.about =
-			"Certificates in PEM, in any order and any number of files: those of requests, and "
-			"roots. All are\nchecked before anything changes, and all of them are taken or none. "
+			"In PEM, in any order and any number of files: certificates of requests, roots, and "
+			"CRLs of roots. All are\nchecked before anything changes, and all of them are taken or none. "
 			"A root that is not known yet\nis refused unless --new-root says that it is meant: it is "
 			"published, and used when everybody has it\nand it has signed a request.\n",
 		.example = "  mica authority import ID.pem\n"
@@ -321,10 +321,23 @@ const struct cli_command cli_commands[] = {
 		.max_args = 1,
 		.about =
 			"For an entry of rotation.outlets without a propagation, once whoever it reaches has "
-			"the bundle that\nis published now.\n",
+			"the bundle that\nis published now. The outlet canary: what the canary channel has is "
+			"right, and comes to\neverybody at once.\n",
 		.example = "  mica rotation confirm linkerd\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_rotation_confirm},
+	{.name = "rotation withdraw",
+		.summary = "take back what the canary channel has before everybody",
+		.args = "root|jwt",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"A successor that only the canary channel has is removed; one that only the canary "
+			"channel has lost is\npublished there again. The same is tried again after "
+			"rotation.canary.time, or by `mica rotation start`.\n",
+		.example = "  mica rotation withdraw root\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_rotation_withdraw},
 	{.name = "rotation clock",
 		.summary = "whether the clock is believed",
 		.about =

@@ -12,11 +12,11 @@
  *
  *	api_drain	long polls are answered 503; /readyz says "draining"
  *	http_server_drain each
- *	mica_keys_free, mica_kube_free: all that waits there is called back
+ *	mica_keys_retire, mica_kube_retire of all: all that waits there is called back
  *	desk_stop, api_stop	end the pool and a backup; what was not begun is answered 503
  *	committer_stop	commits what is queued and calls back
  *	http_server_stop each
- *	api_free, desk_free, committer_free, mica_core_close
+ *	api_free, mica_keys_free, mica_kube_free, desk_free, committer_free, mica_core_close
  *
  * Threads: handlers run on the workers of http.h and never block: what waits (a refresh of keys, a
  * TokenReview, a commit, a long poll) is deferred, and what may take long (an administrator's

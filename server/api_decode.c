@@ -9,7 +9,8 @@ static const char *const channels[MICA_CHANNEL_COUNT + 1] = {"live", "canary"};
 static const char *const fronts[MICA_FRONT_COUNT + 1] = {"rest", "istio", "linkerd", "consul"};
 static const char *const orders[] = {"newest", "oldest", NULL};
 static const char *const authority_kinds[] = {"root", "issuing", "jwt", NULL}; /* kind - 1 */
-static const char *const rotation_actions[] = {"start", "rollback", "confirm", "clock", NULL};
+static const char *const rotation_actions[] = {
+	"start", "rollback", "confirm", "withdraw", "clock", NULL};
 static const char *const deny_kinds[] = {"spiffe_id", "pod_uid", "key", NULL};
 
 /* The place of `s` in a list that ends with NULL; -1 when it is not there. */
@@ -361,6 +362,11 @@ mica_rc api_decode_x509(const struct mica_json *doc, struct api_x509_body *out, 
 			.max = SEQUENCE_MAX,
 			.out = &out->bundle_sequence,
 			.present = &out->has_sequence},
+		{.name = "instance",
+			.type = MICA_JSON_STRING,
+			.min = 1,
+			.max = MICA_INSTANCE_MAX,
+			.out = &out->instance},
 	};
 	*out = (struct api_x509_body){.ttl = 0};
 	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
@@ -657,7 +663,8 @@ mica_rc api_decode_revocation(
 /* What an action is about, and nothing else. */
 static mica_rc check_rotation(const struct api_rotation_body *b, bool has_force, struct mica_err *e)
 {
-	bool about_kind = b->action == API_ROTATION_START || b->action == API_ROTATION_ROLLBACK;
+	bool about_kind = b->action == API_ROTATION_START || b->action == API_ROTATION_ROLLBACK ||
+		b->action == API_ROTATION_WITHDRAW;
 
 	if (about_kind != (b->kind != 0))
 		return mica_fail(e, MICA_INVALID, "bad_rotation",
@@ -666,7 +673,7 @@ static mica_rc check_rotation(const struct api_rotation_body *b, bool has_force,
 	if ((b->action == API_ROTATION_CONFIRM) != (b->outlet.len > 0))
 		return mica_fail(e, MICA_INVALID, "bad_rotation",
 			b->action == API_ROTATION_CONFIRM
-				? "expected outlet: the name of one of rotation.outlets"
+				? "expected outlet: the name of one of rotation.outlets, or canary"
 				: "outlet: this action is about no outlet");
 	if (has_force && b->action != API_ROTATION_ROLLBACK)
 		return mica_fail(

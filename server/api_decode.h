@@ -66,6 +66,7 @@ struct api_x509_body {
 	int64_t ttl; /* 0 = unsaid */
 	int64_t bundle_sequence;
 	bool has_sequence;
+	struct mica_slice instance; /* empty = unsaid */
 };
 mica_rc api_decode_x509(
 	const struct mica_json *doc, struct api_x509_body *out, struct mica_err *e) MICA_MUST_CHECK;
@@ -124,6 +125,7 @@ enum api_rotation_action {
 	API_ROTATION_START,
 	API_ROTATION_ROLLBACK,
 	API_ROTATION_CONFIRM,
+	API_ROTATION_WITHDRAW,
 	API_ROTATION_CLOCK
 };
 /* INVALID "bad_rotation" when what an action needs is missing. */

@@ -2,6 +2,8 @@
 /* POST /v1/x509-svids and /v1/jwt-svids: the forms of what is asked and answered. */
 #include "api_impl.h"
 
+#include "mica/bundle.h"
+
 #define JSON_TYPE "application/json"
 
 void api_issue_free(struct api_issue *i)
@@ -16,13 +18,13 @@ void api_issue_free(struct api_issue *i)
 /* ---- the answer ---------------------------------------------------------------------------- */
 
 /* The roots, for who has not got them; says nothing when there is no bundle to be had now. */
-static void put_bundle(struct api_call *c, struct mica_buf *b)
+static void put_bundle(struct api_call *c, enum mica_channel channel, struct mica_buf *b)
 {
 	const struct mica_snapshot *s;
 	struct mica_err e = MICA_ERR_INIT;
 
-	if (mica_core_snapshot(c->a->desk->core, NULL, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_PEM, &s,
-		    &e) != MICA_OK)
+	if (mica_core_snapshot(c->a->desk->core, NULL, channel, MICA_FMT_BUNDLE_PEM, &s, &e) !=
+		MICA_OK)
 		return;
 	api_put_text(b, "bundle", s->bytes);
 	mica_snapshot_unref(s);
@@ -48,9 +50,10 @@ void api_write(struct ask *a, struct mica_buf *b)
 	api_put_time(b, "renew_after", s->renew_after);
 	if (x509) {
 		api_put_bool(b, "ttl_clamped", s->ttl_clamped);
+		api_put_string(b, "bundle_channel", mica_slice_str(mica_channel_name(s->channel)));
 		api_put_u64(b, "bundle_sequence", s->bundle_sequence);
 		if (s->bundle_wanted)
-			put_bundle(c, b);
+			put_bundle(c, s->channel, b);
 	}
 	api_put_u64(b, "ledger_index", s->ledger_index);
 	mica_buf_put_u8(b, '}');
@@ -102,6 +105,7 @@ void api_x509(struct api_call *c)
 	r = (struct mica_x509_request){.csr = i->x509.csr,
 		.ttl = i->x509.ttl,
 		.bundle_sequence = (uint64_t)i->x509.bundle_sequence,
+		.instance = i->x509.instance,
 		/* who says what it holds will say so again (design 8.3) */
 		.outlet = i->x509.has_sequence ? MICA_OUTLET_ACK : MICA_OUTLET_CARRIED};
 	ask_x509(&c->ask, &r);

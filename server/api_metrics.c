@@ -87,6 +87,22 @@ static void put_core(struct api *a, struct mica_buf *b)
 			seconds(s.jwt_key_not_after)},
 		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
 			s.bundle_sequence},
+		{"mica_clock_frozen", "gauge",
+			"1 = the clock disagrees with what was seen, and nothing rotates by time.",
+			s.clock_frozen},
+		{"mica_clock_unproven", "gauge",
+			"1 = no other clock has agreed since the start, and nothing leaves by "
+			"plan.",
+			s.clock_unproven},
+		{"mica_lineage_certificates", "gauge", "Certificates whose line is followed.",
+			s.lineage_links},
+		{"mica_lineage_forks_total", "counter", "Lines whose certificates two holders use.",
+			s.lineage_forks},
+		{"mica_lineage_untracked_total", "counter",
+			"Certificates whose line is not followed, for want of room.",
+			s.lineage_untracked},
+		{"mica_renewals_missed_total", "counter",
+			"Lines that ended with nothing behind them.", s.renewals_missed},
 		{"mica_signatures_ahead", "gauge",
 			"Issuing authorities that an offline root has signed and that wait.",
 			s.signed_ahead},
@@ -248,6 +264,30 @@ static void put_plugged(struct api *a, struct mica_buf *b)
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }
 
+static void put_node_pods(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_node_pods_asked_total", "counter", "Lists of a node's pods asked for."},
+		{"mica_node_pods_failed_total", "counter", "Of these, not had."},
+		{"mica_node_pods_shared_total", "counter", "Callers who got another's list."},
+		{"mica_node_pods_refused_total", "counter", "Callers who could not be waited for."},
+		{"mica_node_pods_nodes", "gauge", "Nodes whose pods are remembered."},
+	};
+	MICA_AUTO_FREE struct mica_kube_pods_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+	unsigned n = a->desk->kube ? mica_kube_pods_status(a->desk->kube, s, ISSUERS_MAX) : 0;
+
+	for (unsigned k = 0; n > 0 && k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
+			const uint64_t v[] = {
+				s[i].asked, s[i].failed, s[i].shared, s[i].refused, s[i].nodes};
+			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
 static void put_own(struct api *a, struct mica_buf *b)
 {
 	const struct figure f[] = {
@@ -288,6 +328,7 @@ void api_metrics(struct api_call *c)
 	put_issuers(a, b);
 	put_reviews(a, b);
 	put_plugged(a, b);
+	put_node_pods(a, b);
 	put_http(a, b);
 	g = atomic_load(&a->grpc);
 	if (g)

@@ -185,6 +185,11 @@ void api_rotation_move(struct api_call *c)
 		rc = mica_core_confirm(core, b.outlet, c->caller, now_ms, &c->err);
 		done(c, rc, "outlet_confirmed", "outlet", b.outlet);
 		break;
+	case API_ROTATION_WITHDRAW:
+		rc = mica_core_withdraw(core, b.kind, c->caller, now_ms, &c->err);
+		done(c, rc, "canary_withdrawn", "kind",
+			mica_slice_str(mica_authority_kind_name(b.kind)));
+		break;
 	case API_ROTATION_CLOCK:
 		rc = mica_core_clock_accept(core, c->caller, now_ms, &c->err);
 		done(c, rc, "clock_accepted", NULL, MICA_SLICE_NULL);

@@ -59,6 +59,8 @@ struct ask {
 	bool replayed;
 
 	/* ask_*.c's own */
+	struct mica_slice as; /* whose identity it asks for; empty = its own */
+	void (*as_then)(struct ask *a);
 	bool refreshed, parked, entered, started, remembered;
 	unsigned tries;
 	struct mica_x509_request x509;
@@ -72,6 +74,10 @@ struct ask {
 void ask_who(struct ask *a);
 /* The caller is known by other means: what ask_who does behind that. */
 void ask_known(struct ask *a);
+/* The caller asks for the identity of a pod on its node (mica/nodepods.h): goes on with `then`, and
+ * the pod is the caller, or is refused. `identity` is borrowed until then. DENIED
+ * "impersonation_*", "denied_by_list"; UNAVAILABLE "pods_unavailable", "overloaded". */
+void ask_as(struct ask *a, struct mica_slice identity, void (*then)(struct ask *a));
 /* Refused for what it shows: counts against the address, then `failed`. */
 void ask_refuse(struct ask *a);
 

@@ -73,8 +73,9 @@ static void log_issued(const struct ask *a)
 		desk_field("serial", x509 ? i->serial_hex : ""), MICA_I("index", i->ledger_index),
 		MICA_I("not_after", i->not_after), desk_field("front", a->face->name),
 		desk_field("issuer", p->issuer), desk_field("pod", p->pod),
-		desk_field("evidence", a->caller->evidence.id), desk_field("address", a->address),
-		MICA_MS("ms", a->t_commit - a->t_begin));
+		desk_field("evidence", a->caller->evidence.id),
+		desk_field("asked_by", a->caller->evidence.asker.pod),
+		desk_field("address", a->address), MICA_MS("ms", a->t_commit - a->t_begin));
 }
 
 /* Nothing of a candidate is said before it is recorded, so that the answer is made here, on the

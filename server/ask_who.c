@@ -25,9 +25,17 @@ void ask_leave(struct ask *a)
 	a->entered = false;
 }
 
+static void unpark(struct ask *a)
+{
+	if (a->parked)
+		atomic_fetch_sub(&a->desk->parked, 1);
+	a->parked = false;
+}
+
 static void fail(struct ask *a)
 {
 	ask_leave(a);
+	unpark(a);
 	a->face->failed(a);
 }
 
@@ -108,13 +116,6 @@ static bool park(struct ask *a)
 	return true;
 }
 
-static void unpark(struct ask *a)
-{
-	if (a->parked)
-		atomic_fetch_sub(&a->desk->parked, 1);
-	a->parked = false;
-}
-
 /* On the pool, for one that was parked: what the front's thread would have gone on with. */
 static void go_on(struct ask *a, bool run, void (*next)(struct ask *a))
 {
@@ -187,6 +188,96 @@ static void review(struct ask *a)
 	}
 	metric_add(&d->m.reviews, 1);
 	mica_kube_review(d->kube, a->caller, a->token, reviewed, a);
+}
+
+/* ---- on behalf of a pod -------------------------------------------------------------------- */
+
+static mica_rc judge(struct ask *a, const struct mica_node_pods *pods)
+{
+	struct mica_caller pod;
+	mica_rc rc =
+		mica_core_impersonation_judge(a->desk->core, a->caller, a->as, pods, &pod, a->err);
+
+	if (rc == MICA_OK)
+		*a->caller = pod;
+	return rc;
+}
+
+static void run_as(void *job, bool run)
+{
+	struct ask *a = job;
+
+	go_on(a, run, a->as_then);
+}
+
+/* On a thread of the client's, or on the front's itself. */
+static void listed(void *job, const struct mica_node_pods *pods, const struct mica_err *e)
+{
+	struct ask *a = job;
+
+	if (!pods)
+		*a->err = *e;
+	if (pods && judge(a, pods) == MICA_OK)
+		ask_push(a, run_as, a);
+	else
+		ask_refuse(a);
+}
+
+/* What is remembered of the node is good enough for a yes; for a no it must be new, since pods come
+ * at any time and their agent asks for them at once. */
+static bool is_judged(struct ask *a, int64_t *max_age_ms)
+{
+	const struct mica_principal *p = &a->caller->principal;
+	MICA_AUTO_STRUCT(mica_node_pods) pods = NULL;
+	int64_t age_ms = 0;
+	mica_rc rc;
+
+	*max_age_ms = MICA_KUBE_PODS_AGE_MS;
+	pods = (struct mica_node_pods *)(uintptr_t)mica_kube_pods_known(
+		a->desk->kube, p->issuer, p->node, *max_age_ms, &age_ms);
+	if (!pods)
+		return false;
+	rc = judge(a, pods);
+	if (rc == MICA_OK)
+		a->as_then(a);
+	else if (rc != MICA_DENIED || age_ms < MICA_KUBE_PODS_MISS_MS)
+		ask_refuse(a);
+	else
+		*max_age_ms = MICA_KUBE_PODS_MISS_MS;
+	return *max_age_ms != MICA_KUBE_PODS_MISS_MS;
+}
+
+void ask_as(struct ask *a, struct mica_slice identity, void (*then)(struct ask *a))
+{
+	struct desk *d = a->desk;
+	char issuer[MICA_NAME_MAX + 1], node[MICA_K8S_NAME_MAX + 1];
+	int64_t max_age_ms;
+
+	a->as = identity;
+	a->as_then = then;
+	if (mica_core_impersonation_admit(d->core, a->caller, identity, a->err) != MICA_OK) {
+		ask_refuse(a);
+		return;
+	}
+	if (!d->kube) {
+		mica_fail(a->err, MICA_UNAVAILABLE, "pods_unavailable",
+			"no cluster can be asked which pods run on this node");
+		fail(a);
+		return;
+	}
+	if (is_judged(a, &max_age_ms))
+		return;
+	mica_err_clear(a->err);
+	if (!park(a)) {
+		mica_fail(a->err, MICA_UNAVAILABLE, "overloaded",
+			"too many requests wait for the cluster's API server, try again");
+		fail(a);
+		return;
+	}
+	/* it may be over before that returns */
+	memcpy(issuer, a->caller->principal.issuer, sizeof(issuer));
+	memcpy(node, a->caller->principal.node, sizeof(node));
+	mica_kube_pods(d->kube, issuer, node, max_age_ms, listed, a);
 }
 
 /* ---- tokens -------------------------------------------------------------------------------- */

@@ -4,8 +4,9 @@
  * refused. A front has its protocol (http.h, mica/rpc.h) and its words; who asks, what they get and
  * what it costs is decided here and in ask.h, one way for all of them.
  *
- * To end: desk_drain (api_drain does it), then who feeds the pool (mica_keys_free, mica_kube_free),
- * then desk_stop; the fronts after it, desk_free last.
+ * To end: desk_drain (api_drain does it), then who feeds the pool ends (mica_keys_retire,
+ * mica_kube_retire of all), then desk_stop; the fronts after it, then what is borrowed here and
+ * desk_free.
  */
 #ifndef MICA_SERVER_DESK_H
 #define MICA_SERVER_DESK_H

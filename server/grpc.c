@@ -15,6 +15,7 @@
 /* What is counted by its own name. */
 static const char *const methods[] = {
 	GRPC_ISTIO_METHOD,
+	GRPC_LINKERD_METHOD,
 	"/grpc.health.v1.Health/Check",
 	"/grpc.health.v1.Health/Watch",
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -151,8 +152,7 @@ void grpc_answered(struct ask *a, const struct mica_answer *answer)
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
-/* Clients try again what is RESOURCE_EXHAUSTED: what can never succeed is another code. */
-static enum mica_rpc_code code_of(const struct mica_err *e)
+enum mica_rpc_code grpc_code(const struct mica_err *e)
 {
 	if (e->rc == MICA_LIMIT && e->reason && strcmp(e->reason, "csr_too_large") == 0)
 		return MICA_RPC_INVALID_ARGUMENT;
@@ -165,17 +165,18 @@ static bool is_ours(enum mica_rpc_code code)
 		code == MICA_RPC_DATA_LOSS || code == MICA_RPC_ABORTED;
 }
 
-/* `caller` NULL: nobody is known. */
-static void note_refusal(struct desk *d, const char *front, const char *path,
+/* `caller` NULL: nobody is known. Whose fault it is, the class of the error says, whatever code a
+ * protocol has for it. */
+static void note_refusal(struct desk *d, const char *front, const char *path, int number,
 	const struct mica_err *e, const struct mica_caller *caller, const char *address, int kind)
 {
-	enum mica_rpc_code code = code_of(e);
+	enum mica_rpc_code code = grpc_code(e);
 
 	desk_refused(d,
 		&(struct desk_refusal){.front = front,
 			.path = path,
 			.key = "code",
-			.number = (int)code,
+			.number = number,
 			.failed = is_ours(code),
 			.rare = code != MICA_RPC_RESOURCE_EXHAUSTED && code != MICA_RPC_UNAVAILABLE,
 			.level = code == MICA_RPC_INTERNAL || code == MICA_RPC_DATA_LOSS
@@ -190,10 +191,11 @@ static void note_refusal(struct desk *d, const char *front, const char *path,
 void grpc_call_fail(struct grpc_call *k)
 {
 	struct ask *a = &k->ask;
+	enum mica_rpc_code code = k->code ? k->code(&k->err) : grpc_code(&k->err);
 
-	note_refusal(a->desk, a->face->name, k->method, &k->err, a->t_auth ? &k->caller : NULL,
-		a->address, METRIC_X509);
-	mica_rpc_end_as(k->c, code_of(&k->err), &k->err);
+	note_refusal(a->desk, a->face->name, k->method, (int)code, &k->err,
+		a->t_auth ? &k->caller : NULL, a->address, METRIC_X509);
+	mica_rpc_end_as(k->c, code, &k->err);
 }
 
 void grpc_failed(struct ask *a)
@@ -219,12 +221,15 @@ static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 	peer_of(p, &peer);
 	if (!shown.len && p->n_chain)
 		shown = p->chain[0];
-	rc = desk_address_ok(g->desk, &peer, shown, e);
+	/* Linkerd's credential is in the message */
+	rc = m < METHODS && strcmp(methods[m], GRPC_LINKERD_METHOD) == 0
+		? MICA_OK
+		: desk_address_ok(g->desk, &peer, shown, e);
 	if (rc == MICA_OK && issues)
 		rc = desk_queue_ok(g->desk, e);
 	if (rc == MICA_OK)
 		return true;
-	note_refusal(g->desk, "grpc", m < METHODS ? methods[m] : "", e, NULL,
+	note_refusal(g->desk, "grpc", m < METHODS ? methods[m] : "", (int)grpc_code(e), e, NULL,
 		log ? peer.address : "", issues ? METRIC_X509 : -1);
 	return false;
 }
@@ -310,6 +315,7 @@ mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mic
 	g->desk = desk;
 	copy_clusters(g, config);
 	g->services[g->n_services++] = grpc_istio(g);
+	g->services[g->n_services++] = grpc_linkerd(g);
 	mica_rpc_options_init(&o);
 	o.listeners = listeners;
 	o.n_listeners = put_listeners(g, config, key, listeners);

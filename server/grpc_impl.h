@@ -26,6 +26,7 @@ struct grpc_call {
 	struct mica_caller caller;
 	struct http_peer peer;
 	bool ok; /* answered with an SVID */
+	enum mica_rpc_code (*code)(const struct mica_err *e); /* NULL = grpc_code */
 };
 static inline struct grpc_call *grpc_call_of(struct ask *a)
 {
@@ -44,6 +45,9 @@ void grpc_answered(struct ask *a, const struct mica_answer *answer);
 void grpc_failed(struct ask *a);
 /* k->err says why. */
 void grpc_call_fail(struct grpc_call *k);
+/* By the class of an error. Clients try again what is RESOURCE_EXHAUSTED: what can never succeed is
+ * another code. */
+enum mica_rpc_code grpc_code(const struct mica_err *e);
 
 struct desk *grpc_desk(struct grpc *g);
 /* Whether some issuer is configured for this cluster. */
@@ -53,5 +57,8 @@ bool grpc_knows_cluster(const struct grpc *g, struct mica_slice cluster);
 
 #define GRPC_ISTIO_METHOD "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 struct mica_rpc_service grpc_istio(struct grpc *g);
+
+#define GRPC_LINKERD_METHOD "/io.linkerd.proxy.identity.Identity/Certify"
+struct mica_rpc_service grpc_linkerd(struct grpc *g);
 
 #endif

@@ -48,9 +48,9 @@ static mica_rc check_cluster(struct grpc_call *k)
 		MICA_FMT(id), proved);
 }
 
-static void issue(struct istio_call *i)
+static void issue(struct ask *a)
 {
-	struct ask *a = &i->k.ask;
+	const struct istio_call *i = (const struct istio_call *)grpc_call_of(a);
 	const struct mica_x509_request r = {.csr = i->q.csr,
 		/* as in istiod: what is no time asks for the default */
 		.ttl = i->q.ttl > 0 ? i->q.ttl : 0,
@@ -69,14 +69,11 @@ static void known(struct ask *a)
 		ask_refuse(a);
 		return;
 	}
-	if (i->q.impersonated.len) {
-		mica_fail(&i->k.err, MICA_UNAUTHENTICATED, "impersonation_not_allowed",
-			"this caller may not ask for another identity; expected no "
-			"ImpersonatedIdentity");
-		ask_refuse(a);
-		return;
-	}
-	issue(i);
+	/* ztunnel asks for the pods of its node */
+	if (i->q.impersonated.len)
+		ask_as(a, i->q.impersonated, issue);
+	else
+		issue(a);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -100,7 +97,7 @@ static void write_chain(struct ask *a, struct mica_buf *out)
 	struct mica_slice chain = a->issued.chain_pem;
 	const struct mica_snapshot *roots;
 
-	if (mica_core_snapshot(a->desk->core, NULL, MICA_CHANNEL_LIVE, MICA_FMT_BUNDLE_PEM, &roots,
+	if (mica_core_snapshot(a->desk->core, NULL, a->issued.channel, MICA_FMT_BUNDLE_PEM, &roots,
 		    a->err) != MICA_OK)
 		return;
 	(void)mica_buf_room(out, chain.len + roots->bytes.len + 64); /* once, and not by doubling */
@@ -116,11 +113,19 @@ static const struct ask_face face = {.name = "istio",
 	.answered = grpc_answered,
 	.failed = grpc_failed};
 
+/* Istio's own CA says nothing finer to who may not ask for another (istio.md 1.4). */
+static enum mica_rpc_code code_of(const struct mica_err *e)
+{
+	return e->reason && strncmp(e->reason, "impersonation_", 14) == 0 ? MICA_RPC_UNAUTHENTICATED
+									  : grpc_code(e);
+}
+
 static void create_certificate(void *ctx, struct mica_rpc_call *c, struct mica_slice message)
 {
 	struct istio_call *i = (struct istio_call *)grpc_call_new(
 		sizeof(*i), ctx, c, GRPC_ISTIO_METHOD, &face, MICA_FRONT_ISTIO);
 
+	i->k.code = code_of;
 	if (istio_request_read(message, &i->q, &i->k.err) != MICA_OK)
 		grpc_call_fail(&i->k);
 	else

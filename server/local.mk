@@ -59,12 +59,13 @@ libmica_server_a_SOURCES += server/micad.c
 sbin_PROGRAMS += micad
 micad_SOURCES = server/main.c
 micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
-micad_LDADD = $(SERVER_LIBS)
+micad_LDADD = $(SERVER_LIBS) $(JEMALLOC_LIBS)
 libmica_server_a_SOURCES += server/api_metrics.c
 libmica_server_a_SOURCES += server/api_offline.c
 libmica_server_a_SOURCES += server/plugged.h
 libmica_server_a_SOURCES += server/plugged.c
 libmica_server_a_SOURCES += server/sip.h
+libmica_server_a_SOURCES += server/kube_pods.c
 libmica_server_a_SOURCES += server/desk.h
 libmica_server_a_SOURCES += server/desk.c
 libmica_server_a_SOURCES += server/ask.h
@@ -82,6 +83,16 @@ CLEANFILES += server/istio_data.c server/istio.desc
 nodist_libmica_server_a_SOURCES += server/istio_data.c
 server/istio_data.c: $(srcdir)/rpc/proto/security/v1alpha1/ca.proto $(srcdir)/rpc/proto/google/protobuf/struct.proto $(srcdir)/server/embed.py
 	$(AM_V_GEN)$(MKDIR_P) server && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=server/istio.desc $(srcdir)/rpc/proto/security/v1alpha1/ca.proto && $(PYTHON3) $(srcdir)/server/embed.py server/istio.desc embed_istio > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/linkerd.c
+EXTRA_DIST += rpc/proto/google/protobuf/timestamp.proto
+EXTRA_DIST += rpc/proto/identity.proto
+BUILT_SOURCES += server/linkerd_data.c
+CLEANFILES += server/linkerd_data.c server/linkerd.desc
+nodist_libmica_server_a_SOURCES += server/linkerd_data.c
+server/linkerd_data.c: $(srcdir)/rpc/proto/identity.proto $(srcdir)/rpc/proto/google/protobuf/timestamp.proto $(srcdir)/server/embed.py
+	$(AM_V_GEN)$(MKDIR_P) server && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=server/linkerd.desc $(srcdir)/rpc/proto/identity.proto && $(PYTHON3) $(srcdir)/server/embed.py server/linkerd.desc embed_linkerd > $@.tmp && mv $@.tmp $@
 libmica_server_a_SOURCES += server/istio.h
 libmica_server_a_SOURCES += server/istio_request.c
+libmica_server_a_SOURCES += server/linkerd.h
+libmica_server_a_SOURCES += server/linkerd_request.c
 libmica_server_a_SOURCES += server/api_crl.c

@@ -63,6 +63,7 @@ struct micad {
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
+	struct mica_core_stats seen; /* the timer's */
 	bool signature_needed; /* the same */
 	uint64_t renewals; /* the same */
 	bool crls_late;
@@ -409,6 +410,29 @@ static void look_for_compromise(struct micad *m)
 	api_wake(m->api, true);
 }
 
+/* What began or ended since the last look; the ledger has who it is. */
+static void look_for_news(struct micad *m)
+{
+	struct mica_core_stats s, *was = &m->seen;
+
+	mica_core_stats(m->core, &s);
+	if (s.clock_frozen && !was->clock_frozen)
+		MICA_LOG(MICA_ERROR, "clock_disagrees", MICA_S("next", "mica rotation clock"));
+	if (!s.clock_frozen && was->clock_frozen)
+		MICA_LOG(MICA_INFO, "clock_agrees", MICA_I("now", mica_now()));
+	if (s.clock_unproven && !was->clock_unproven)
+		MICA_LOG(MICA_WARN, "clock_unproven", MICA_I("now", mica_now()));
+	if (!s.clock_unproven && was->clock_unproven)
+		MICA_LOG(MICA_INFO, "clock_proven", MICA_I("now", mica_now()));
+	if (s.lineage_forks != was->lineage_forks)
+		MICA_LOG(MICA_WARN, "lineage_forked",
+			MICA_I("lines", (int64_t)(s.lineage_forks - was->lineage_forks)));
+	if (s.renewals_missed != was->renewals_missed)
+		MICA_LOG(MICA_INFO, "renewals_missed",
+			MICA_I("lines", (int64_t)(s.renewals_missed - was->renewals_missed)));
+	*was = s;
+}
+
 /* What an offline root has signed ahead comes to its end, or no longer does. */
 static void look_for_signatures(struct micad *m)
 {
@@ -471,6 +495,7 @@ static void maintain(struct micad *m, const char **last)
 	if (changed)
 		api_wake(m->api, false);
 	look_for_compromise(m);
+	look_for_news(m);
 	look_for_signatures(m);
 	look_for_renewals(m);
 	look_at_crls(m);
@@ -555,8 +580,9 @@ static void say_what_needs_restart(const struct micad *m, const struct mica_conf
 	mica_string_list_clear(&names);
 }
 
-/* Nothing that was fetched or asked by an issuer's old settings reaches the core as if it were by
- * the new ones: such fetches end first. When the core refuses, the old ones go on. */
+/* Nothing that was fetched or asked by an issuer's old settings reaches the core as if it
+ * were by the new ones: such fetches end first. When the core refuses, the old ones go on.
+ */
 static mica_rc configure(struct micad *m, struct mica_config *fresh, struct mica_err *e)
 {
 	const struct mica_config *now = m->current ? m->current : m->config;
@@ -639,7 +665,8 @@ static void watch_over(struct micad *m, const sigset_t *signals)
 	}
 }
 
-/* ---- stop ---------------------------------------------------------------------------------- */
+/* ---- stop
+ * ---------------------------------------------------------------------------------- */
 
 /* In the order that api.h gives: every request that was taken is answered by its owner. */
 static void stop(struct micad *m)
@@ -655,9 +682,12 @@ static void stop(struct micad *m)
 	atomic_store(&m->stopping, true);
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
-	mica_keys_free(m->keys);
-	mica_kube_free(m->kube);
-	plugged_free(m->plugged);
+	/* whoever waits for them is answered; a request that comes whole later finds nobody, so
+	 * that they themselves outlive the fronts */
+	if (m->keys)
+		mica_keys_retire(m->keys, NULL);
+	if (m->kube)
+		mica_kube_retire(m->kube, NULL);
 	if (m->desk)
 		desk_stop(m->desk);
 	if (m->api)
@@ -678,6 +708,9 @@ static void stop(struct micad *m)
 	serving_key_clear(&m->tls);
 	grpc_free(m->grpc);
 	api_free(m->api);
+	mica_keys_free(m->keys);
+	mica_kube_free(m->kube);
+	plugged_free(m->plugged);
 	desk_free(m->desk);
 	committer_free(m->committer);
 	limits_free(m->limits);

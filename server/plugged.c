@@ -234,7 +234,10 @@ static void say(struct plugged *p, mica_rc rc, const struct mica_plug_result *r,
 		MICA_LOG(MICA_INFO, r->changed ? "plugged_taken" : "plugged_as_before",
 			MICA_S("directory", p->directory), MICA_S("issuing", r->issuing_id),
 			MICA_S("root", r->root_id),
-			MICA_S("issues", r->active ? "now" : "when everybody has its root"));
+			MICA_S("issues", r->active ? "now" : "when everybody has its root"),
+			MICA_S(r->no_crl_sign ? "crl" : NULL, "none: it has no cRLSign"),
+			MICA_S(r->no_key_ids ? "strict_clients" : NULL,
+				"refuse it: it lacks key identifiers"));
 }
 
 /* Whether the outcome is another than that of the last look. */

@@ -58,7 +58,9 @@ struct mica_leaf_spec {
 	 * upper bound) O is "SPIFFE". */
 	const char *trust_domain;
 	const char *dns_first; /* stands before the URI (Linkerd); NULL = none */
-	const char *uri; /* the SPIFFE ID, already checked by its owner */
+	/* The SPIFFE ID, already checked by its owner; NULL where dns_first names the holder alone.
+	 */
+	const char *uri;
 	const char *const *dns; /* behind the URI */
 	size_t n_dns;
 	const struct mica_slice *ip; /* 4 or 16 octets each; serving certificates only */
@@ -126,7 +128,7 @@ struct mica_cert_info {
 	int64_t not_before, not_after; /* seconds, both inclusive */
 	struct mica_slice spki; /* not looked into: mica_pubkey_read() */
 	struct mica_slice ski, aki; /* key identifiers; empty = absent */
-	bool has_basic, is_ca;
+	bool has_basic, basic_critical, is_ca;
 	int path_len; /* -1 = none */
 	bool has_ku, ku_critical;
 	unsigned ku; /* enum mica_key_usage; 0 when absent */

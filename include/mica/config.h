@@ -64,6 +64,14 @@ struct mica_issuer_config {
 		bool allow_on_failure;
 		int64_t timeout;
 	} review;
+	/* Agents of nodes that may ask for the pods beside them, and the API server that knows
+	 * where pods are. What was not given is as in `review`. */
+	struct {
+		struct mica_string_list accounts; /* "namespace/name"; none = nobody */
+		char *url; /* https://host[:port]; NULL when unset */
+		char *ca_file, *token_file; /* NULL when unset */
+		int64_t timeout;
+	} impersonation;
 	struct mica_claim_map *claims;
 	unsigned n_claims;
 	struct mica_claim_require *require;
@@ -149,6 +157,7 @@ struct mica_config {
 	struct {
 		int64_t ttl, max_ttl, min_ttl;
 		uint32_t key_types;
+		bool refuse_forks; /* of renewals by certificate: those of a forked line */
 	} x509;
 	struct {
 		int64_t ttl, max_ttl;
@@ -169,6 +178,15 @@ struct mica_config {
 		int64_t refresh_hint;
 	} bundle;
 	/* Times in seconds; what was not given follows from other settings (config_check.c). */
+	/* Linkerd's identities. */
+	struct {
+		char *control_plane_namespace;
+		char *trust_domain; /* NULL = as above */
+		bool spiffe;
+	} linkerd;
+	/* What Linkerd's proxies call the service that gives them certificates, when some issuer
+	 * lets them in and the gRPC front is on; else NULL. */
+	char *linkerd_server;
 	struct {
 		struct {
 			bool automatic;
@@ -178,6 +196,11 @@ struct mica_config {
 		int64_t propagation, hold, ack_timeout, skew, trash, deadline;
 		struct mica_outlet_config *outlets;
 		unsigned n_outlets;
+		struct {
+			/* whose holders get steps first: each stands for itself and all below it */
+			struct mica_string_list spiffe_ids;
+			int64_t time; /* that a step stays there; 0 = until it is confirmed */
+		} canary;
 	} rotation;
 	struct {
 		int64_t validity; /* seconds from one CRL to its nextUpdate */
@@ -225,8 +248,9 @@ void mica_config_needs_restart(
 void mica_string_list_clear(struct mica_string_list *l);
 /* Whether any listener of the gRPC front is on. */
 bool mica_config_has_grpc(const struct mica_config *c);
-/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front when it
- * is on. Borrowed pointers, at most `max`; returns how many there are. */
+/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front and of
+ * Linkerd's service when they are on. Borrowed pointers, at most `max`; returns how many there are.
+ */
 size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max);
 
 #endif

@@ -21,6 +21,7 @@
 #include "mica/authority.h"
 #include "mica/buf.h"
 #include "mica/config.h"
+#include "mica/nodepods.h"
 #include "mica/principal.h"
 #include "mica/secret.h"
 
@@ -168,7 +169,28 @@ mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
 	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A caller that asks for the identity of a pod on its node (nodepods.h). `admit` is looked at
+ * first, before the cluster is asked for the pods of caller->principal.node; then `judge`, whose
+ * *out is the caller to issue for: the pod as principal, who asked in its evidence, no roles. Both:
+ * DENIED as nodepods.h says, "denied_by_list" (who asks is on the deny list). `out` may not be
+ * `caller`. */
+mica_rc mica_core_impersonation_admit(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_impersonation_judge(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, const struct mica_node_pods *pods, struct mica_caller *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* Bundles come in two channels: the canary channel gets what is published, and loses what is
+ * removed, before the live one. */
+enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
+
 /* ---- issuance -------------------------------------------------------------------------- */
+
+/* How a certificate names its holder. */
+enum mica_scheme {
+	MICA_SCHEME_SPIFFE, /* the principal's SPIFFE ID */
+	MICA_SCHEME_LINKERD /* its name in Linkerd, first; EC keys alone */
+};
 
 struct mica_x509_request {
 	const struct mica_caller *caller;
@@ -176,6 +198,12 @@ struct mica_x509_request {
 	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
+	enum mica_scheme scheme;
+	struct mica_slice identity; /* LINKERD: the name that is asked for */
+	/* Of several programs in one pod, which one: the same for each of its requests,
+	 * [A-Za-z0-9._-] up to MICA_INSTANCE_MAX. Its certificates are of one line. Empty = unsaid.
+	 */
+	struct mica_slice instance;
 };
 struct mica_jwt_request {
 	const struct mica_caller *caller;
@@ -192,8 +220,10 @@ struct mica_self_request {
 
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
-/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full" |
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "identity_mismatch" (it
+ * has another name in the scheme than it asks for) | "linkerd_name_invalid" | "lineage_forked"
+ * (when the configuration says so, of a renewal only), INVALID "csr_*" | "key_*" | "ttl_too_short"
+ * | "audience_not_allowed" | "bad_instance", UNAVAILABLE "no_active_authority" | "store_full" |
  * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
  * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
  * "dns_name_invalid" | "address_invalid" | "too_many_names". */
@@ -216,7 +246,9 @@ mica_rc mica_candidate_rc(const struct mica_candidate *k);
 
 /* What an answer says; valid after a commit with OK, borrowed from the candidate; else all of it is
  * empty. renew_after lies between 50 % and 60 % of the way from now to not_after, spread by random
- * octets of the certificate itself. */
+ * octets of the certificate itself; or sooner, when a step of a rotation is helped by it
+ * (rotation.h, struct mica_renewal_calls). bundle_sequence and bundle_wanted are about the bundle
+ * of `channel`, which is the canary channel for the identities that the configuration lists. */
 struct mica_issued {
 	const char *spiffe_id;
 	char serial_hex[33]; /* x509 */
@@ -229,6 +261,7 @@ struct mica_issued {
 	uint64_t ledger_index;
 	uint64_t bundle_sequence;
 	bool bundle_wanted; /* the caller's is older or unsaid */
+	enum mica_channel channel;
 };
 void mica_candidate_issued(const struct mica_candidate *k, struct mica_issued *out);
 
@@ -245,7 +278,6 @@ enum mica_format {
 	MICA_FMT_JWKS,
 	MICA_FMT_COUNT
 };
-enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
 
 /* An immutable encoding, shared by all readers. Reference-counted; any thread. */
 struct mica_snapshot {
@@ -341,8 +373,10 @@ mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *j
  * "no_active_authority" | "signing_failed" | "issuer_keys_missing" (no issuer has usable ones). */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* What the monotonic clock says, before mica_core_maintain: how a wall clock that jumps is known.
- * While it disagrees with what was seen, nothing rotates by time; issuing goes on. Errors as a
- * commit: a disagreement that begins or ends is recorded. */
+ * While it disagrees with what was seen, nothing rotates by time; issuing goes on. After a start
+ * that is more than 10 minutes behind the last time that was proved, nothing is taken away until a
+ * token that was made within the last 10 minutes was verified, or an administrator accepts the
+ * clock. Errors as a commit: what begins or ends is recorded. */
 mica_rc mica_core_tick(
 	struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes behind: indexes, acks, what follows from authorities' times, rotation, JWS re-signing
@@ -379,11 +413,12 @@ mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind k
 mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
 	bool recover, const struct mica_caller *actor, int64_t now_ms, char id[41],
 	struct mica_err *e) MICA_MUST_CHECK;
-/* CONFLICT "not_everywhere" (force), "active_already", "retired", "not_usable"; NOT_FOUND
- * "no_such_authority". */
+/* CONFLICT "not_everywhere" (force), "in_canary" (not even then), "active_already", "retired",
+ * "not_usable"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force). */
+/* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force),
+ * "not_everywhere" (force). */
 mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* A root, or JWT key, leaves the bundle now. CONFLICT "in_use" (force), "active",
@@ -397,9 +432,14 @@ mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool for
  * "removed_already", "revoked_already"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_revoke_by_crl(struct mica_core *c, const char *authority_id,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Whoever is reached by this outlet has the newest bundle. NOT_FOUND "no_such_outlet"; CONFLICT
+/* Whoever is reached by this outlet has the newest bundle; the outlet "canary": what the canary
+ * channel has is right, and comes to everybody. NOT_FOUND "no_such_outlet"; CONFLICT
  * "nothing_to_confirm". */
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* What of this kind the canary channel has got, or lost, and the live one has not, is taken back: a
+ * successor is removed, what was removed is published there again. CONFLICT "nothing_in_canary". */
+mica_rc mica_core_withdraw(struct mica_core *c, enum mica_authority_kind kind,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* The clock is right, and what was seen before was not. */
 mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
@@ -423,13 +463,15 @@ mica_rc mica_core_requests(struct mica_core *c, unsigned count, const struct mic
 
 #define MICA_IMPORT_MAX 8 /* certificates at once */
 
-/* What the signer has sent back: certificates for requests that wait, roots, in one PEM text in any
- * order. All of it is taken, or nothing. A root that is not known is published, and used when
- * everybody has it and it has signed something; `new_root` says that it is meant (otherwise INVALID
- * "root_unknown"), `standby` that it is kept for an emergency. *json: {"imported": [{"id", "kind",
- * "state", "not_after"}]}. CONFLICT "root_not_offline", "imported_already" (all of it),
- * "already_certified", "key_taken", "subject_taken", "root_unusable"; INVALID "pem_*", "cert_*",
- * "key_*", "import_empty", "no_such_request", "issuer_unknown", and "ca_*": what ca_check.h asks.
+/* What the signer has sent back: certificates for requests that wait, roots, CRLs of roots, in one
+ * PEM text in any order. All of it is taken, or nothing. A root that is not known is published, and
+ * used when everybody has it and it has signed something; `new_root` says that it is meant
+ * (otherwise INVALID "root_unknown"), `standby` that it is kept for an emergency. *json:
+ * {"imported": [{"id", "kind", "state", "not_after"}], "crls": how many}; CRLs are taken behind the
+ * certificates, each by itself, as mica_core_import_crl does. CONFLICT "root_not_offline",
+ * "imported_already" (all of it), "already_certified", "key_taken", "subject_taken",
+ * "root_unusable"; INVALID "pem_*", "cert_*", "key_*", "import_empty", "no_such_request",
+ * "issuer_unknown", and "ca_*": what ca_check.h asks.
  */
 struct mica_import {
 	struct mica_slice pem;
@@ -454,6 +496,9 @@ struct mica_plug_result {
 	bool changed; /* something was written */
 	char issuing_id[41], root_id[41]; /* of what the files hold */
 	bool active; /* that issuing authority signs; false: its root is not known everywhere yet */
+	/* What it lacks, and does without: no CRL can be signed with it; strict clients (Python
+	 * 3.13, OpenSSL's -x509_strict) refuse what it signs. */
+	bool no_crl_sign, no_key_ids;
 };
 /* Checks all of it and takes it, or nothing: the key is sealed in the store as all are. Roots are
  * published, and used when everybody has them; an issuing authority below the active root signs at
@@ -523,6 +568,11 @@ struct mica_core_stats {
 	bool signature_needed; /* now, and by when: then nothing could follow what signs */
 	int64_t signature_by;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
+	/* Lines of certificates (docs/API.md, Renewal): certificates that are followed now; two
+	 * holders of one line; lines that ended with nothing behind them; certificates for which
+	 * there was no room. */
+	uint64_t lineage_links, lineage_forks, renewals_missed, lineage_untracked;
+	bool clock_unproven; /* nothing leaves by plan: no other clock has agreed since the start */
 };
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);
 

@@ -64,6 +64,16 @@ class Keeper:
     def root(self):
         return self.path("root.pem")
 
+    def crl(self):
+        """A fresh one, PEM."""
+        openssl("ca", "-config", self.cnf, "-gencrl", "-out", self.path("root.crl"))
+        with open(self.path("root.crl"), encoding="ascii") as f:
+            return f.read()
+
+    def crl_file(self):
+        self.crl()
+        return self.path("root.crl")
+
     def sign(self, requests, days=(90, 135, 180), how="x509"):
         """All requests of a directory that `mica authority csr --out` wrote; the certificates."""
         out = []

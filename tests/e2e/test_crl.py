@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import ledger_check
 import pki
 from micad import certificates
+from offline import Keeper
 from proc import SLOW, wait_until
 
 
@@ -304,3 +305,35 @@ def test_a_crl_instead_of_the_root(start, issuer):
         .problem(400, "bad_rotation")
     events = m.admin().get("/v1/events?type=authority&limit=100").ok().json()["events"]
     assert [e["action"] for e in events if e["authority"] == issuing][:2] == ["revoked", "tainted"]
+
+
+def test_the_crl_of_an_offline_root(start, issuer, tmp_path):
+    """Signed by openssl ca where the key is; whole chains can be checked with it."""
+    keeper = Keeper(tmp_path / "keeper")
+    m = start([issuer.config("file")], {"authorities": {"root": "offline", "issuing_life": "90d"}})
+    m.mica("authority", "csr", "--out", m.path("requests"))
+    m.mica("authority", "import", "--new-root", keeper.root, *keeper.sign(m.path("requests")))
+    m.ready.update(wait_until("https is open", lambda: next(
+        (e for e in m.events("listening") if "https" in e), None)))
+    pki.write(m.roots_file, m.admin().get("/v1/bundle.pem").ok().body, 0o644)
+    root = authorities(m, "root")[0]["id"]
+    m.client().get("/v1/crl/%s.crl" % root).problem(404, "no_such_crl")
+    chain = m.fetch(issuer.token()).ok(201).json()["certificate_chain"]
+    ok, said = verify(m, chain, "-crl_check")
+    assert ok, said
+    ok, said = verify(m, chain, "-crl_check_all")
+    assert not ok and "unable to get certificate CRL" in said
+    keeper.crl()
+    m.mica("authority", "crl", root, keeper.path("root.crl"))
+    ok, said = verify(m, chain, "-crl_check_all")
+    assert ok, said
+    m.restart()
+    ok, said = verify(m, chain, "-crl_check_all")
+    assert ok, said
+    # an older one brings nothing back
+    old = pki.write(m.path("old.crl"), keeper.crl().encode())
+    keeper.crl()
+    m.mica("authority", "crl", root, keeper.path("root.crl"))
+    refused = m.mica("authority", "crl", root, old, check=False)
+    assert refused.returncode == 6 and "crl_not_newer" in refused.stderr
+    assert len(m.events("crl_imported")) == 1, "since the last start"

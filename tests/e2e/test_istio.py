@@ -580,3 +580,24 @@ def test_limits(start, issuer):
                 assert e.code() == CODE.RESOURCE_EXHAUSTED
                 seen.append(ip.reason(e))
         assert seen[0] is None and seen[-1] == "identity_rate_limited"
+
+
+# ---- the guide ----------------------------------------------------------------------------------
+
+def test_the_guides_configuration_is_correct(tmp_path):
+    """docs/ISTIO.md: what it tells to write is taken as it stands."""
+    import os
+    import re
+    import subprocess
+
+    from micad import MICAD
+
+    guide = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/ISTIO.md")
+    with open(guide, encoding="utf-8") as f:
+        blocks = re.findall(r"```yaml\n(.*?)```", f.read(), re.S)
+    ours = [b for b in blocks if re.match(r"trust_domain:|rotation:", b)]
+    assert len(ours) == 2
+    path = pki.write(tmp_path / "micad.yaml", (
+        "".join(ours) + "passphrase: {file: /etc/mica/passphrase}\n").encode(), 0o644)
+    r = subprocess.run([MICAD, "--check-config", "--config", path], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 0, r.stdout + r.stderr

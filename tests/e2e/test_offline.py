@@ -95,6 +95,36 @@ def test_openssl_ca_is_a_keeper_too(start, issuer, keeper):
     verify_chain(m.fetch(issuer.token()).ok(201).json()["certificate_chain"], m.roots())
 
 
+def test_its_crl_is_served(start, issuer, keeper):
+    """With it, and those that micad signs, openssl checks the whole chain."""
+    m = start([issuer.config("file")], OFFLINE)
+    begin(m, keeper)
+    root = authorities(m, "root", "active")[0]["id"]
+    m.client().get("/v1/crl/%s.crl" % root).problem(404, "no_such_crl")
+    m.mica("authority", "import", keeper.crl_file())
+    assert m.client().get("/v1/crl/%s.crl" % root).ok().body
+    chain = m.fetch(issuer.token()).ok(201).json()["certificate_chain"]
+    leaf, crls, roots = m.path("leaf.pem"), m.path("crls.pem"), m.path("all.pem")
+    for name, data in ((leaf, chain.encode()), (crls, m.client().get("/v1/crl.pem").ok().body),
+                       (roots, m.roots())):
+        with open(name, "wb") as f:
+            f.write(data)
+    r = openssl("verify", "-crl_check_all", "-CRLfile", crls, "-CAfile", roots, "-untrusted", leaf,
+                leaf)
+    assert "OK" in r.stdout
+    m.mica("authority", "import", keeper.path("root.crl"))
+    newer = keeper.crl_file()
+    m.mica("authority", "import", newer)
+    stranger = Keeper(m.path("stranger"), "Stranger")
+    r = m.mica("authority", "import", stranger.crl_file(), check=False)
+    assert "crl_wrong_issuer" in r.stderr
+    assert ("crl_imported", None) in actions(m)
+    m.restart()
+    served = m.client().get("/v1/crl.pem").ok().body
+    with open(newer, "rb") as f:
+        assert f.read() in served
+
+
 def test_issuing_authorities_take_turns(start, issuer, keeper):
     m = start([issuer.config("file")], OFFLINE)
     begin(m, keeper)

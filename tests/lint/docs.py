@@ -46,6 +46,7 @@ NOT_FOR_CALLERS = re.compile("|".join([
     # what others prove to the command line
     r"note_.*|vkey_.*|bad_(checkpoint|note|proof|proof_range|receipt|tile_path|vkey)|.*_proof_wrong|jwt_invalid",
     # what micad fetches itself: callers learn issuer_keys_* and token_review_failed
+    r"pods_(?!unavailable).*|impersonation_misuse|linkerd_(namespace|trust_domain)_invalid",
     r"jwks_.*|no_such_issuer|jwk_.*|discovery_.*|http_status|bad_url|timeout|cancelled|token_file_unusable|review_.*|file_too_long",
     # certificates that are read or written wrong: callers learn svid_*, or it is a bug
     r"cert_.*|name_invalid|not_an_authority|outside_issuer_validity|serial_invalid|signature_invalid|validity_empty",

@@ -47,8 +47,6 @@ MUTANTS = {
     "no second look": (
         "\tif (d->now < d->f->look_again) {\n\t\twait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN",
         "\tif (false) {\n\t\twait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN"),
-    "remove what is needed": (
-        "if (!replaced(d, i) || has_active_child(d, i)) {", "(void)has_active_child;\n\tif (false) {"),
     "outlive the root": (
         "a->not_after = lesser(now + p->kind[step->kind].life, root_end);",
         "(void)root_end;\n\ta->not_after = now + p->kind[step->kind].life;"),
@@ -93,7 +91,7 @@ def try_mutant(args, v, tmp, name):
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--build", required=True)
-    p.add_argument("--seeds", type=int, default=12)
+    p.add_argument("--seeds", type=int, default=24)
     p.add_argument("--jobs", type=int, default=2)
     args = p.parse_args()
     args.build = os.path.abspath(args.build)

@@ -295,8 +295,9 @@ static void equals_share_what_was_written_once(void **state)
 	for (int i = 0; i < 3; i++)
 		wait_for(o[i]);
 	assert_int_equal(o[0]->written + o[1]->written + o[2]->written, 1);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 1; i < 3; i++)
 		assert_ptr_equal(o[i]->answer, o[0]->answer);
+	for (int i = 0; i < 3; i++) {
 		assert_int_equal(o[i]->a.replayed, i > 0);
 		end(o[i]);
 	}

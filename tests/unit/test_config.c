@@ -214,6 +214,9 @@ static void defaults(void **state)
 	assert_int_equal(c->rotation.skew, 60);
 	assert_int_equal(c->rotation.trash, 7 * 86400);
 	assert_int_equal(c->rotation.deadline, 4500);
+	assert_int_equal(c->rotation.canary.spiffe_ids.n, 0);
+	assert_int_equal(c->rotation.canary.time, 3600);
+	assert_false(c->x509.refuse_forks);
 	assert_false(c->jwt.oidc_discovery);
 	assert_string_equal(is->cluster, "");
 	assert_true(is->keys.discovery);
@@ -298,6 +301,54 @@ static void values(void **state)
 	mica_config_free(c);
 }
 
+/* What is not said of the API server that knows where pods are is as for reviews. */
+static void meshes(void **state)
+{
+	struct mica_config *c = parse(MIN
+		"linkerd: {control_plane_namespace: l5d, trust_domain: cluster.local, spiffe: false}\n" PROD
+		"  audiences: {istio: [istio-ca], linkerd: [identity.l5d.io]}\n"
+		"  review: {url: 'https://10.0.0.1:6443/x/y', ca_file: /ca, token_file: /t}\n"
+		"  impersonation: {accounts: [istio-system/ztunnel], timeout: 2s, ca_file: /own}\n"
+		"- {name: two, kind: kubernetes, issuer: 'https://2', same_names_as: [prod],\n"
+		"   audiences: {istio: [istio-ca], linkerd: [identity.l5d.io]},\n"
+		"   impersonation: {accounts: [a/b.c], url: 'https://[::1]:1', token_file: /t}}\n");
+	const struct mica_issuer_config *is = c->issuers;
+
+	(void)state;
+	assert_int_equal(c->warnings.n, 0);
+	assert_string_equal(is[0].impersonation.url, "https://10.0.0.1:6443");
+	assert_string_equal(is[0].impersonation.ca_file, "/own");
+	assert_string_equal(is[0].impersonation.token_file, "/t");
+	assert_int_equal(is[0].impersonation.timeout, 2);
+	assert_string_equal(is[1].impersonation.url, "https://[::1]:1");
+	assert_string_equal(c->linkerd.control_plane_namespace, "l5d");
+	assert_string_equal(c->linkerd.trust_domain, "cluster.local");
+	assert_false(c->linkerd.spiffe);
+	mica_config_free(c);
+	c = parse(MIN PROD);
+	assert_string_equal(c->linkerd.control_plane_namespace, "linkerd");
+	assert_null(c->linkerd.trust_domain); /* that of SPIFFE IDs */
+	assert_true(c->linkerd.spiffe);
+	assert_null(c->linkerd_server);
+	mica_config_free(c);
+	/* who never tells which roots it has is waited for */
+	c = parse(MIN "grpc: {listen: ':1'}\n" PROD "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_string_equal(c->linkerd_server,
+		"linkerd-identity.linkerd.serviceaccount.identity.linkerd.example.org");
+	assert_int_equal(c->rotation.n_outlets, 1);
+	assert_string_equal(c->rotation.outlets[0].name, "linkerd");
+	assert_int_equal(c->rotation.outlets[0].propagation, 0);
+	assert_int_equal(c->warnings.n, 1);
+	mica_config_free(c);
+	c = parse(
+		MIN "grpc: {listen: ':1'}\n"
+		    "rotation: {outlets: [{name: files, propagation: 1h}, {name: linkerd}]}\n" PROD
+		    "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_int_equal(c->rotation.n_outlets, 2);
+	assert_int_equal(c->warnings.n, 0);
+	mica_config_free(c);
+}
+
 /* For a playground: everything in seconds, as long as the inequalities hold. */
 static void short_lives(void **state)
 {
@@ -345,6 +396,13 @@ static void warnings(void **state)
 			"issuer prod: review.url does nothing while review.mode is never"},
 		{MIN PROD "  review: {mode: always, url: 'https://x'}\n",
 			"issuer prod: review.token_file is missing, and API servers answer no strangers"},
+		{MIN PROD "  impersonation: {url: 'https://x'}\n",
+			"issuer prod: impersonation.url does nothing without accounts"},
+		{MIN PROD
+			"  audiences: {istio: [i]}\n  impersonation: {url: 'https://x', accounts: [a/b]}\n",
+			"issuer prod: impersonation.token_file is missing, and API servers answer no strangers"},
+		{MIN PROD "  impersonation: {url: 'https://x', token_file: /t, accounts: [a/b]}\n",
+			"issuer prod: impersonation does nothing without audiences.istio"},
 		{MIN PROD "  keys: {jwks_file: /k, allow_hosts: [a]}\n",
 			"issuer prod: keys.allow_hosts is for discovery and does nothing here"},
 		{MIN PROD "rules: [{namespace: a, dns: [db.a]}]\n",
@@ -585,6 +643,16 @@ static void bad_together(void **state)
 			"cannot lead to a CRL"},
 		{MIN "rotation: {outlets: [{name: a}, {name: a}]}\n", "config_value", 3, 40,
 			"entry 1 has this name already"},
+		{MIN "rotation: {outlets: [{name: canary}]}\n", "config_value", 3, 29,
+			"\"canary\" is the canary channel's; expected another"},
+		{MIN "rotation: {canary: {spiffe_ids: [spiffe://other.org/ns/a]}}\n",
+			"config_value", 3, 34,
+			"is of another trust domain, which has bundles of its own; expected "
+			"spiffe://example.org/..."},
+		{MIN "rotation: {canary: {spiffe_ids: [spiffe://example.org/ns/a], time: 4d}}\n",
+			"config_lifetimes", 1, 1,
+			"authorities.jwt_life: rotation.jwt.rotate_at (50) leaves too little of authorities.jwt_life (7d) for "
+			"canary.time"},
 		{MIN "rotation: {outlets: [{name: A}]}\n", "config_value", 3, 29,
 			"\"A\" cannot name an outlet"},
 		{MIN PROD "rules: [{max_ttl: 3d}]\n", "config_lifetimes", 7, 19,
@@ -611,6 +679,30 @@ static void bad_issuers(void **state)
 		{MIN PROD "  keys: {discovery: true, jwks_file: /k}\n", "config_conflict", 7, 9,
 			"issuers[0].keys: several sources for the issuer's keys; expected exactly one"},
 		{MIN PROD "  keys: {discovery: false}\n", "config_missing", 7, 9, "no source"},
+		{MIN PROD "  impersonation: {accounts: [ztunnel]}\n", "config_value", 7, 30,
+			"issuers[0].impersonation.accounts[0]: \"ztunnel\" is not a service account"},
+		{MIN PROD "  impersonation: {accounts: [a.b/c]}\n", "config_value", 7, 30,
+			"expected namespace/name"},
+		{MIN PROD "  impersonation: {accounts: [a/b]}\n", "config_missing", 7, 18,
+			"issuers[0].impersonation: who knows which pods run on a node?"},
+		{MIN PROD
+			"  require_pod: false\n  impersonation: {accounts: [a/b], url: 'https://x'}\n",
+			"config_conflict", 8, 18, "only pods have a node"},
+		{MIN OIDC "  spiffe_path: /ci/{sub}\n  audiences: {linkerd: [x]}\n",
+			"config_conflict", 8, 24, "Linkerd's names are of service accounts"},
+		{MIN PROD
+			"  audiences: {linkerd: [x]}\n"
+			"- {name: two, kind: kubernetes, issuer: 'https://2', audiences: {linkerd: [x]},\n"
+			"   spiffe_path: '/2/ns/{namespace}/sa/{serviceaccount}'}\n",
+			"names_overlap", 8, 75,
+			"issuers prod and two would give one name to different accounts"},
+		{"trust_domain: a_b\npassphrase: {file: /p}\n" PROD "  audiences: {linkerd: [x]}\n",
+			"linkerd_trust_domain_invalid", 1, 1,
+			"linkerd.trust_domain: \"a_b\" is not a DNS name"},
+		{MIN "linkerd: {control_plane_namespace: a.b}\n" PROD
+		     "  audiences: {linkerd: [x]}\n",
+			"linkerd_namespace_invalid", 3, 36,
+			"linkerd.control_plane_namespace: \"a.b\" is not a namespace"},
 		{MIN "issuers:\n- {name: a, kind: kubernetes, issuer: plain}\n", "config_missing",
 			4, 3, "issuers[0].keys: no source"},
 		{MIN "issuers:\n- {name: a, kind: kubernetes, issuer: plain, keys: {discovery: true}}\n",
@@ -741,7 +833,8 @@ static void serving_names(void **state)
 	} cases[] = {
 		{MIN, "localhost"},
 		{MIN "grpc: {dns_names: [b]}\n", "localhost"},
-		{MIN "grpc: {listen: ':15012'}\n", "localhost istiod.istio-system.svc"},
+		{MIN "grpc: {listen: ':15012', dns_names: [istiod.istio-system.svc]}\n",
+			"localhost istiod.istio-system.svc"},
 		{MIN "grpc: {socket: /s, dns_names: [b, a]}\nhttps: {dns_names: [a]}\n", "a b"},
 		{MIN "grpc: {plaintext: '[::1]:1', dns_names: []}\n", "localhost"},
 	};
@@ -770,8 +863,9 @@ static void serving_names(void **state)
  * is given to nobody. */
 static void reserved_names_warn(void **state)
 {
-	static const char text[] = MIN PROD "rules:\n- dns: ['{serviceaccount}.{namespace}.svc']\n"
-					    "grpc: {listen: ':15012'}\n";
+	static const char text[] =
+		MIN PROD "rules:\n- dns: ['{serviceaccount}.{namespace}.svc']\n"
+			 "grpc: {listen: ':15012', dns_names: [istiod.istio-system.svc]}\n";
 	struct mica_err e = MICA_ERR_INIT;
 	struct mica_config *c = NULL;
 	bool found = false;
@@ -864,6 +958,7 @@ int main(void)
 		cmocka_unit_test(short_lives),
 		cmocka_unit_test(no_warnings),
 		cmocka_unit_test(warnings),
+		cmocka_unit_test(meshes),
 		cmocka_unit_test(bad_forms),
 		cmocka_unit_test(bad_values),
 		cmocka_unit_test(bad_together),

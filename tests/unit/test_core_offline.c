@@ -319,7 +319,10 @@ static void each_flaw_of_an_issuing_certificate_has_its_name(void **state)
 		{"ca_uri_missing", MICA_INVALID, {.san = "URI:spiffe://" TD ",URI:https://x"}},
 		{"ca_trust_domain", MICA_INVALID, {.san = "URI:spiffe://example.com"}},
 		{"ca_trust_domain", MICA_INVALID, {.san = "URI:spiffe://" TD "/mica"}},
-		{"ca_key_id", MICA_INVALID, {.ski = "0102030405", .aki = ""}},
+		{"ca_not_authority", MICA_INVALID, {.basic = "CA:TRUE,pathlen:0"}},
+		{"ca_key_id", MICA_INVALID, {.ski = "0102030405"}},
+		{"ca_key_id", MICA_INVALID, {.ski = ""}},
+		{"ca_key_id", MICA_INVALID, {.aki = ""}},
 		{"ca_expired", MICA_INVALID, {.begin = NOW - 100, .end = NOW - 1}},
 		{"ca_too_short", MICA_INVALID, {.end = NOW + 374}},
 		{"ca_too_short", MICA_INVALID, {.begin = NOW + 800, .end = NOW + 1100}},
@@ -425,6 +428,7 @@ static void each_flaw_of_a_root_has_its_name(void **state)
 		{"ca_not_authority", MICA_INVALID, {.basic = "critical,CA:FALSE"}},
 		{"ca_key_usage", MICA_INVALID, {.usage = "critical,digitalSignature"}},
 		{"ca_name_constraints", MICA_INVALID, {.constraints = "permitted;DNS:example.org"}},
+		{"ca_key_id", MICA_INVALID, {.ski = "", .aki = ""}},
 		{"ca_trust_domain", MICA_INVALID, {.san = "URI:spiffe://example.com"}},
 		{"ca_expired", MICA_INVALID, {.end = NOW - 1}},
 		{"ca_too_short", MICA_INVALID, {.end = NOW + 1124}},
@@ -534,6 +538,124 @@ static void an_own_root_takes_no_requests(void **state)
 	assert_refused(
 		MICA_CONFLICT, "root_not_offline", bring(t, oca_pem(&root), true, false, NOW, e));
 	oca_free(&root);
+}
+
+/* ---- the root's CRL -------------------------------------------------------------------------- */
+
+struct crl_spec {
+	long number; /* -1 = none */
+	int64_t begin, end;
+	unsigned n; /* entries */
+	const struct oca *sign; /* NULL = its issuer */
+	bool delta;
+	long version; /* 0 = 2 */
+};
+
+static char *crl_of(const struct oca *root, const struct crl_spec *s)
+{
+	X509_CRL *crl = X509_CRL_new();
+	ASN1_TIME *t = ASN1_TIME_new();
+	ASN1_INTEGER *n = ASN1_INTEGER_new();
+	BIO *b = BIO_new(BIO_s_mem());
+
+	X509_CRL_set_version(crl, s->version ? s->version - 1 : 1);
+	X509_CRL_set_issuer_name(crl, X509_get_subject_name(root->cert));
+	ASN1_TIME_set(t, (time_t)s->begin);
+	X509_CRL_set1_lastUpdate(crl, t);
+	for (unsigned i = 0; i < s->n; i++) {
+		X509_REVOKED *r = X509_REVOKED_new();
+
+		ASN1_INTEGER_set(n, 5 + i);
+		X509_REVOKED_set_serialNumber(r, n);
+		X509_REVOKED_set_revocationDate(r, t);
+		X509_CRL_add0_revoked(crl, r);
+	}
+	ASN1_TIME_set(t, (time_t)s->end);
+	X509_CRL_set1_nextUpdate(crl, t);
+	ASN1_INTEGER_set(n, s->number);
+	if (s->number >= 0)
+		X509_CRL_add1_ext_i2d(crl, NID_crl_number, n, 0, 0);
+	if (s->delta)
+		X509_CRL_add1_ext_i2d(crl, NID_delta_crl, n, 1, 0);
+	assert_true(X509_CRL_sign(crl, s->sign ? s->sign->key : root->key, EVP_sha256()) > 0);
+	assert_int_equal(PEM_write_bio_X509_CRL(b, crl), 1);
+	ASN1_INTEGER_free(n);
+	ASN1_TIME_free(t);
+	X509_CRL_free(crl);
+	return oca_bio(b);
+}
+
+static void its_crl_is_published(void **state)
+{
+	struct ct *t = *state;
+	struct oca root = first_root(t), other = new_root("other", NOW, 20000);
+	const struct {
+		const char *why;
+		mica_rc rc;
+		struct crl_spec s;
+	} flaws[] = {
+		{"crl_not_in_time", MICA_INVALID,
+			{.number = 8, .begin = NOW - 100, .end = NOW - 1, .n = 1}},
+		{"crl_not_in_time", MICA_INVALID,
+			{.number = 8, .begin = NOW + 10, .end = NOW + 900, .n = 1}},
+		{"crl_malformed", MICA_INVALID,
+			{.number = -1, .begin = NOW - 10, .end = NOW + 900, .n = 1}},
+		{"crl_malformed", MICA_INVALID,
+			{.number = 8, .begin = NOW + 900, .end = NOW + 800, .n = 1}},
+		{"crl_malformed", MICA_INVALID,
+			{.number = -1, .begin = NOW - 10, .end = NOW + 900, .version = 1}},
+		{"crl_bad_signature", MICA_INVALID,
+			{.number = 8, .begin = NOW - 10, .end = NOW + 900, .sign = &other}},
+		{"crl_extension_unknown", MICA_INVALID,
+			{.number = 8, .begin = NOW - 10, .end = NOW + 900, .delta = true}},
+	};
+	const struct mica_snapshot *s = NULL;
+	char id[MICA_KEY_ID_SIZE];
+	char *good = crl_of(&root,
+		&(struct crl_spec){.number = 7, .begin = NOW - 10, .end = NOW + 900, .n = 3});
+
+	(void)count(t, MICA_AUTHORITY_ROOT, MICA_AS_ACTIVE, NOW, id);
+	assert_refused(MICA_NOT_FOUND, "no_such_crl",
+		mica_core_crl(t->core, mica_slice_str(id), MICA_CRL_PEM, &s, e));
+	assert_ok(bring(t, good, false, false, NOW, e));
+	for (int i = 0; i < 3; i++) {
+		assert_ok(mica_core_crl(t->core, mica_slice_str(id), MICA_CRL_PEM, &s, e));
+		assert_true(mica_slice_eq_str(s->bytes, good));
+		mica_snapshot_unref(s);
+		/* it stays: after other changes, and after a start */
+		maintain(t, NOW + 20 * (i + 1));
+		if (i == 1)
+			ct_reopen(t, (NOW + 45) * 1000);
+	}
+	assert_ok(bring(t, good, false, false, NOW + 50, e)); /* it is there already */
+	for (size_t i = 0; i < MICA_ARRAY_LEN(flaws); i++)
+		assert_refused(flaws[i].rc, flaws[i].why,
+			bring(t, crl_of(&root, &flaws[i].s), false, false, NOW, e));
+	assert_refused(MICA_CONFLICT, "crl_not_newer",
+		bring(t,
+			crl_of(&root,
+				&(struct crl_spec){
+					.number = 6, .begin = NOW - 9, .end = NOW + 950}),
+			false, false, NOW + 50, e));
+	assert_refused(MICA_INVALID, "crl_wrong_issuer",
+		bring(t,
+			crl_of(&other,
+				&(struct crl_spec){
+					.number = 8, .begin = NOW - 9, .end = NOW + 950}),
+			false, false, NOW + 50, e));
+	assert_ok(bring(t,
+		crl_of(&root, &(struct crl_spec){.number = 8, .begin = NOW - 9, .end = NOW + 950}),
+		false, false, NOW + 50, e));
+	/* and with everything else at once */
+	assert_ok(bring(t,
+		tk_printf("%s%s",
+			crl_of(&other,
+				&(struct crl_spec){
+					.number = 1, .begin = NOW - 9, .end = NOW + 950}),
+			oca_pem(&other)),
+		true, false, NOW + 50, e));
+	oca_free(&root);
+	oca_free(&other);
 }
 
 /* ---- through time ---------------------------------------------------------------------------- */
@@ -799,6 +921,7 @@ int main(void)
 		TEST(what_is_no_certificate_is_refused),
 		TEST(an_import_is_whole_or_not_at_all),
 		TEST(an_own_root_takes_no_requests),
+		TEST(its_crl_is_published),
 		TEST(it_goes_on_for_long),
 		TEST(without_a_signature_it_ends_with_a_word),
 		TEST(a_compromise_is_survived_by_the_standby),

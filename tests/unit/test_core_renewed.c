@@ -237,7 +237,7 @@ static void a_start_forgets_nobody(void **state)
 		maintain(t, now);
 	/* a second look first */
 	assert_true(published(t, root.s, now));
-	for (; now < SETTLED + 60; now++)
+	for (; now < SETTLED + 80; now++)
 		maintain(t, now);
 	assert_false(published(t, root.s, now));
 }
