@@ -18,8 +18,8 @@ case ${1:-} in
 
 Without arguments: builds Mica, shows its main job in a temporary folder, and cleans up.
 --keep DIR leaves a playground running in DIR (new or empty):
-  DIR/env         . it: MICA_URL, MICA_CA, MICA_ADMIN_SOCKET, MICA_LOG_VKEY, MICA_PID,
-                  MICA_TRUST_DOMAIN, MICA_AUDIENCE
+  DIR/env         . it: MICA_URL, MICA_GRPC (host:port), MICA_CA, MICA_ADMIN_SOCKET,
+                  MICA_LOG_VKEY, MICA_PID, MICA_TRUST_DOMAIN, MICA_AUDIENCE
   DIR/mint-token  prints a fresh token of the demo issuer; see its --help
   DIR/mica        the command, set up for this playground
   DIR/stop        stops it"
@@ -74,6 +74,11 @@ https:
   listen: 127.0.0.1:0
   dns_names: [localhost]
   ip_addresses: [127.0.0.1]
+grpc:
+  listen: 127.0.0.1:0
+  dns_names:
+    - istiod.istio-system.svc
+    - linkerd-identity.linkerd.serviceaccount.identity.linkerd.$trust_domain
 admin:
   socket: $dir/admin.sock
 metrics:
@@ -89,6 +94,13 @@ issuers:
       jwks_file: $dir/jwks.json
     audiences:
       rest: [mica]
+      istio: [istio-ca]
+      linkerd: [identity.l5d.io]
+rotation:
+  outlets:
+    # Nobody here keeps old roots for longer; by default a new root waits for a word of yours.
+    - name: linkerd
+      propagation: 15m
 YAML
 
 mica() { MICA_ADMIN_SOCKET=$dir/admin.sock "$build/mica" "$@"; }
@@ -105,6 +117,7 @@ for _ in $(seq 100); do
 	sleep 0.1
 done
 address=$(sed -n 's/.*event=ready.* https=\([^ ]*\).*/\1/p' "$dir/micad.log" | tr -d '"')
+grpc=$(sed -n 's/.*event=ready.* grpc=\([^ ]*\).*/\1/p' "$dir/micad.log" | tr -d '"')
 metrics=$(sed -n 's/.*event=ready.* metrics=\([^ ]*\).*/\1/p' "$dir/micad.log" | tr -d '"')
 [ -n "$address" ] || die "micad did not get ready within ten seconds"
 # Trust begins on this machine: the roots come over the local socket.
@@ -112,6 +125,7 @@ mica bundle show --format pem >"$dir/roots.pem"
 
 cat >"$dir/env" <<ENV
 export MICA_URL=https://$address
+export MICA_GRPC=$grpc
 export MICA_CA=$dir/roots.pem
 export MICA_ADMIN_SOCKET=$dir/admin.sock
 export MICA_METRICS_URL=http://$metrics
@@ -181,6 +195,7 @@ else
 	say "The playground is running in $dir:"
 	say "  . $dir/env; curl --cacert \$MICA_CA \$MICA_URL/v1/bundle"
 	say "  $dir/mint-token --namespace shop --serviceaccount web"
+	say "  \$MICA_GRPC speaks Istio's protocol for \$($dir/mint-token --audience istio-ca)"
 	say "  $dir/mica status; $dir/mica audit list"
 	say "  $dir/stop"
 fi

@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#define FIRST_ROOM 64
+#define FIRST_ROOM 256
 
 /* What p points to while a buffer has no memory, so that it always is a C string. Never
  * written: `room` is 0 then. */

@@ -190,7 +190,7 @@ static bool put(struct line *l, const char *p, size_t n)
 	return true;
 }
 
-/* The same from the reserve: for what closes a value or the line. */
+/* The same from the reserve: for what begins the line, or closes it or a value. */
 static void put_closing(struct line *l, const char *s)
 {
 	size_t n = strlen(s);
@@ -291,43 +291,59 @@ static bool put_key(struct line *l, const char *key)
 	return !l->cut;
 }
 
+/* Decimal, by hand: some numbers stand in every line. */
+static void put_number(struct line *l, bool minus, uint64_t v)
+{
+	char digits[24];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + v % 10);
+	while (v /= 10);
+	if (minus)
+		digits[--at] = '-';
+	put(l, digits + at, sizeof(digits) - at);
+}
+
+static void put_thousandths(struct line *l, unsigned v)
+{
+	const char digits[4] = {
+		'.', (char)('0' + v / 100), (char)('0' + v / 10 % 10), (char)('0' + v % 10)};
+
+	put(l, digits, sizeof(digits));
+}
+
 static void put_field(struct line *l, const struct mica_field *f)
 {
-	char number[32];
-	uint64_t us;
-	int n = 0;
+	uint64_t size = f->i < 0 ? -(uint64_t)f->i : (uint64_t)f->i;
 
 	switch (f->kind) {
 	case MICA_F_SLICE: put_string(l, f->s); return;
-	case MICA_F_INT: n = snprintf(number, sizeof(number), "%" PRId64, f->i); break;
-	case MICA_F_BOOL:
-		n = snprintf(number, sizeof(number), "%s", f->i ? "true" : "false");
-		break;
-	case MICA_F_MS:
-		us = (f->i < 0 ? -(uint64_t)f->i : (uint64_t)f->i) / 1000;
-		n = snprintf(number, sizeof(number), "%s%" PRIu64 ".%03" PRIu64,
-			f->i < 0 && us ? "-" : "", us / 1000, us % 1000);
-		break;
-	}
 	/* put_key made sure that a number fits */
-	put(l, number, n > 0 ? (size_t)n : 0);
+	case MICA_F_INT: put_number(l, f->i < 0, size); return;
+	case MICA_F_BOOL: put(l, f->i ? "true" : "false", f->i ? 4 : 5); return;
+	case MICA_F_MS: /* given in nanoseconds */
+		size /= 1000;
+		put_number(l, f->i < 0 && size, size / 1000);
+		put_thousandths(l, (unsigned)(size % 1000));
+		return;
+	}
 }
 
 static void put_head(struct line *l, enum mica_log_level level, const char *event)
 {
 	static const char *const names[] = {"debug", "info", "warn", "error"};
-	char day[MICA_TIME_SIZE], head[96];
+	char day[MICA_TIME_SIZE];
 	int64_t now = mica_now_ms();
 	unsigned i = (unsigned)level < MICA_ARRAY_LEN(names) ? (unsigned)level : MICA_ERROR;
-	int n;
 
 	mica_time_format(now / 1000, day);
-	day[MICA_TIME_SIZE - 2] = '\0'; /* the Z goes behind the milliseconds */
-	n = snprintf(head, sizeof(head),
-		l->json ? "{\"ts\":\"%s.%03dZ\",\"level\":\"%s\",\"event\":"
-			: "ts=%s.%03dZ level=%s event=",
-		day, (int)(now % 1000), names[i]);
-	put(l, head, n > 0 ? (size_t)n : 0);
+	put_closing(l, l->json ? "{\"ts\":\"" : "ts=");
+	put(l, day, MICA_TIME_SIZE - 2); /* the Z goes behind the milliseconds */
+	put_thousandths(l, (unsigned)(now % 1000));
+	put_closing(l, l->json ? "Z\",\"level\":\"" : "Z level=");
+	put_closing(l, names[i]);
+	put_closing(l, l->json ? "\",\"event\":" : " event=");
 	put_string(l, mica_slice_str(event));
 }
 
@@ -335,7 +351,7 @@ void mica_log_event(
 	enum mica_log_level level, const char *event, const struct mica_field *fields, size_t n)
 {
 	int saved = errno;
-	struct line l;
+	MICA_UNINIT struct line l;
 
 	if ((int)level < atomic_load(&threshold))
 		return;

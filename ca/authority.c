@@ -2,6 +2,8 @@
 /* Records of authorities and the state that follows from their times. */
 #include "mica/authority.h"
 
+#include "mica/der.h"
+
 #define MAGIC     "MAUT\x01"
 #define MAGIC_LEN 5
 
@@ -20,13 +22,16 @@ enum tag {
 	TAG_ENVELOPE,
 	TAG_KNOWN_END, /* those before it are in every record */
 	TAG_SEQUENCE = TAG_KNOWN_END,
-	MUST_KNOW = 0x8000
+	TAG_CANARY_SEQUENCE,
+	MUST_KNOW = 0x8000,
+	/* who does not know it would send chains that nobody can follow */
+	TAG_CHAIN = MUST_KNOW + 16
 };
-enum flag { FLAG_STANDBY = 1, FLAG_CANARY = 2 };
+enum flag { FLAG_STANDBY = 1 };
 
 static const char *const kinds[] = {"?", "root", "issuing", "jwt"};
-static const char *const events[] = {
-	"?", "created", "published", "ready", "active", "retired", "tainted", "revoked", "removed"};
+static const char *const events[] = {"?", "created", "published", "ready", "active", "retired",
+	"tainted", "revoked", "removed", "canary_published", "canary_removed"};
 static const char *const states[] = {"?", "pending", "published", "ready", "active", "retired",
 	"tainted", "revoked", "expired", "removed"};
 
@@ -49,6 +54,7 @@ void mica_authority_init(struct mica_authority *a)
 {
 	memset(a, 0, sizeof(*a));
 	mica_buf_init(&a->cert, MICA_AUTHORITY_RECORD_MAX);
+	mica_buf_init(&a->chain, MICA_AUTHORITY_RECORD_MAX);
 	mica_buf_init(&a->spki, MICA_AUTHORITY_RECORD_MAX);
 	mica_buf_init(&a->envelope, MICA_AUTHORITY_RECORD_MAX);
 	mica_buf_init(&a->rest, MICA_AUTHORITY_RECORD_MAX);
@@ -57,6 +63,7 @@ void mica_authority_init(struct mica_authority *a)
 void mica_authority_clear(struct mica_authority *a)
 {
 	mica_buf_clear(&a->cert);
+	mica_buf_clear(&a->chain);
 	mica_buf_clear(&a->spki);
 	mica_buf_clear(&a->envelope);
 	mica_buf_clear(&a->rest);
@@ -102,12 +109,20 @@ static void put_validity(struct mica_buf *out, const struct mica_authority *a)
 	mica_buf_put_be64(out, (uint64_t)a->not_after);
 }
 
+static void put_sequence(struct mica_buf *out, enum tag tag, uint64_t sequence)
+{
+	if (!sequence)
+		return;
+	mica_buf_put_be16(out, (uint16_t)tag);
+	mica_buf_put_be32(out, 8);
+	mica_buf_put_be64(out, sequence);
+}
+
 mica_rc mica_authority_encode(
 	const struct mica_authority *a, struct mica_buf *out, struct mica_err *e)
 {
 	uint8_t kind = (uint8_t)a->kind;
-	uint8_t flags =
-		(uint8_t)((a->standby ? FLAG_STANDBY : 0) | (a->canary_only ? FLAG_CANARY : 0));
+	uint8_t flags = a->standby ? FLAG_STANDBY : 0;
 	mica_buf_put(out, MAGIC, MAGIC_LEN);
 	put_field(out, TAG_SET, mica_slice_str(a->set));
 	put_field(out, TAG_KIND, mica_slice(&kind, 1));
@@ -119,12 +134,11 @@ mica_rc mica_authority_encode(
 	put_field(out, TAG_CERT, mica_buf_slice(&a->cert));
 	put_field(out, TAG_SPKI, mica_buf_slice(&a->spki));
 	put_field(out, TAG_ENVELOPE, mica_buf_slice(&a->envelope));
-	if (a->sequence) {
-		mica_buf_put_be16(out, TAG_SEQUENCE);
-		mica_buf_put_be32(out, 8);
-		mica_buf_put_be64(out, a->sequence);
-	}
+	put_sequence(out, TAG_SEQUENCE, a->sequence);
+	put_sequence(out, TAG_CANARY_SEQUENCE, a->canary_sequence);
 	mica_buf_put_slice(out, mica_buf_slice(&a->rest));
+	if (a->chain.len > 0)
+		put_field(out, TAG_CHAIN, mica_buf_slice(&a->chain));
 	return mica_buf_rc(out, e);
 }
 
@@ -173,11 +187,11 @@ static bool get_validity(struct mica_slice v, struct mica_authority *a)
 	return !c.bad && !c.s.len && a->not_before <= a->not_after;
 }
 
-static bool get_sequence(struct mica_slice v, struct mica_authority *a)
+static bool get_sequence(struct mica_slice v, uint64_t *out)
 {
 	struct mica_cursor c = {v, false};
-	a->sequence = mica_cur_be64(&c);
-	return !c.bad && !c.s.len && a->sequence > 0;
+	*out = mica_cur_be64(&c);
+	return !c.bad && !c.s.len && *out > 0;
 }
 
 static bool get_bytes(struct mica_slice v, struct mica_buf *out)
@@ -199,13 +213,14 @@ static bool get_field(struct mica_authority *a, unsigned tag, struct mica_slice 
 	case TAG_TIMES: return get_times(v, a);
 	case TAG_FLAGS:
 		a->standby = v.len == 1 && (v.p[0] & FLAG_STANDBY);
-		a->canary_only = v.len == 1 && (v.p[0] & FLAG_CANARY);
 		/* An unknown flag would change what the authority may do. */
-		return v.len == 1 && !(v.p[0] & ~(FLAG_STANDBY | FLAG_CANARY));
+		return v.len == 1 && !(v.p[0] & ~FLAG_STANDBY);
 	case TAG_CERT: return get_bytes(v, &a->cert);
 	case TAG_SPKI: return get_bytes(v, &a->spki);
 	case TAG_ENVELOPE: return get_bytes(v, &a->envelope);
-	case TAG_SEQUENCE: return get_sequence(v, a);
+	case TAG_SEQUENCE: return get_sequence(v, &a->sequence);
+	case TAG_CANARY_SEQUENCE: return get_sequence(v, &a->canary_sequence);
+	case TAG_CHAIN: return v.len > 0 && get_bytes(v, &a->chain);
 	default: put_field(&a->rest, tag, v); return true;
 	}
 }
@@ -226,7 +241,7 @@ static mica_rc decode(struct mica_slice record, struct mica_authority *a, struct
 		struct mica_slice v = mica_cur_take(&c, mica_cur_be32(&c));
 		if (c.bad || tag <= last)
 			return malformed(e, "its fields");
-		if (tag & MUST_KNOW)
+		if (tag & MUST_KNOW && tag != TAG_CHAIN)
 			return mica_fail(e, MICA_CORRUPT, "store_newer",
 				"an authority has a field (%u) of a newer version of Mica", tag);
 		if (!get_field(a, tag, v))
@@ -246,6 +261,20 @@ mica_rc mica_authority_decode(
 	if (rc)
 		mica_authority_clear(a);
 	return rc;
+}
+
+mica_rc mica_authority_chain(const struct mica_authority *a,
+	struct mica_slice out[MICA_AUTHORITY_CHAIN_MAX], size_t *n, struct mica_err *e)
+{
+	struct mica_der d = mica_der(mica_buf_slice(&a->chain));
+	*n = 0;
+	while (d.s.len) {
+		if (*n == MICA_AUTHORITY_CHAIN_MAX ||
+			!mica_der_next(&d, MICA_DER_SEQUENCE, NULL, &out[*n]))
+			return malformed(e, "its chain");
+		(*n)++;
+	}
+	return MICA_OK;
 }
 
 /* ---- times and states ---------------------------------------------------------------------- */
@@ -336,6 +365,23 @@ int64_t mica_authority_next_change(const struct mica_authority *a, int64_t now)
 bool mica_authority_is_published(const struct mica_authority *a, int64_t now)
 {
 	return happened(a, MICA_AE_PUBLISHED, now) && !happened(a, MICA_AE_REMOVED, now);
+}
+
+bool mica_authority_in_canary(const struct mica_authority *a, int64_t now)
+{
+	bool in = mica_authority_is_published(a, now);
+	int64_t when = -1;
+	if (happened(a, MICA_AE_REMOVED, now))
+		return false;
+	for (unsigned i = 0; i < a->n_times; i++) {
+		const struct mica_authority_time *t = &a->times[i];
+		if ((t->event != MICA_AE_CANARY_IN && t->event != MICA_AE_CANARY_OUT) ||
+			t->at > now || t->at < when)
+			continue;
+		when = t->at;
+		in = t->event == MICA_AE_CANARY_IN;
+	}
+	return in;
 }
 
 int mica_authority_active(const struct mica_authority *list, size_t n, const char *set,

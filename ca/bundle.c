@@ -68,7 +68,24 @@ void mica_bundle_hash(const struct mica_bundle_content *c, uint8_t hash[32])
 		hash_part(&h, c->jwt_keys[i].kid, strlen(c->jwt_keys[i].kid));
 		hash_part(&h, c->jwt_keys[i].key->spki, c->jwt_keys[i].key->spki_len);
 	}
+	for (size_t i = 0; i < c->n_renew; i++)
+		hash_part(&h, c->renew[i], strlen(c->renew[i]));
+	if (c->n_renew > 0)
+		hash_part(&h, &c->renew_before, sizeof(c->renew_before));
 	SHA256_Final(hash, &h);
+}
+
+static void put_renew(const struct mica_bundle_content *c, struct mica_buf *out)
+{
+	char before[MICA_TIME_SIZE];
+
+	if (c->n_renew == 0)
+		return;
+	mica_buf_put_str(out, ",\"mica_renew\":{\"authorities\":[");
+	for (size_t i = 0; i < c->n_renew; i++)
+		mica_buf_printf(out, "%s\"%s\"", i ? "," : "", c->renew[i]); /* hex digits */
+	mica_time_format(c->renew_before, before);
+	mica_buf_printf(out, "],\"before\":\"%s\"}", before);
 }
 
 mica_rc mica_bundle_put_json(
@@ -88,9 +105,10 @@ mica_rc mica_bundle_put_json(
 			mica_buf_put_u8(out, ',');
 		mica_jwk_put_key(out, c->jwt_keys[i].key, "jwt-svid", c->jwt_keys[i].kid, true);
 	}
-	mica_buf_printf(out,
-		"],\"spiffe_sequence\":%" PRIu64 ",\"spiffe_refresh_hint\":%" PRId64 "}",
+	mica_buf_printf(out, "],\"spiffe_sequence\":%" PRIu64 ",\"spiffe_refresh_hint\":%" PRId64,
 		c->sequence, c->refresh_hint);
+	put_renew(c, out);
+	mica_buf_put_u8(out, '}');
 	return mica_buf_rc(out, e);
 }
 
@@ -157,8 +175,8 @@ static struct snapshot *own(const struct mica_snapshot *s)
 	return (struct snapshot *)(uintptr_t)s; /* pub is its first member */
 }
 
-const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const char *set,
-	enum mica_channel ch, uint64_t sequence, int64_t iat, int64_t expires)
+const struct mica_snapshot *mica_snapshot_take_made(
+	struct mica_buf *b, const char *etag, uint64_t sequence, int64_t expires)
 {
 	struct snapshot *s = MICA_NEW(struct snapshot);
 	size_t len = 0;
@@ -166,14 +184,22 @@ const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const cha
 	s->pub.bytes = mica_slice(s->bytes, len);
 	s->pub.sequence = sequence;
 	s->pub.expires = expires;
-	if (iat)
-		snprintf(s->pub.etag, sizeof(s->pub.etag), "\"%.40s-%s-%" PRIu64 "-%" PRId64 "\"",
-			set, mica_channel_name(ch), sequence, iat);
-	else
-		snprintf(s->pub.etag, sizeof(s->pub.etag), "\"%s-%s-%" PRIu64 "\"", set,
-			mica_channel_name(ch), sequence);
+	snprintf(s->pub.etag, sizeof(s->pub.etag), "%s", etag);
 	atomic_init(&s->refs, 1);
 	return &s->pub;
+}
+
+const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const char *set,
+	enum mica_channel ch, uint64_t sequence, int64_t iat, int64_t expires)
+{
+	char etag[sizeof(((struct mica_snapshot *)0)->etag)];
+	if (iat)
+		snprintf(etag, sizeof(etag), "\"%.40s-%s-%" PRIu64 "-%" PRId64 "\"", set,
+			mica_channel_name(ch), sequence, iat);
+	else
+		snprintf(etag, sizeof(etag), "\"%.40s-%s-%" PRIu64 "\"", set, mica_channel_name(ch),
+			sequence);
+	return mica_snapshot_take_made(b, etag, sequence, expires);
 }
 
 const struct mica_snapshot *mica_snapshot_ref(const struct mica_snapshot *s)

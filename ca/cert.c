@@ -58,8 +58,8 @@ static mica_rc read_basic(
 {
 	struct mica_der in;
 	uint32_t len;
-	(void)critical;
 	c->has_basic = true;
+	c->basic_critical = critical;
 	if (!mica_der_enter(d, MICA_DER_SEQUENCE, &in))
 		return malformed(e, "BasicConstraints");
 	if (mica_der_is(&in, MICA_DER_BOOLEAN)) {
@@ -342,6 +342,7 @@ struct mica_cert_issuer {
 static const uint8_t oid_aki[] = {0x06, 3, 0x55, 0x1d, 35};
 static const uint8_t oid_ski[] = {0x06, 3, 0x55, 0x1d, 14};
 static const uint8_t oid_san[] = {0x06, 3, 0x55, 0x1d, 17};
+static const uint8_t oid_crl_points[] = {0x06, 3, 0x55, 0x1d, 31};
 static const uint8_t critical_true[] = {0x01, 1, 0xff};
 
 /* Whole Extension elements. */
@@ -454,6 +455,14 @@ int64_t mica_cert_issuer_not_after(const struct mica_cert_issuer *i)
 	return i->info.not_after;
 }
 
+void mica_cert_issuer_parts(const struct mica_cert_issuer *i, struct mica_issuer_parts *out)
+{
+	*out = (struct mica_issuer_parts){.subject = i->info.subject,
+		.aki = mica_slice(i->aki, i->aki_len),
+		.signer = i->signer,
+		.signs_crls = !i->info.has_ku || (i->info.ku & MICA_KU_CRL_SIGN)};
+}
+
 void mica_serial_make(int64_t now_ms, uint8_t serial[MICA_SERIAL_LEN])
 {
 	mica_random(serial + 6, MICA_SERIAL_LEN - 6);
@@ -506,6 +515,22 @@ static void write_dns(struct mica_derw *w, const char *name)
 	mica_derw_prim(w, MICA_DER_CTX(2), name, strlen(name));
 }
 
+/* RFC 5280 4.2.1.13: one point, by its full name; nothing for NULL. */
+static void write_crl_point(struct mica_derw *w, const char *url)
+{
+	size_t mark = mica_derw_mark(w);
+	if (!url)
+		return;
+	mica_derw_prim(w, MICA_DER_CTX(6), url, strlen(url));
+	mica_derw_wrap(w, mark, MICA_DER_CTX_C(0)); /* fullName */
+	mica_derw_wrap(w, mark, MICA_DER_CTX_C(0)); /* distributionPoint */
+	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
+	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
+	mica_derw_wrap(w, mark, MICA_DER_OCTET_STRING);
+	mica_derw_put(w, oid_crl_points, sizeof(oid_crl_points));
+	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
+}
+
 static void write_leaf_san(struct mica_derw *w, const struct mica_leaf_spec *s)
 {
 	size_t mark = mica_derw_mark(w);
@@ -513,17 +538,20 @@ static void write_leaf_san(struct mica_derw *w, const struct mica_leaf_spec *s)
 		mica_derw_prim(w, MICA_DER_CTX(7), s->ip[i].p, s->ip[i].len);
 	for (size_t i = s->n_dns; i-- > 0;)
 		write_dns(w, s->dns[i]);
-	mica_derw_prim(w, MICA_DER_CTX(6), s->uri, strlen(s->uri));
+	if (s->uri)
+		mica_derw_prim(w, MICA_DER_CTX(6), s->uri, strlen(s->uri));
 	if (s->dns_first)
 		write_dns(w, s->dns_first);
 	/* X509-SVID 3.1: critical when the subject is empty. */
 	close_san(w, mark, !*s->trust_domain);
 }
 
-/* Extensions stand in this order: BasicConstraints, KeyUsage, ExtendedKeyUsage, SKI, AKI, SAN. */
+/* Extensions stand in this order: BasicConstraints, KeyUsage, ExtendedKeyUsage, SKI, AKI, SAN, CRL
+ * distribution point. */
 static void write_leaf_extensions(
 	struct mica_derw *w, const struct mica_leaf_spec *s, const struct mica_cert_issuer *by)
 {
+	write_crl_point(w, s->crl_url);
 	write_leaf_san(w, s);
 	mica_derw_put(w, by->aki, by->aki_len);
 	mica_derw_put(w, ext_eku, sizeof(ext_eku));
@@ -531,21 +559,34 @@ static void write_leaf_extensions(
 	mica_derw_put(w, ext_not_ca, sizeof(ext_not_ca));
 }
 
-static void write_ca_extensions(struct mica_derw *w, const struct mica_ca_spec *s,
-	struct mica_slice ski, struct mica_slice aki)
+void mica_x509_put_ca_extensions(struct mica_derw *w, const char *trust_domain,
+	enum mica_ca_kind kind, const char *crl_url, struct mica_slice ski, struct mica_slice aki)
 {
-	size_t mark = mica_derw_mark(w);
-	mica_derw_put(w, s->trust_domain, strlen(s->trust_domain));
+	size_t mark;
+	if (kind == MICA_CA_ISSUING)
+		write_crl_point(w, crl_url);
+	mark = mica_derw_mark(w);
+	mica_derw_put(w, trust_domain, strlen(trust_domain));
 	mica_derw_put(w, "spiffe://", 9);
 	mica_derw_wrap(w, mark, MICA_DER_CTX(6));
 	close_san(w, mark, false);
-	write_aki(w, aki);
+	if (aki.len)
+		write_aki(w, aki);
 	write_ski(w, ski);
 	mica_derw_put(w, ext_ku_ca, sizeof(ext_ku_ca));
-	if (s->kind == MICA_CA_ROOT)
+	if (kind == MICA_CA_ROOT)
 		mica_derw_put(w, ext_ca, sizeof(ext_ca));
 	else
 		mica_derw_put(w, ext_ca_path_0, sizeof(ext_ca_path_0));
+}
+
+void mica_x509_put_ca_subject(struct mica_derw *w, const char *trust_domain, enum mica_ca_kind kind,
+	const struct mica_pubkey *key)
+{
+	char id[MICA_KEY_ID_SIZE], cn[ORGANIZATION_MAX];
+	mica_pubkey_id_hex(key, id);
+	snprintf(cn, sizeof(cn), "Mica %s %s", kind == MICA_CA_ROOT ? "root" : "issuing", id);
+	write_subject(w, trust_domain, cn);
 }
 
 /* The decision to sign: exactly one of `leaf` and `ca`; `by` is NULL for a root, which signs
@@ -562,18 +603,16 @@ struct decision {
 
 static void write_tbs(struct mica_derw *w, const struct decision *d)
 {
-	char id[MICA_KEY_ID_SIZE], cn[ORGANIZATION_MAX];
+	enum mica_ca_kind kind = d->by ? MICA_CA_ISSUING : MICA_CA_ROOT;
 	uint8_t ski[MICA_KEY_ID_LEN];
 	size_t all = mica_derw_mark(w), mark = all;
 	if (d->leaf) {
 		write_leaf_extensions(w, d->leaf, d->by);
 	} else {
 		mica_pubkey_id(d->key, ski);
-		mica_hex_encode(ski, sizeof(ski), id);
-		snprintf(cn, sizeof(cn), "Mica %s %s", d->by ? "issuing" : "root", id);
 		struct mica_slice own = mica_slice(ski, sizeof(ski));
-		write_ca_extensions(
-			w, d->ca, own, d->by && d->by->info.ski.len ? d->by->info.ski : own);
+		mica_x509_put_ca_extensions(w, d->ca->trust_domain, kind, d->ca->crl_url, own,
+			d->by && d->by->info.ski.len ? d->by->info.ski : own);
 	}
 	mica_derw_wrap(w, mark, MICA_DER_SEQUENCE);
 	mica_derw_wrap(w, mark, MICA_DER_CTX_C(3));
@@ -581,7 +620,7 @@ static void write_tbs(struct mica_derw *w, const struct decision *d)
 	if (d->leaf)
 		write_subject(w, d->leaf->trust_domain, NULL);
 	else
-		write_subject(w, d->ca->trust_domain, cn);
+		mica_x509_put_ca_subject(w, d->ca->trust_domain, kind, d->key);
 	mark = mica_derw_mark(w);
 	mica_derw_time(w, d->not_after);
 	mica_derw_time(w, d->not_before);
@@ -589,7 +628,7 @@ static void write_tbs(struct mica_derw *w, const struct decision *d)
 	if (d->by)
 		mica_derw_put_slice(w, d->by->info.subject);
 	else
-		write_subject(w, d->ca->trust_domain, cn);
+		mica_x509_put_ca_subject(w, d->ca->trust_domain, kind, d->key);
 	mica_derw_put_slice(w, mica_sig_alg_der(mica_signer_alg(d->signer)));
 	mica_derw_prim(w, MICA_DER_INTEGER, d->serial, MICA_SERIAL_LEN);
 	mica_derw_put(w, "\xa0\x03\x02\x01\x02", 5); /* version 3 */
@@ -633,7 +672,8 @@ static mica_rc check_decision(const struct decision *d, struct mica_err *e)
 /* The one place where Mica signs a certificate. */
 static mica_rc sign_certificate(const struct decision *d, struct mica_buf *out, struct mica_err *e)
 {
-	uint8_t room[MICA_CERT_MAX - MICA_SIG_MAX - 128], sig[MICA_SIG_MAX];
+	MICA_UNINIT uint8_t room[MICA_CERT_MAX - MICA_SIG_MAX - 128];
+	uint8_t sig[MICA_SIG_MAX];
 	struct mica_derw w = mica_derw(room, sizeof(room));
 	size_t sig_len = sizeof(sig);
 	mica_rc rc = check_decision(d, e);
@@ -678,9 +718,14 @@ static mica_rc check_names(const struct mica_leaf_spec *s, struct mica_err *e)
 			"certificate: at most %d DNS names and %d addresses", MICA_LEAF_DNS_MAX,
 			MICA_LEAF_IP_MAX);
 	struct mica_slice uri = mica_slice_str(s->uri);
-	if (!mica_slice_has_prefix(uri, MICA_LIT("spiffe://")) || uri.len > MICA_SPIFFE_ID_MAX ||
-		!is_text(uri))
+	if (!s->uri && !s->dns_first)
+		return bad_name(e, "nobody is named");
+	if (s->uri &&
+		(!mica_slice_has_prefix(uri, MICA_LIT("spiffe://")) ||
+			uri.len > MICA_SPIFFE_ID_MAX || !is_text(uri)))
 		return bad_name(e, "the URI must be a SPIFFE ID of at most 2048 octets");
+	if (s->crl_url && !is_text(mica_slice_str(s->crl_url)))
+		return bad_name(e, "where the CRL is must be a URL");
 	if (s->dns_first && !is_dns(s->dns_first))
 		return bad_name(e, "a DNS name has letters, digits, '.', '-', '_' or '*'");
 	for (size_t i = 0; i < s->n_dns; i++)
@@ -721,6 +766,8 @@ static mica_rc sign_ca(const struct mica_signer *signer, const struct mica_cert_
 {
 	if (!*spec->trust_domain || strlen(spec->trust_domain) > MICA_TD_MAX)
 		return bad_name(e, "an authority needs a trust domain of at most 255 octets");
+	if (spec->crl_url && !is_text(mica_slice_str(spec->crl_url)))
+		return bad_name(e, "where the CRL is must be a URL");
 	const struct decision d = {.ca = spec,
 		.key = spec->key ? spec->key : mica_signer_public(signer),
 		.serial = spec->serial,

@@ -147,6 +147,7 @@ void mica_config_free(struct mica_config *c)
 	if (c == NULL)
 		return;
 	config_clear(c);
+	mica_free(c->linkerd_server);
 	mica_string_list_clear(&c->warnings);
 	mica_free(c);
 }
@@ -163,6 +164,42 @@ void mica_string_list_clear(struct mica_string_list *l)
 		mica_free(l->v[i]);
 	mica_free(l->v);
 	*l = (struct mica_string_list){.n = 0};
+}
+
+static bool is_on(const struct mica_listen *l)
+{
+	return l->text && l->text[0];
+}
+
+bool mica_config_has_grpc(const struct mica_config *c)
+{
+	return is_on(&c->grpc.listen) || is_on(&c->grpc.plaintext) || c->grpc.socket;
+}
+
+static size_t add_names(const struct mica_string_list *l, const char **out, size_t n, size_t max)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		size_t at = 0;
+
+		while (at < n && at < max && strcmp(out[at], l->v[i]) != 0)
+			at++;
+		if (at < n && at < max)
+			continue;
+		if (n < max)
+			out[n] = l->v[i];
+		n++;
+	}
+	return n;
+}
+
+size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max)
+{
+	const struct mica_string_list linkerd = {(char **)(uintptr_t)&c->linkerd_server, 1};
+	size_t n = add_names(&c->https.dns_names, out, 0, max);
+
+	if (mica_config_has_grpc(c))
+		n = add_names(&c->grpc.dns_names, out, n, max);
+	return c->linkerd_server ? add_names(&linkerd, out, n, max) : n;
 }
 
 const char *mica_key_name(enum mica_key_name n)

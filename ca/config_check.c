@@ -2,6 +2,8 @@
 /* What settings mean together: defaults that depend on others, contradictions, warnings. */
 #include "config_impl.h"
 
+#include "mica/cert.h"
+#include "mica/linkerd.h"
 #include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
@@ -55,7 +57,8 @@ static mica_rc check_listeners(struct checking *k)
 		const char *path;
 		const struct mica_listen *l;
 	} v[] = {{"https.listen", &c->https.listen}, {"https.watch", &c->https.watch},
-		{"metrics.listen", &c->metrics}};
+		{"metrics.listen", &c->metrics}, {"grpc.listen", &c->grpc.listen},
+		{"grpc.plaintext", &c->grpc.plaintext}};
 
 	if (c->https.listen.text[0] == '\0')
 		return config_refuse(k->src, "https.listen", "config_value",
@@ -71,6 +74,29 @@ static mica_rc check_listeners(struct checking *k)
 					a->text, v[j].path, b->text);
 		}
 	}
+	return MICA_OK;
+}
+
+/* Tokens in the clear stay on this machine. */
+static mica_rc check_grpc(struct checking *k)
+{
+	const char *names[MICA_LEAF_DNS_MAX];
+	const struct mica_config *c = k->c;
+	const char *host = c->grpc.plaintext.host;
+
+	if (c->grpc.plaintext.text[0] && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0)
+		return config_refuse(k->src, "grpc.plaintext", "config_value",
+			"%s is not of this machine alone; expected 127.0.0.1:PORT or [::1]:PORT, or "
+			"grpc.listen, which has TLS",
+			c->grpc.plaintext.text);
+	if (mica_config_dns_names(c, names, MICA_LEAF_DNS_MAX) > MICA_LEAF_DNS_MAX)
+		return config_refuse(k->src,
+			config_given(k->src, "grpc.dns_names") ? "grpc.dns_names"
+							       : "https.dns_names",
+			"config_conflict",
+			"https.dns_names and grpc.dns_names have too many names together; expected at "
+			"most %d",
+			MICA_LEAF_DNS_MAX);
 	return MICA_OK;
 }
 
@@ -185,6 +211,36 @@ static void complete_rotation(struct mica_config *c)
 	fill(&c->rotation.deadline, c->rotation.propagation + c->x509.ttl);
 }
 
+#define LINKERD_OUTLET "linkerd"
+
+static bool has_linkerd(const struct mica_config *c)
+{
+	for (unsigned i = 0; i < c->n_issuers; i++)
+		if (c->issuers[i].audiences[MICA_FRONT_LINKERD].n > 0)
+			return mica_config_has_grpc(c);
+	return false;
+}
+
+/* Linkerd's proxies have their anchors from their start and tell nobody which (design 8.3): without
+ * a word of the operator a new root must not sign. */
+static void add_linkerd_outlet(struct mica_config *c)
+{
+	struct mica_outlet_config *v = c->rotation.outlets;
+
+	if (!has_linkerd(c))
+		return;
+	for (unsigned i = 0; i < c->rotation.n_outlets; i++)
+		if (strcmp(v[i].name, LINKERD_OUTLET) == 0)
+			return;
+	v = mica_realloc(v, c->rotation.n_outlets + 1, sizeof(*v));
+	v[c->rotation.n_outlets++] =
+		(struct mica_outlet_config){.name = mica_strdup(LINKERD_OUTLET)};
+	c->rotation.outlets = v;
+	config_list_add(&c->warnings,
+		"rotation.outlets: none is called " LINKERD_OUTLET
+		", so a new root waits for `mica rotation confirm " LINKERD_OUTLET "`");
+}
+
 static mica_rc check_outlets(struct checking *k)
 {
 	const struct mica_config *c = k->c;
@@ -196,6 +252,12 @@ static mica_rc check_outlets(struct checking *k)
 				return config_refuse(k->src,
 					config_path(path, "rotation.outlets[%u].name", i),
 					"config_value", "entry %u has this name already", n + 1);
+	for (unsigned i = 0; i < c->rotation.n_outlets; i++)
+		if (strcmp(c->rotation.outlets[i].name, MICA_OUTLET_CANARY) == 0)
+			return config_refuse(k->src,
+				config_path(path, "rotation.outlets[%u].name", i), "config_value",
+				"\"" MICA_OUTLET_CANARY
+				"\" is the canary channel's; expected another");
 	return MICA_OK;
 }
 
@@ -278,11 +340,11 @@ static mica_rc blame_rotate_at(struct checking *k, const struct mica_rotation_po
 		const char *parts;
 	} of[MICA_RR_COUNT] = {
 		[MICA_RR_ROOT_AT] = {"rotation.root.rotate_at", ROOT, MICA_AUTHORITY_ROOT,
-			"propagation, ack_timeout, the longest certificate and skew"},
+			"canary.time, propagation, ack_timeout, the longest certificate and skew"},
 		[MICA_RR_ISSUING_AT] = {"rotation.issuing.rotate_at", ISSUING,
 			MICA_AUTHORITY_ISSUING, "propagation, the longest certificate and skew"},
 		[MICA_RR_JWT_AT] = {"rotation.jwt.rotate_at", JWT, MICA_AUTHORITY_JWT,
-			"5 times bundle.refresh_hint or propagation, jwt.max_ttl and skew"}};
+			"canary.time, 5 times bundle.refresh_hint or propagation, jwt.max_ttl and skew"}};
 	const char *path = of[b->rule].path, *life = of[b->rule].life;
 	int64_t lead = mica_rotation_lead(p, of[b->rule].kind);
 	char t[2][CONFIG_DURATION_SIZE];
@@ -314,6 +376,7 @@ static mica_rc check_rotation(struct checking *k)
 
 	if (rc != MICA_OK)
 		return rc;
+	add_linkerd_outlet(k->c);
 	complete_rotation(k->c);
 	mica_rotation_policy_of(k->c, &p);
 	return mica_rotation_policy_holds(&p, &b) ? MICA_OK : blame[b.rule](k, &p, &b);
@@ -386,7 +449,7 @@ static mica_rc check_review(struct checking *k, unsigned i)
 	char path[CONFIG_PATH_MAX];
 
 	if (is->review.mode == MICA_REVIEW_NEVER) {
-		if (is->review.url)
+		if (is->review.url && is->impersonation.accounts.n == 0)
 			config_list_add(&k->c->warnings,
 				"issuer %s: review.url does nothing while review.mode is never",
 				is->name);
@@ -405,6 +468,52 @@ static mica_rc check_review(struct checking *k, unsigned i)
 		config_list_add(&k->c->warnings,
 			"issuer %s: review.token_file is missing, and API servers answer no strangers",
 			is->name);
+	return MICA_OK;
+}
+
+/* "https://host:port" of an address that was checked. */
+static char *server_of(const char *url)
+{
+	return mica_strndup(url, 8 + strcspn(url + 8, "/"));
+}
+
+static void inherit(char **to, const char *from)
+{
+	if (*to == NULL && from)
+		*to = mica_strdup(from);
+}
+
+/* Who may ask for the pods beside it, and who knows which these are. */
+static mica_rc check_impersonation(struct checking *k, unsigned i)
+{
+	struct mica_issuer_config *is = &k->c->issuers[i];
+	char path[CONFIG_PATH_MAX], *given = is->impersonation.url;
+
+	config_path(path, "issuers[%u].impersonation", i);
+	if (is->impersonation.accounts.n == 0) {
+		if (given)
+			config_list_add(&k->c->warnings,
+				"issuer %s: impersonation.url does nothing without accounts",
+				is->name);
+		return MICA_OK;
+	}
+	if (is->kind != MICA_ISSUER_KUBERNETES || !is->require_pod)
+		return config_refuse(k->src, path, "config_conflict",
+			"only pods have a node; expected kind kubernetes and require_pod: true");
+	if (!given && !is->review.url)
+		return config_refuse(k->src, path, "config_missing",
+			"who knows which pods run on a node? expected url: https://host[:port] of the cluster's API server");
+	is->impersonation.url = server_of(given ? given : is->review.url);
+	mica_free(given);
+	inherit(&is->impersonation.ca_file, is->review.ca_file);
+	inherit(&is->impersonation.token_file, is->review.token_file);
+	if (is->impersonation.token_file == NULL)
+		config_list_add(&k->c->warnings,
+			"issuer %s: impersonation.token_file is missing, and API servers answer no strangers",
+			is->name);
+	if (is->audiences[MICA_FRONT_ISTIO].n == 0)
+		config_list_add(&k->c->warnings,
+			"issuer %s: impersonation does nothing without audiences.istio", is->name);
 	return MICA_OK;
 }
 
@@ -453,7 +562,7 @@ static mica_rc compile_issuers(struct checking *k)
 static mica_rc check_issuers(struct checking *k)
 {
 	static mica_rc (*const steps[])(struct checking *, unsigned) = {
-		complete_issuer, check_key_source, check_review};
+		complete_issuer, check_key_source, check_review, check_impersonation};
 
 	for (unsigned i = 0; i < k->c->n_issuers; i++) {
 		for (size_t s = 0; s < MICA_ARRAY_LEN(steps); s++) {
@@ -537,6 +646,68 @@ static bool same_names(const struct mica_issuer_config *a, const struct mica_iss
 	return false;
 }
 
+/* ---- Linkerd ------------------------------------------------------------------------------- */
+
+/* Its names hold no cluster: two issuers that reach it make one name for two accounts, unless one
+ * and the same account is meant. */
+static mica_rc check_linkerd_issuers(struct checking *k, bool *used)
+{
+	const struct mica_issuer_config *v = k->c->issuers;
+	char path[CONFIG_PATH_MAX];
+
+	*used = false;
+	for (unsigned a = 0; a < k->c->n_issuers; a++) {
+		if (v[a].audiences[MICA_FRONT_LINKERD].n == 0)
+			continue;
+		*used = true;
+		config_path(path, "issuers[%u].audiences.linkerd", a);
+		if (v[a].kind != MICA_ISSUER_KUBERNETES)
+			return config_refuse(k->src, path, "config_conflict",
+				"Linkerd's names are of service accounts; expected none for kind oidc");
+		for (unsigned b = 0; b < a; b++)
+			if (v[b].audiences[MICA_FRONT_LINKERD].n > 0 && !same_names(&v[a], &v[b]) &&
+				!same_names(&v[b], &v[a]))
+				return config_refuse(k->src, path, "names_overlap",
+					"issuers %s and %s would give one name to different accounts; expected one issuer for Linkerd, or same_names_as: [%s]",
+					v[b].name, v[a].name, v[b].name);
+	}
+	return MICA_OK;
+}
+
+static mica_rc check_linkerd(struct checking *k)
+{
+	struct mica_linkerd l = {.spiffe = k->c->linkerd.spiffe};
+	const char *td =
+		k->c->linkerd.trust_domain ? k->c->linkerd.trust_domain : k->c->trust_domain;
+	struct mica_err why = MICA_ERR_INIT;
+	bool used, ns;
+	mica_rc rc = check_linkerd_issuers(k, &used);
+
+	if (rc != MICA_OK || !used)
+		return rc;
+	/* bounded by their settings */
+	if (mica_slice_copy(mica_slice_str(k->c->linkerd.control_plane_namespace), l.control_ns,
+		    sizeof(l.control_ns)) != MICA_OK ||
+		mica_slice_copy(mica_slice_str(td), l.trust_domain, sizeof(l.trust_domain)) !=
+			MICA_OK)
+		return config_refuse(k->src, "linkerd", "config_value", "a name is too long");
+	rc = mica_linkerd_check(&l, &why);
+	if (rc == MICA_OK && mica_config_has_grpc(k->c)) {
+		char name[MICA_LINKERD_NAME_MAX + 1];
+
+		/* linkerd2 charts: linkerd-identity is the account of its controller */
+		rc = mica_linkerd_name(&l, l.control_ns, "linkerd-identity", name, &why);
+		k->c->linkerd_server = rc == MICA_OK ? mica_strdup(name) : NULL;
+	}
+	ns = rc != MICA_OK && strcmp(why.reason, "linkerd_namespace_invalid") == 0;
+	return rc == MICA_OK
+		? MICA_OK
+		: config_refuse_why(k->src,
+			  ns ? "linkerd.control_plane_namespace" : "linkerd.trust_domain", &why);
+}
+
+/* ---- names of rules ------------------------------------------------------------------------ */
+
 /* Says once for a template that two clusters without namespace sameness share the names it makes.
  */
 static void warn_shared(struct checking *k, const char *path, const struct mica_rule *r,
@@ -575,6 +746,11 @@ static mica_rc check_template(
 			return config_refuse(k->src, path, "name_reserved",
 				"%s makes \"%.255s\", a name of Mica's own (https.dns_names)", text,
 				c->https.dns_names.v[i]);
+	for (unsigned i = 0; mica_config_has_grpc(c) && i < c->grpc.dns_names.n; i++)
+		if (mica_template_matches(t, mica_slice_str(c->grpc.dns_names.v[i])))
+			config_list_add(&k->c->warnings,
+				"%s: \"%s\" makes %.255s too, a name of Mica's own (grpc.dns_names), which nobody is given",
+				path, text, c->grpc.dns_names.v[i]);
 	for (unsigned i = 0; i < c->n_issuers; i++) {
 		const char *lacks = matches(r->issuer, c->issuers[i].name)
 			? cannot_fill(&c->issuers[i], t)
@@ -653,28 +829,39 @@ static mica_rc check_roles(struct checking *k)
 }
 
 /* A SPIFFE ID stands for itself and all below it; a trailing '/' says so to people, and is cut. */
-static mica_rc check_denied(struct checking *k)
+static mica_rc check_ids(struct checking *k, const char *setting, const struct mica_string_list *l,
+	const char *of_others)
 {
-	const struct mica_config *c = k->c;
-
-	for (unsigned i = 0; i < c->deny_spiffe_ids.n; i++) {
-		char *id_text = c->deny_spiffe_ids.v[i];
+	for (unsigned i = 0; i < l->n; i++) {
+		char *id_text = l->v[i];
 		struct mica_slice text = mica_slice_str(id_text);
 		struct mica_spiffe_id id;
 		struct mica_err why = MICA_ERR_INIT;
 		char path[CONFIG_PATH_MAX];
 
-		config_path(path, "deny.spiffe_ids[%u]", i);
+		config_path(path, "%s[%u]", setting, i);
 		if (mica_slice_has_suffix(text, MICA_LIT("/")))
 			id_text[--text.len] = '\0';
 		if (mica_spiffe_id_parse(text, &id, &why) != MICA_OK)
 			return config_refuse_why(k->src, path, &why);
-		if (!mica_spiffe_id_member_of(&id, mica_slice_str(c->trust_domain)))
+		if (!mica_spiffe_id_member_of(&id, mica_slice_str(k->c->trust_domain)))
 			return config_refuse(k->src, path, "config_value",
-				"\"%.255s\" is of another trust domain, which gets nothing here anyway; expected spiffe://%s/...",
-				id_text, c->trust_domain);
+				"\"%.255s\" is of another trust domain, %s; expected spiffe://%s/...",
+				id_text, of_others, k->c->trust_domain);
 	}
 	return MICA_OK;
+}
+
+static mica_rc check_denied(struct checking *k)
+{
+	return check_ids(
+		k, "deny.spiffe_ids", &k->c->deny_spiffe_ids, "which gets nothing here anyway");
+}
+
+static mica_rc check_canary(struct checking *k)
+{
+	return check_ids(k, "rotation.canary.spiffe_ids", &k->c->rotation.canary.spiffe_ids,
+		"which has bundles of its own");
 }
 
 static bool listed(const struct mica_string_list *l, const char *text)
@@ -699,11 +886,28 @@ static void warn_of_issuers(struct checking *k)
 	mica_string_list_clear(&roles);
 }
 
+/* A plugged-in authority is said twice, so that neither is a slip: who has the root, and where. */
+static mica_rc check_plugged(struct checking *k)
+{
+	const struct mica_config *c = k->c;
+
+	if (c->authorities.root == MICA_ROOT_FILES && !c->plugged.directory)
+		return config_refuse(k->src, "authorities.root", "config_missing",
+			"\"files\" needs plugged.directory, where the files are");
+	if (c->authorities.root != MICA_ROOT_FILES && c->plugged.directory)
+		return config_refuse(k->src, "plugged.directory", "config_conflict",
+			"is for authorities.root: files; remove it, or say so there");
+	if (c->plugged.passphrase_file && !c->plugged.directory)
+		return config_refuse(k->src, "plugged.passphrase_file", "config_missing",
+			"needs plugged.directory");
+	return MICA_OK;
+}
+
 mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
-		check_jwt, check_lives, check_rotation, check_issuers, check_rules, check_roles,
-		check_denied};
+		check_jwt, check_lives, check_rotation, check_plugged, check_issuers, check_linkerd,
+		check_grpc, check_rules, check_roles, check_denied, check_canary};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;
 

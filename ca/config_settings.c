@@ -161,6 +161,8 @@ const cyaml_strval_t config_key_names[MICA_KN_COUNT] = {{"p256", 1 << MICA_KN_P2
 
 static const cyaml_strval_t authority_keys[] = {{"p256", MICA_KN_P256}, {"p384", MICA_KN_P384},
 	{"rsa2048", MICA_KN_RSA2048}, {"rsa3072", MICA_KN_RSA3072}, {"rsa4096", MICA_KN_RSA4096}};
+static const cyaml_strval_t root_homes[] = {
+	{"own", MICA_ROOT_OWN}, {"offline", MICA_ROOT_OFFLINE}, {"files", MICA_ROOT_FILES}};
 static const cyaml_strval_t kinds[] = {
 	{"kubernetes", MICA_ISSUER_KUBERNETES}, {"oidc", MICA_ISSUER_OIDC}};
 static const cyaml_strval_t reviews[] = {{"never", MICA_REVIEW_NEVER},
@@ -227,6 +229,32 @@ static const struct setting review_rows[] = {
 };
 TABLE(review_table, review_rows, struct mica_issuer_config);
 
+/* "namespace/name" of a service account. */
+static mica_rc check_account(struct mica_slice v, struct mica_err *e)
+{
+	struct mica_slice name = v, ns;
+
+	if (mica_slice_cut(&name, '/', &ns) && mica_k8s_label_ok(ns) && mica_k8s_subdomain_ok(name))
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "config_value",
+		"\"%.*s\" is not a service account; expected namespace/name, as istio-system/ztunnel",
+		MICA_FMT(v));
+}
+
+static const struct setting impersonation_rows[] = {
+	{"accounts", SETTING_LIST, OF_ISSUER(impersonation.accounts), .high = 16,
+		.check = check_account},
+	{"url", SETTING_TEXT, OF_ISSUER(impersonation.url), .low = 1, .high = 2048,
+		.check = config_check_https_url},
+	{"ca_file", SETTING_TEXT, OF_ISSUER(impersonation.ca_file), .low = 1, .high = PATH_OCTETS,
+		.check = check_path},
+	{"token_file", SETTING_TEXT, OF_ISSUER(impersonation.token_file), .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"timeout", SETTING_DURATION, OF_ISSUER(impersonation.timeout), .low = 1, .high = MINUTE,
+		.number = 5},
+};
+TABLE(impersonation_table, impersonation_rows, struct mica_issuer_config);
+
 static const struct setting issuer_rows[] = {
 	{"name", SETTING_TEXT, OF_ISSUER(name), .required = true, .low = 1, .high = MICA_NAME_MAX},
 	{"kind", SETTING_CHOICE, OF_ISSUER(kind), CHOICES(kinds), .required = true},
@@ -241,6 +269,7 @@ static const struct setting issuer_rows[] = {
 	{"same_names_as", SETTING_LIST, OF_ISSUER(same_names_as), .high = 64},
 	{"renewal_max_age", SETTING_DURATION, OF_ISSUER(renewal_max_age), .high = YEAR},
 	{"review", SETTING_SECTION, .table = &review_table},
+	{"impersonation", SETTING_SECTION, .table = &impersonation_table},
 	{"claims", SETTING_PAIRS, OF_ISSUER(claims),
 		.count = offsetof(struct mica_issuer_config, n_claims)},
 	{"require", SETTING_PAIRS, OF_ISSUER(require),
@@ -304,6 +333,24 @@ static const struct setting https_rows[] = {
 };
 TABLE(https_table, https_rows, struct mica_config);
 
+static const struct setting grpc_rows[] = {
+	{"listen", SETTING_LISTEN, OF(grpc.listen), .restart = true, .text = ""},
+	{"plaintext", SETTING_LISTEN, OF(grpc.plaintext), .restart = true, .text = ""},
+	{"socket", SETTING_TEXT, OF(grpc.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
+		.check = check_path},
+	{"dns_names", SETTING_LIST, OF(grpc.dns_names), .restart = true, .high = 32,
+		.check = mica_dns_name_check},
+	{"threads", SETTING_NUMBER, OF(grpc.threads), .restart = true, .high = 256},
+	{"max_connections", SETTING_NUMBER, OF(grpc.max_connections), .restart = true, .low = 1,
+		.high = MILLION, .number = 16384},
+	{"max_connections_per_address", SETTING_NUMBER, OF(grpc.max_connections_per_address),
+		.restart = true, .low = 1, .high = MILLION, .number = 1024},
+	{"max_age", SETTING_DURATION, OF(grpc.max_age), .restart = true, .low = MINUTE, .high = DAY,
+		.number = HOUR},
+	{"reflection", SETTING_FLAG, OF(grpc.reflection), .restart = true, .number = true},
+};
+TABLE(grpc_table, grpc_rows, struct mica_config);
+
 static const struct setting admin_rows[] = {
 	{"socket", SETTING_TEXT, OF(admin.socket), .restart = true, .low = 1, .high = SOCKET_OCTETS,
 		.text = "/run/mica/admin.sock", .check = check_path},
@@ -337,6 +384,7 @@ static const struct setting x509_rows[] = {
 	{"max_ttl", SETTING_DURATION, OF(x509.max_ttl), .low = 1, .high = YEAR, .number = DAY},
 	{"min_ttl", SETTING_DURATION, OF(x509.min_ttl), .low = 1, .high = YEAR, .number = MINUTE},
 	{"key_types", SETTING_KEYS, OF(x509.key_types), .number = ALL_KEYS},
+	{"refuse_forks", SETTING_FLAG, OF(x509.refuse_forks)},
 };
 TABLE(x509_table, x509_rows, struct mica_config);
 
@@ -357,14 +405,58 @@ static const struct setting authorities_rows[] = {
 		.high = 30 * YEAR, .number = 7 * DAY},
 	{"key_type", SETTING_CHOICE, OF(authorities.key_type), CHOICES(authority_keys),
 		.restart = true, .number = MICA_KN_P256},
+	{"root", SETTING_CHOICE, OF(authorities.root), CHOICES(root_homes), .restart = true,
+		.number = MICA_ROOT_OWN},
 };
 TABLE(authorities_table, authorities_rows, struct mica_config);
+
+static const struct setting plugged_rows[] = {
+	{"directory", SETTING_TEXT, OF(plugged.directory), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"passphrase_file", SETTING_TEXT, OF(plugged.passphrase_file), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"poll", SETTING_DURATION, OF(plugged.poll), .restart = true, .low = 1, .high = HOUR,
+		.number = 10},
+};
+TABLE(plugged_table, plugged_rows, struct mica_config);
 
 static const struct setting bundle_rows[] = {
 	{"refresh_hint", SETTING_DURATION, OF(bundle.refresh_hint), .restart = true, .low = 1,
 		.high = DAY, .number = 5 * MINUTE},
 };
 TABLE(bundle_table, bundle_rows, struct mica_config);
+
+/* Relying parties fetch it while they judge a certificate: plain HTTP is no worse than HTTPS there,
+ * since the list is signed. */
+static mica_rc check_crl_url(struct mica_slice v, struct mica_err *e)
+{
+	const char *text = (const char *)v.p, *at = strstr(text, MICA_CRL_URL_ID);
+	struct mica_slice rest = v, host;
+
+	for (size_t i = 0; i < v.len; i++)
+		if (v.p[i] <= ' ' || v.p[i] >= 0x7f || v.p[i] == '#' || v.p[i] == '@')
+			rest = MICA_SLICE_NULL;
+	if (mica_slice_has_prefix(rest, MICA_LIT("https://")))
+		rest = mica_slice_sub(rest, 8, rest.len);
+	else if (mica_slice_has_prefix(rest, MICA_LIT("http://")))
+		rest = mica_slice_sub(rest, 7, rest.len);
+	else
+		rest = MICA_SLICE_NULL;
+	if (at && mica_slice_cut(&rest, '/', &host) && config_check_host(host, NULL) == MICA_OK &&
+		!strstr(at + 1, MICA_CRL_URL_ID) && at > (const char *)host.p + host.len)
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "config_value",
+		"\"%.*s\" cannot lead to a CRL; expected http[s]://host[:port]/path with one " MICA_CRL_URL_ID
+		" in the path",
+		MICA_FMT(v));
+}
+
+static const struct setting crl_rows[] = {
+	{"validity", SETTING_DURATION, OF(crl.validity), .low = 4, .high = 30 * DAY, .number = DAY},
+	{"distribution_url", SETTING_TEXT, OF(crl.distribution_url), .low = 1, .high = 1024,
+		.check = check_crl_url},
+};
+TABLE(crl_table, crl_rows, struct mica_config);
 
 static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 {
@@ -376,11 +468,21 @@ static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 	return MICA_OK;
 }
 
+static const struct setting linkerd_rows[] = {
+	{"control_plane_namespace", SETTING_TEXT, OF(linkerd.control_plane_namespace),
+		.restart = true, .low = 1, .high = MICA_K8S_NS_MAX, .text = "linkerd"},
+	{"trust_domain", SETTING_TEXT, OF(linkerd.trust_domain), .restart = true, .low = 1,
+		.high = MICA_TD_MAX},
+	{"spiffe", SETTING_FLAG, OF(linkerd.spiffe), .restart = true, .number = true},
+};
+TABLE(linkerd_table, linkerd_rows, struct mica_config);
+
 #define OF_OUTLET(member) .offset = offsetof(struct mica_outlet_config, member)
 static const struct setting outlet_rows[] = {
 	{"name", SETTING_TEXT, OF_OUTLET(name), .required = true, .low = 1, .high = MICA_NAME_MAX,
 		.check = check_outlet},
 	{"propagation", SETTING_DURATION, OF_OUTLET(propagation), .high = YEAR},
+	{"crl", SETTING_FLAG, OF_OUTLET(crl)},
 };
 TABLE(outlet_table, outlet_rows, struct mica_outlet_config);
 
@@ -397,6 +499,12 @@ TABLE(root_table, root_rows, struct mica_config);
 TABLE(issuing_table, issuing_rows, struct mica_config);
 TABLE(jwt_key_table, jwt_key_rows, struct mica_config);
 
+static const struct setting canary_rows[] = {
+	{"spiffe_ids", SETTING_LIST, OF(rotation.canary.spiffe_ids), .high = 1000},
+	{"time", SETTING_DURATION, OF(rotation.canary.time), .high = YEAR, .number = HOUR},
+};
+TABLE(canary_table, canary_rows, struct mica_config);
+
 #define DERIVED(member) SETTING_DURATION, OF(member), .high = YEAR, .number = CONFIG_UNSET
 static const struct setting rotation_rows[] = {
 	{"root", SETTING_SECTION, .table = &root_table},
@@ -412,6 +520,7 @@ static const struct setting rotation_rows[] = {
 	{"outlets", SETTING_ENTRIES, OF(rotation.outlets),
 		.count = offsetof(struct mica_config, rotation.n_outlets), .high = 32,
 		.table = &outlet_table},
+	{"canary", SETTING_SECTION, .table = &canary_table},
 };
 TABLE(rotation_table, rotation_rows, struct mica_config);
 
@@ -436,6 +545,7 @@ static const struct setting top_rows[] = {
 	{"store", SETTING_SECTION, .table = &store_table},
 	{"passphrase", SETTING_SECTION, .table = &passphrase_table},
 	{"https", SETTING_SECTION, .table = &https_table},
+	{"grpc", SETTING_SECTION, .table = &grpc_table},
 	{"admin", SETTING_SECTION, .table = &admin_table},
 	{"metrics", SETTING_SECTION, .table = &metrics_table},
 	{"log", SETTING_SECTION, .table = &log_table},
@@ -447,8 +557,11 @@ static const struct setting top_rows[] = {
 	{"x509", SETTING_SECTION, .table = &x509_table},
 	{"jwt", SETTING_SECTION, .table = &jwt_table},
 	{"authorities", SETTING_SECTION, .table = &authorities_table},
+	{"plugged", SETTING_SECTION, .table = &plugged_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
+	{"linkerd", SETTING_SECTION, .table = &linkerd_table},
+	{"crl", SETTING_SECTION, .table = &crl_table},
 	{"limits", SETTING_SECTION, .table = &limits_table},
 	{"deny", SETTING_SECTION, .table = &deny_table},
 };

@@ -66,6 +66,8 @@ void mica_core_view_unref(struct core_view *v)
 	mica_core_part_unref(v->auths);
 	mica_core_part_unref(v->deny);
 	mica_core_part_unref(v->keys);
+	mica_core_part_unref(v->revoked);
+	mica_core_part_unref(v->crls);
 	mica_core_part_unref(v->pub);
 	mica_free(v->no_keys);
 	mica_free(v);
@@ -118,8 +120,13 @@ void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts
 	v->deny = pick(parts->deny, old->deny);
 	v->keys = pick(parts->keys, old->keys);
 	v->pub = pick(parts->pub, old->pub);
+	v->revoked = pick(parts->revoked, old->revoked);
+	v->crls = pick(parts->crls, old->crls);
 	gather_keys(c, v);
-	if (parts->policy || parts->auths || parts->deny)
+	if (v->policy && v->auths)
+		mica_renewal_calls_of(
+			&v->policy->rotation, v->auths->v, v->auths->n, v->auths->from, &v->calls);
+	if (parts->policy || parts->auths || parts->deny || parts->revoked)
 		atomic_fetch_add(&c->generation, 1);
 	v->generation = atomic_load(&c->generation);
 	set_view(c, v);

@@ -155,15 +155,16 @@ static struct ack *say_for_pod(struct core_acks *a, enum mica_channel ch, const 
 }
 
 /* A holder is its pod, or else its certificate. */
-static void be_born(struct core_acks *a, const uint8_t serial[16], const struct saying *s)
+static void be_born(
+	struct core_acks *a, enum mica_channel ch, const uint8_t serial[16], const struct saying *s)
 {
 	static const struct mica_uid none;
-	uint8_t key[KEY_LEN] = {MICA_CHANNEL_LIVE, 's'};
+	uint8_t key[KEY_LEN] = {(uint8_t)ch, 's'};
 	struct ack *k;
 
 	pthread_mutex_lock(&a->lock);
 	if (memcmp(&s->pod, &none, sizeof(none)) != 0) {
-		k = say_for_pod(a, MICA_CHANNEL_LIVE, s);
+		k = say_for_pod(a, ch, s);
 	} else {
 		memcpy(key + 2, serial, 16);
 		k = add(a, key);
@@ -183,7 +184,7 @@ void mica_core_acks_born(struct mica_core *c, const struct mica_candidate *k, in
 		.id = k->spiffe_id,
 		.pod = k->pod};
 
-	be_born(c->acks, k->serial, &s);
+	be_born(c->acks, k->channel, k->serial, &s);
 }
 
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
@@ -356,6 +357,7 @@ static void put_mark(struct mica_core *c, struct core_change *ch, int64_t now_ms
 
 struct catching {
 	struct mica_core *c;
+	const struct core_policy *policy;
 	int64_t now;
 };
 
@@ -372,7 +374,7 @@ static bool catch_one(
 		keys.serial.len != 16 || keys.not_after < x->now)
 		return true;
 	id = mica_slice_dup(keys.spiffe_id);
-	be_born(x->c->acks, keys.serial.p,
+	be_born(x->c->acks, mica_core_channel(x->policy, id), keys.serial.p,
 		&(struct saying){.time_ms = en->time_ms,
 			.expires = keys.not_after,
 			.id = id,
@@ -422,8 +424,9 @@ static bool may_catch_up(struct core_acks *a)
  */
 static mica_rc catch_up(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 {
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct core_acks *a = c->acks;
-	struct catching x = {c, now_ms / 1000};
+	struct catching x = {c, v->policy, now_ms / 1000};
 	struct mica_ledger_query q = {.type = MICA_ENTRY_X509_ISSUED,
 		.oldest_first = true,
 		.limit = CATCH_UP,
@@ -480,19 +483,21 @@ mica_rc mica_core_acks_flush(struct mica_core *c, int64_t now_ms, struct mica_er
  */
 
 struct acked {
-	uint64_t sequence;
+	const uint64_t *sequence; /* of each channel: a holder's numbers are its channel's */
 	int64_t now;
 	uint64_t missing, holders;
 	struct mica_buf *names; /* NULL = they are counted only */
 };
 
-static void name_missing(struct acked *a, struct mica_slice id, uint64_t has, int64_t expires)
+static void name_missing(
+	struct acked *a, enum mica_channel ch, struct mica_slice id, uint64_t has, int64_t expires)
 {
 	if (!a->names || a->missing > MISSING_MAX)
 		return;
 	mica_buf_put_str(a->names, a->missing > 1 ? ",{\"spiffe_id\":" : "{\"spiffe_id\":");
 	mica_buf_put_json_string(a->names, id);
-	mica_buf_printf(a->names, ",\"sequence\":%llu", (unsigned long long)has);
+	mica_buf_printf(a->names, ",\"channel\":\"%s\",\"sequence\":%llu", mica_channel_name(ch),
+		(unsigned long long)has);
 	mica_core_put_time(a->names, ",", "expires", expires);
 	mica_buf_put_u8(a->names, '}');
 }
@@ -505,7 +510,7 @@ static bool look_at_holder(void *ctx, struct mica_slice key, struct mica_slice v
 	uint64_t has;
 
 	(void)rev;
-	if (key.len != KEY_LEN || key.p[0] != MICA_CHANNEL_LIVE)
+	if (key.len != KEY_LEN || key.p[0] >= MICA_CHANNEL_COUNT)
 		return true;
 	mica_cur_u8(&cur);
 	has = mica_cur_be64(&cur);
@@ -514,29 +519,35 @@ static bool look_at_holder(void *ctx, struct mica_slice key, struct mica_slice v
 	if (mica_cur_u8(&cur) != 0 || cur.bad || expires < a->now)
 		return true;
 	a->holders++;
-	if (has >= a->sequence)
+	if (has >= a->sequence[key.p[0]])
 		return true;
 	a->missing++;
-	name_missing(a, cur.s, has, expires);
+	name_missing(a, (enum mica_channel)key.p[0], cur.s, has, expires);
 	return true;
 }
 
 /* Whether what waits to be written would change nothing. Somebody says something at any time: who
  * has what is asked for is not waited for. */
-static bool is_complete(struct core_acks *a, uint64_t sequence)
+static bool is_complete(struct core_acks *a, const uint64_t sequence[MICA_CHANNEL_COUNT])
 {
 	bool complete;
 
 	pthread_mutex_lock(&a->lock);
 	complete = !a->behind;
 	for (const struct ack *k = a->first; k && complete; k = k->next)
-		complete = k->key[0] != MICA_CHANNEL_LIVE || k->of_pod || k->sequence >= sequence;
+		complete = k->of_pod || k->sequence >= sequence[k->key[0]];
 	pthread_mutex_unlock(&a->lock);
 	return complete;
 }
 
-mica_rc mica_core_acked(
-	struct mica_core *c, uint64_t sequence, int64_t now, bool *acked, struct mica_err *e)
+void mica_core_first_bundles(const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT])
+{
+	sequence[MICA_CHANNEL_LIVE] = a->sequence;
+	sequence[MICA_CHANNEL_CANARY] = a->canary_sequence ? a->canary_sequence : a->sequence;
+}
+
+mica_rc mica_core_acked(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, bool *acked, struct mica_err *e)
 {
 	struct mica_scan scan = {.table = MICA_T_HOLDER};
 	struct acked a = {.sequence = sequence, .now = now};
@@ -547,8 +558,8 @@ mica_rc mica_core_acked(
 	return rc;
 }
 
-mica_rc mica_core_put_missing(struct mica_core *c, uint64_t sequence, int64_t now,
-	struct mica_buf *json, struct mica_err *e)
+mica_rc mica_core_put_missing(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, struct mica_buf *json, struct mica_err *e)
 {
 	struct mica_scan scan = {.table = MICA_T_HOLDER};
 	struct acked a = {.sequence = sequence, .now = now, .names = json};

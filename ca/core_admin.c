@@ -108,10 +108,17 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 void mica_core_go_on(struct mica_core *c, int64_t now_ms)
 {
 	bool hurry = false;
+	mica_rc rc = c->stale ? MICA_CONFLICT : mica_core_rotate(c, now_ms, &hurry, NULL);
 
-	if (!c->stale && mica_core_rotate(c, now_ms, &hurry, NULL) == MICA_OK &&
-		mica_core_publish(c, now_ms, NULL, NULL) == MICA_OK)
+	if (rc == MICA_OK)
+		rc = mica_core_publish(c, now_ms, NULL, NULL);
+	if (rc == MICA_OK)
 		atomic_fetch_add(&c->hurries, hurry);
+	if (!c->stale)
+		rc = mica_core_crls_publish(c, now_ms, NULL);
+	if (!c->stale)
+		rc = mica_core_renewals_look(c, now_ms, NULL);
+	(void)rc;
 }
 
 mica_rc mica_core_taint(struct mica_core *c, const char *authority_id,
@@ -289,13 +296,22 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 		rc = mica_core_reload_authorities(c, now, e);
 	if (rc == MICA_OK && c->stale)
 		rc = reload_deny(c, e);
+	if (rc == MICA_OK && c->stale)
+		rc = mica_core_reload_revoked(c, e);
 	if (rc == MICA_OK)
 		c->stale = false;
+	/* What cannot be read delays a removal, and nothing else. */
+	last = c->stale ? MICA_OK : mica_core_renewals_look(c, now_ms, e);
+	rules = rules == MICA_OK ? last : rules;
 	if (rc == MICA_OK)
 		rc = mica_core_rotate(c, now_ms, &hurry, e);
 	atomic_fetch_add(&c->hurries, hurry);
 	/* What holds by now is published whether or not the next step works. */
 	last = c->stale ? MICA_OK : mica_core_publish(c, now_ms, changed, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = c->stale ? MICA_OK : mica_core_revoked_prune(c, now_ms, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = c->stale ? MICA_OK : mica_core_crls_publish(c, now_ms, e);
 	rc = rc == MICA_OK ? last : rc;
 	return rc == MICA_OK ? rules : rc;
 }
@@ -317,6 +333,8 @@ mica_rc mica_core_maintain(struct mica_core *c, int64_t now_ms, bool *changed, s
 	pthread_mutex_unlock(&c->admin);
 	/* The one must not wait for the other: each is done, the first trouble is told. */
 	last = mica_core_acks_flush(c, now_ms, e);
+	rc = rc == MICA_OK ? last : rc;
+	last = mica_core_lineage_flush(c, now_ms, e);
 	rc = rc == MICA_OK ? last : rc;
 	last = mica_ledger_maintain(c->ledger, NULL, e);
 	if (last == MICA_INTERNAL)

@@ -35,8 +35,9 @@ static bool is_stale(const struct core_issuer_keys *k, const struct mica_issuer 
 	return k->jwks && now - k->fetched > mica_issuer_max_stale(i);
 }
 
-static mica_rc verify_token(struct mica_token_reader *r, const struct core_view *v,
-	const struct mica_issuer *issuer, int64_t now, struct mica_caller *out, struct mica_err *e)
+static mica_rc verify_token(struct mica_core *c, struct mica_token_reader *r,
+	const struct core_view *v, const struct mica_issuer *issuer, int64_t now,
+	struct mica_caller *out, struct mica_err *e)
 {
 	const struct core_issuer_keys *k = &v->keys->v[mica_issuer_index(issuer)];
 	struct mica_token_result found;
@@ -49,6 +50,7 @@ static mica_rc verify_token(struct mica_token_reader *r, const struct core_view 
 	rc = mica_token_verify(r, k->jwks, now, &found, e);
 	if (rc != MICA_OK)
 		return rc;
+	mica_core_hear_clock(c, found.iat);
 	start_caller(out);
 	out->principal = found.principal;
 	out->evidence = found.evidence;
@@ -70,7 +72,7 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 		*issuer_name =
 			rc == MICA_OK ? v->policy->issuer_names[mica_issuer_index(issuer)] : NULL;
 	if (rc == MICA_OK)
-		rc = verify_token(r, v, issuer, latest(c, now_ms) / 1000, out, e);
+		rc = verify_token(c, r, v, issuer, latest(c, now_ms) / 1000, out, e);
 	mica_core_reader_give(c, r);
 	return rc;
 }
@@ -177,6 +179,10 @@ mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice
 			"the key of this certificate may not be used here");
 	rc = find_serial(c, &s, &index, e);
 	start_caller(out);
+	memcpy(out->serial, s.serial, sizeof(out->serial));
+	out->has_serial = rc == MICA_OK;
+	if (rc == MICA_OK)
+		rc = mica_core_check_revoked(v, out, e);
 	if (rc == MICA_OK)
 		rc = read_entry(c, index, chain[0], out, e);
 	if (rc != MICA_OK)
@@ -184,9 +190,67 @@ mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice
 	out->evidence.kind = MICA_EV_RENEWAL;
 	out->evidence.credential_expiry = s.not_after;
 	mica_hex_encode(s.serial, MICA_SERIAL_LEN, out->evidence.id);
-	memcpy(out->serial, s.serial, sizeof(out->serial));
-	out->has_serial = true;
+	mica_core_lineage_seen(c, s.serial, latest(c, now_ms) / 1000);
 	give_roles(v, out);
+	return MICA_OK;
+}
+
+/* ---- on behalf of others --------------------------------------------------------------------- */
+
+static mica_rc issuer_of(const struct core_view *v, const struct mica_caller *caller,
+	const struct mica_issuer **issuer, struct mica_err *e)
+{
+	*issuer = mica_issuers_named(v->policy->issuers, caller->principal.issuer);
+	if (*issuer)
+		return MICA_OK;
+	return mica_fail(e, MICA_DENIED, "impersonation_not_allowed",
+		"no configured issuer vouches for this caller");
+}
+
+mica_rc mica_core_impersonation_admit(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	const struct mica_issuer *issuer;
+	mica_rc rc = issuer_of(v, caller, &issuer, e);
+
+	if (rc == MICA_OK)
+		rc = mica_impersonation_admit(
+			issuer, &caller->principal, &caller->evidence, identity, e);
+	return rc == MICA_OK ? mica_core_check_denied(v, &caller->principal, e) : rc;
+}
+
+static bool denied(const void *ctx, const struct mica_principal *p)
+{
+	return mica_core_check_denied(ctx, p, NULL) != MICA_OK;
+}
+
+/* The configuration may have changed while the cluster was asked: all is looked at again. */
+mica_rc mica_core_impersonation_judge(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, const struct mica_node_pods *pods, struct mica_caller *out,
+	struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	const struct mica_principal *p = &caller->principal;
+	struct mica_asker *asker = &out->evidence.asker;
+	const struct mica_issuer *issuer;
+	mica_rc rc = issuer_of(v, caller, &issuer, e);
+
+	if (rc == MICA_OK)
+		rc = mica_impersonation_admit(issuer, p, &caller->evidence, identity, e);
+	if (rc == MICA_OK)
+		rc = mica_core_check_denied(v, p, e);
+	*out = *caller;
+	if (rc == MICA_OK)
+		rc = mica_impersonation_judge(
+			issuer, p, identity, pods, denied, v, &out->principal, e);
+	if (rc != MICA_OK)
+		return rc;
+	out->roles = MICA_ROLE_WORKLOAD;
+	memcpy(asker->ns, p->ns, sizeof(asker->ns));
+	memcpy(asker->sa, p->sa, sizeof(asker->sa));
+	memcpy(asker->pod, p->pod, sizeof(asker->pod));
+	asker->pod_uid = p->pod_uid;
 	return MICA_OK;
 }
 

@@ -49,7 +49,7 @@ static bool gather_one(void *ctx, struct mica_slice key, struct mica_slice value
 	g->rc = mica_authority_decode(value, &a->v[a->n], g->e);
 	if (g->rc != MICA_OK)
 		return false;
-	mica_buf_init(&a->more[a->n].pem, 2 * MICA_CERT_MAX);
+	mica_buf_init(&a->more[a->n].pem, 2 * MICA_CHAIN_MAX * MICA_CERT_MAX);
 	a->more[a->n].rev = rev;
 	if (!mica_slice_eq_str(key, a->v[a->n++].id))
 		g->rc = mica_fail(g->e, MICA_CORRUPT, "authority_malformed",
@@ -62,10 +62,12 @@ static const enum mica_key_purpose purposes[MICA_AUTHORITY_KIND_COUNT] = {
 	[MICA_AUTHORITY_ISSUING] = MICA_KEY_ISSUING,
 	[MICA_AUTHORITY_JWT] = MICA_KEY_JWT};
 
-static struct core_key *lent_key(const struct core_authorities *old, const char *id)
+/* One that has another certificate by now is unlocked again, for it. */
+static struct core_key *lent_key(const struct core_authorities *old, const struct mica_authority *a)
 {
 	for (unsigned i = 0; old && i < old->n; i++)
-		if (strcmp(old->v[i].id, id) == 0)
+		if (strcmp(old->v[i].id, a->id) == 0 &&
+			mica_slice_eq(mica_buf_slice(&old->v[i].cert), mica_buf_slice(&a->cert)))
 			return mica_core_part_ref(old->more[i].key);
 	return NULL;
 }
@@ -91,22 +93,46 @@ static mica_rc unlock(struct mica_core *c, const struct mica_authority *a, struc
 	return MICA_OK;
 }
 
+/* What is said of it to others. */
+static mica_rc put_certificates(
+	const struct mica_authority *a, struct core_authority_more *m, struct mica_err *e)
+{
+	struct mica_cert_info info;
+	mica_rc rc;
+
+	if (a->cert.len == 0)
+		return MICA_OK;
+	rc = mica_cert_read(mica_buf_slice(&a->cert), &info, e);
+	if (rc == MICA_OK)
+		rc = mica_authority_chain(a, m->chain + 1, &m->n_chain, e);
+	if (rc != MICA_OK)
+		return rc;
+	m->ski = info.ski;
+	m->chain[0] = mica_buf_slice(&a->cert);
+	m->n_chain++;
+	for (size_t i = 0; i < m->n_chain; i++)
+		mica_pem_put(&m->pem, MICA_PEM_CERT, m->chain[i]);
+	return mica_buf_rc(&m->pem, e);
+}
+
 static mica_rc complete_one(struct mica_core *c, struct core_authorities *a, unsigned i,
 	const struct core_authorities *old, struct mica_err *e)
 {
 	struct core_authority_more *m = &a->more[i];
 	mica_rc rc = mica_pubkey_read(mica_buf_slice(&a->v[i].spki), &m->pub, e);
 
+	if (rc == MICA_OK)
+		rc = put_certificates(&a->v[i], m, e);
 	if (rc != MICA_OK) {
 		mica_err_context(e, "authority %s", a->v[i].id);
 		return rc;
 	}
-	if (a->v[i].cert.len > 0)
-		mica_pem_put(&m->pem, MICA_PEM_CERT, mica_buf_slice(&a->v[i].cert));
-	/* A root's key is unlocked for one signature, not kept. */
-	if (a->v[i].kind == MICA_AUTHORITY_ROOT || a->v[i].envelope.len == 0)
+	/* A root's key is unlocked for one signature, not kept; one that waits for its certificate
+	 * signs nothing. */
+	if (a->v[i].kind == MICA_AUTHORITY_ROOT || a->v[i].envelope.len == 0 ||
+		(a->v[i].kind == MICA_AUTHORITY_ISSUING && a->v[i].cert.len == 0))
 		return MICA_OK;
-	m->key = lent_key(old, a->v[i].id);
+	m->key = lent_key(old, &a->v[i]);
 	return m->key ? MICA_OK : unlock(c, &a->v[i], &m->key, e);
 }
 
@@ -146,6 +172,22 @@ int mica_core_active(const struct core_authorities *a, enum mica_authority_kind 
 	if (now < a->until)
 		return a->active[kind];
 	return mica_authority_active(a->v, a->n, MICA_SET_DEFAULT, kind, now);
+}
+
+int mica_core_authority_named(const struct core_authorities *a, struct mica_slice aki)
+{
+	uint8_t id[MICA_KEY_ID_LEN];
+
+	for (unsigned i = 0; aki.len > 0 && i < a->n; i++) {
+		if (a->v[i].kind == MICA_AUTHORITY_JWT)
+			continue;
+		if (a->more[i].ski.len > 0 && mica_slice_eq(a->more[i].ski, aki))
+			return (int)i;
+		mica_pubkey_id(&a->more[i].pub, id); /* of one whose certificate has none */
+		if (a->more[i].ski.len == 0 && mica_slice_eq(mica_slice(id, sizeof(id)), aki))
+			return (int)i;
+	}
+	return -1;
 }
 
 mica_rc mica_core_authorities_load(struct mica_core *c, const char *trust_domain,

@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-#define READS  3
+#define READS  4
 #define WRITES 2
 
 struct group {
@@ -18,6 +18,7 @@ struct group {
 	int authority;
 	size_t n, first; /* entries, in `entries` */
 	int64_t end, carried; /* the latest of its candidates */
+	bool renews;
 	struct mica_read reads[READS];
 	struct mica_write writes[WRITES];
 	char key[64];
@@ -45,6 +46,7 @@ static bool same_reads(const struct group *g, const struct mica_candidate *k)
 
 	return a->auths->more[g->authority].rev == b->auths->more[k->authority].rev &&
 		a->deny->rev == b->deny->rev && a->policy->rev == b->policy->rev &&
+		g->renews == k->renews && (!k->renews || a->revoked->rev == b->revoked->rev) &&
 		strcmp(id_of(a, g->authority), id_of(b, k->authority)) == 0;
 }
 
@@ -55,8 +57,8 @@ static unsigned group_for(struct batch *b, const struct mica_candidate *k)
 	while (i < b->n_groups && !same_reads(&b->groups[i], k))
 		i++;
 	if (i == b->n_groups)
-		b->groups[b->n_groups++] =
-			(struct group){.view = k->view, .authority = k->authority};
+		b->groups[b->n_groups++] = (struct group){
+			.view = k->view, .authority = k->authority, .renews = k->renews};
 	return i;
 }
 
@@ -125,8 +127,10 @@ static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 		MICA_T_AUTHORITY, mica_slice_str(id), v->auths->more[g->authority].rev};
 	g->reads[1] = (struct mica_read){MICA_T_META, MICA_LIT("deny"), v->deny->rev};
 	g->reads[2] = (struct mica_read){MICA_T_META, MICA_LIT("rules"), v->policy->rev};
+	/* last, for renewals alone: who came with a token is not held up by revocations */
+	g->reads[3] = (struct mica_read){MICA_T_META, MICA_LIT("revoked"), v->revoked->rev};
 	b->changes[i] = (struct mica_change){.reads = g->reads,
-		.n_reads = READS,
+		.n_reads = g->renews ? READS : READS - 1,
 		.entries = b->entries + g->first,
 		.n_entries = g->n};
 	snprintf(g->key, sizeof(g->key), "last_leaf/%s", id);
@@ -187,6 +191,8 @@ static void settle(struct mica_core *c, struct batch *b, int64_t now_ms)
 			atomic_fetch_add(k->cert.len ? &c->x509_issued : &c->jwt_issued, 1);
 		if (k->rc == MICA_OK && k->acks)
 			mica_core_acks_born(c, k, now_ms);
+		if (k->rc == MICA_OK)
+			mica_core_lineage_born(c, k);
 	}
 	atomic_fetch_add(&c->commits, 1);
 }

@@ -108,6 +108,14 @@ static mica_rc step(struct hand *h, const struct mica_rotation_step *s, struct m
 	return rc;
 }
 
+/* Whether it can sign, or is vouched for by what can. */
+static bool serves(const struct hand *h, int at)
+{
+	if (authority(h, at)->kind == MICA_AUTHORITY_ROOT)
+		return mica_rotation_serves(h->v->auths->v, h->v->auths->n, (size_t)at, h->now);
+	return authority(h, at)->envelope.len > 0;
+}
+
 static struct mica_rotation_step by_hand(
 	enum mica_rotation_action action, enum mica_authority_kind kind, int at)
 {
@@ -133,22 +141,18 @@ struct examples {
 static bool needs(
 	const struct examples *x, const struct mica_entry *en, const struct mica_entry_keys *keys)
 {
-	const struct mica_authority *a = authority(x->h, x->at);
-	char id[MICA_KEY_ID_SIZE] = "";
+	const struct mica_authority *a = authority(x->h, x->at), *by;
+	int i;
 
 	if (keys->not_after < x->h->now)
 		return false;
 	if (a->kind == MICA_AUTHORITY_JWT)
 		return mica_slice_eq_str(en->kid, a->id);
-	if (keys->authority.len != MICA_KEY_ID_LEN)
-		return false;
-	mica_hex_encode(keys->authority.p, MICA_KEY_ID_LEN, id);
-	if (a->kind == MICA_AUTHORITY_ISSUING)
-		return strcmp(id, a->id) == 0;
-	for (unsigned i = 0; i < x->h->v->auths->n; i++)
-		if (strcmp(x->h->v->auths->v[i].id, id) == 0)
-			return strcmp(x->h->v->auths->v[i].parent, a->id) == 0;
-	return false;
+	i = mica_core_authority_named(x->h->v->auths, keys->authority);
+	by = i >= 0 ? authority(x->h, i) : NULL;
+	if (a->kind == MICA_AUTHORITY_ISSUING || !by)
+		return by == a;
+	return strcmp(by->parent, a->id) == 0;
 }
 
 static bool count_one(
@@ -208,7 +212,7 @@ static mica_rc breaks(
 /* ---- prepare and start
  * --------------------------------------------------------------------------- */
 
-static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standby,
+static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standby, bool recovers,
 	char id[MICA_KEY_ID_SIZE], struct mica_err *e)
 {
 	struct mica_rotation_step s = by_hand(MICA_ROT_CREATE, kind, -1);
@@ -216,11 +220,18 @@ static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standb
 	mica_rc rc;
 
 	s.standby = standby;
+	if (kind == MICA_AUTHORITY_ROOT && h->v->policy->rotation.root_home != MICA_ROOT_OWN)
+		return mica_fail(e, MICA_CONFLICT, "root_is_elsewhere",
+			"roots are not made here (authorities.root); a new one comes with `mica "
+			"authority import --new-root`, or with the files");
+	/* who begins anew has no time for it */
+	s.canary = !recovers && kind != MICA_AUTHORITY_ISSUING && h->v->policy->rotation.canary;
 	if (kind == MICA_AUTHORITY_ISSUING) {
 		s.parent = active(h, MICA_AUTHORITY_ROOT);
 		if (s.parent < 0 || authority(h, s.parent)->envelope.len == 0)
 			return mica_fail(e, MICA_CONFLICT, "no_usable_root",
-				"there is no active root whose key is here, so nothing can be signed");
+				"there is no active root whose key is here, so nothing can be signed; "
+				"below an offline one see `mica authority csr`");
 	}
 	rc = step(h, &s, e);
 	if (rc != MICA_OK)
@@ -236,8 +247,26 @@ static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standb
 	return MICA_OK;
 }
 
+/* Below a root whose key is not here: what it has signed ahead takes over. */
+static mica_rc use_ahead(struct hand *h, int root, char id[MICA_KEY_ID_SIZE], struct mica_err *e)
+{
+	struct mica_rotation_step s = by_hand(MICA_ROT_ACTIVATE, MICA_AUTHORITY_ISSUING, -1);
+
+	s.at = mica_rotation_ahead(&h->v->policy->rotation, h->v->auths->v, h->v->auths->n,
+		(size_t)root, false, h->now);
+	if (s.at < 0)
+		return mica_fail(e, MICA_CONFLICT, "signature_needed",
+			"root %s has signed nothing ahead, and its key is not here: `mica authority "
+			"csr`",
+			authority(h, root)->id);
+	s.instead = active(h, MICA_AUTHORITY_ISSUING);
+	memcpy(id, authority(h, s.at)->id, MICA_KEY_ID_SIZE);
+	return step(h, &s, e);
+}
+
 static mica_rc start(struct hand *h, const struct wish *w, struct mica_err *e)
 {
+	int root = active(h, MICA_AUTHORITY_ROOT);
 	int next = mica_rotation_successor(h->v->auths->v, h->v->auths->n, w->kind, h->now);
 
 	if (next >= 0)
@@ -249,7 +278,9 @@ static mica_rc start(struct hand *h, const struct wish *w, struct mica_err *e)
 		return mica_fail(e, MICA_CONFLICT, "none_active",
 			"nothing of this kind is active that could be replaced; see `mica authority "
 			"prepare`");
-	return create(h, w->kind, false, w->id, e);
+	if (w->kind == MICA_AUTHORITY_ISSUING && root >= 0 && authority(h, root)->envelope.len == 0)
+		return use_ahead(h, root, w->id, e);
+	return create(h, w->kind, false, false, w->id, e);
 }
 
 mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind kind,
@@ -268,7 +299,7 @@ static mica_rc recover(struct hand *h, char id[MICA_KEY_ID_SIZE], struct mica_er
 		const struct mica_authority *a = authority(h, (int)i);
 		enum mica_authority_state st = mica_authority_state_at(a, h->now);
 
-		if (a->kind == MICA_AUTHORITY_ROOT && a->envelope.len > 0 &&
+		if (a->kind == MICA_AUTHORITY_ROOT && serves(h, (int)i) &&
 			(st == MICA_AS_ACTIVE || st == MICA_AS_READY || st == MICA_AS_PUBLISHED ||
 				/* nobody goes back to one that is compromised below */
 				(st == MICA_AS_RETIRED &&
@@ -278,7 +309,7 @@ static mica_rc recover(struct hand *h, char id[MICA_KEY_ID_SIZE], struct mica_er
 				"root %s is %s: there is no need to begin anew", a->id,
 				mica_authority_state_name(st));
 	}
-	rc = create(h, MICA_AUTHORITY_ROOT, false, id, e);
+	rc = create(h, MICA_AUTHORITY_ROOT, false, true, id, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_core_view_unref(h->v);
@@ -293,7 +324,7 @@ static mica_rc prepare(struct hand *h, const struct wish *w, struct mica_err *e)
 	if (w->anew && w->kind != MICA_AUTHORITY_ROOT)
 		return mica_fail(e, MICA_INVALID, "recover_is_for_roots",
 			"recovery is for roots; the others follow from an active one");
-	return w->anew ? recover(h, w->id, e) : create(h, w->kind, true, w->id, e);
+	return w->anew ? recover(h, w->id, e) : create(h, w->kind, true, false, w->id, e);
 }
 
 mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
@@ -320,11 +351,16 @@ static mica_rc may_activate(struct hand *h, int at, struct mica_err *e)
 	if (s == MICA_AS_RETIRED)
 		return mica_fail(e, MICA_CONFLICT, "retired",
 			"this authority has retired; `mica rotation rollback` goes back to the last one");
-	if ((s != MICA_AS_READY && s != MICA_AS_PUBLISHED) || a->envelope.len == 0)
+	if (mica_canary_alone(a, h->now))
+		return mica_fail(e, MICA_CONFLICT, "in_canary",
+			"this authority is in the canary channel alone: `mica rotation confirm "
+			"canary` lets everybody have it");
+	if ((s != MICA_AS_READY && s != MICA_AS_PUBLISHED) || !serves(h, at))
 		return mica_fail(e, MICA_CONFLICT, "not_usable",
 			"this authority is %s%s and cannot sign", mica_authority_state_name(s),
-			a->envelope.len == 0 ? ", its key is not here," : "");
-	if (s == MICA_AS_READY)
+			serves(h, at) ? "" : ", its key is not here, nor one that it has signed,");
+	/* Where nobody relies on another one, nobody is missed out. */
+	if (s == MICA_AS_READY || active(h, a->kind) < 0)
 		return MICA_OK;
 	next = mica_rotation_next_of(
 		a->kind, &h->v->policy->rotation, &h->f, h->v->auths->v, h->v->auths->n, h->now);
@@ -372,7 +408,12 @@ static mica_rc go_back(struct hand *h, const struct wish *w, struct mica_err *e)
 			"is here",
 			mica_authority_kind_name(kind));
 	s.instead = active(h, kind);
-	if (authority(h, s.at)->not_after < h->now + least)
+	if (mica_canary_unsure(p, authority(h, s.at), h->now))
+		rc = breaks(h, s.at, "not_everywhere",
+			"the canary channel has had the authority to go back to again for less than a "
+			"propagation",
+			e);
+	if (rc == MICA_OK && authority(h, s.at)->not_after < h->now + least)
 		rc = breaks(h, s.at, "too_little_left",
 			"the authority to go back to ends too soon: it should have the longest "
 			"certificate and rotation.hold left",
@@ -412,6 +453,10 @@ static mica_rc take_out(struct hand *h, const struct wish *w, struct mica_err *e
 	if (st == MICA_AS_REMOVED)
 		return mica_fail(e, MICA_CONFLICT, "removed_already",
 			"this authority is in no bundle any more");
+	/* a request that nobody will sign, or whose certificate has vouched for nothing */
+	if (s.kind == MICA_AUTHORITY_ISSUING && h->facts[at].last_leaf == 0 &&
+		(st == MICA_AS_PENDING || st == MICA_AS_READY))
+		return step(h, &s, e);
 	if (s.kind == MICA_AUTHORITY_ISSUING)
 		return mica_fail(e, MICA_CONFLICT, "root_vouches_for_it",
 			"an issuing authority stands in no bundle: taint it, then revoke its root %s",
@@ -433,6 +478,60 @@ mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool for
 {
 	return fulfil(c, &(struct wish){.fulfil = take_out, .which = authority_id, .force = force},
 		actor, now_ms, e);
+}
+
+/* ---- the canary channel ------------------------------------------------------------------------
+ */
+
+/* What waits there comes to everybody. */
+static mica_rc confirm_canary(struct hand *h, struct mica_err *e)
+{
+	int at = mica_core_in_canary(h->v->auths, 0, h->now);
+	mica_rc rc = MICA_OK;
+
+	if (at < 0)
+		return mica_fail(e, MICA_CONFLICT, "nothing_to_confirm",
+			"the canary channel has what the live one has");
+	/* neither step moves an authority to another place of the list */
+	for (; at >= 0 && rc == MICA_OK; at = mica_core_in_canary(h->v->auths, at + 1, h->now)) {
+		struct mica_rotation_step s =
+			by_hand(mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_PUBLISH
+									    : MICA_ROT_REMOVE,
+				authority(h, at)->kind, at);
+
+		rc = step(h, &s, e);
+	}
+	return rc;
+}
+
+static mica_rc withdraw(struct hand *h, const struct wish *w, struct mica_err *e)
+{
+	int at = mica_core_in_canary(h->v->auths, 0, h->now);
+	unsigned n = 0;
+	mica_rc rc = MICA_OK;
+
+	mica_buf_put_str(&h->more, ",\"withdrawn\":true");
+	for (; at >= 0 && rc == MICA_OK; at = mica_core_in_canary(h->v->auths, at + 1, h->now)) {
+		struct mica_rotation_step s =
+			by_hand(mica_canary_alone(authority(h, at), h->now) ? MICA_ROT_REMOVE
+									    : MICA_ROT_RESTORE,
+				w->kind, at);
+
+		if (authority(h, at)->kind != w->kind)
+			continue;
+		rc = step(h, &s, e);
+		n++;
+	}
+	if (n == 0)
+		return mica_fail(e, MICA_CONFLICT, "nothing_in_canary",
+			"the canary channel has what the live one has; what everybody has is rolled back");
+	return rc;
+}
+
+mica_rc mica_core_withdraw(struct mica_core *c, enum mica_authority_kind kind,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
+{
+	return fulfil(c, &(struct wish){.fulfil = withdraw, .kind = kind}, actor, now_ms, e);
 }
 
 /* ---- confirmations and the clock ---------------------------------------------------------------
@@ -464,6 +563,8 @@ static mica_rc confirm(struct hand *h, const struct wish *w, struct mica_err *e)
 	unsigned at = 0;
 	mica_rc rc = MICA_OK;
 
+	if (mica_slice_eq_str(w->outlet, MICA_OUTLET_CANARY))
+		return confirm_canary(h, e);
 	while (at < l->n && !mica_slice_eq_str(w->outlet, l->v[at]))
 		at++;
 	if (at == l->n)

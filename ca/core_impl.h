@@ -18,17 +18,26 @@
  *	           kek                record of the key-encryption key
  *	           rules              1 | SHA-256 of the rules; its revision is that of the rules
  *	           deny               1; its revision is that of the deny list
- *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8
+ *	           clock              1 | overruled time of the ledger (ms) 8 | clock (ms) 8 |
+ *proven (ms) 8
  *	           holders            1 | all certificates until then (ms) 8 have their holders
+ *	           lineage            1 | all certificates until then (ms) 8 have their links
  *	           confirmed/<authority>/<outlet>     1 | time (ms) 8
+ *	           revoked            1; its revision is that of the revoked certificates
  *	AUTHORITY  <id>               mica/authority.h
  *	KEY        log, publication,  envelopes, sealed under these names
  *	           serving
  *	DENY       kind 1 | SHA-256 of the value    the value
  *	JWKS       <issuer>           1 | fetched (ms) 8 | url length 2, url | document
+ *	LINEAGE    serial 16          1 | flags 1 | end (s) 8 | presented (s) 8 | a successor was
+ *(s) 8 | whom it follows 16 | line 16 | last successor 16 | the one that was presented first 16
  *	SNAPSHOT   default/<channel>  1 | sequence 8 | content's hash 32 | origin of the log
  *	           publisher          1 | authority id 40 | certificate
  *	           serving            1 | chain in PEM
+ *	           crl/<authority>    1 | number 8 | signed (ms) 8 | this update (s) 8 | next
+ *update (s) 8 | content's hash 32 | DER
+ *	REVOKED    authority 20 | serial      1 | time (ms) 8 | end of the certificate (s) 8 |
+ *reason 1
  *	HOLDER     channel 1 | kind 1 | who 16      1 | sequence 8 | time (ms) 8 | expiry (s) 8 | of
  *a pod 1 | SPIFFE ID COUNTER    last_leaf/<id>     greatest end of what it signed, seconds, up to a
  *minute more
@@ -43,7 +52,9 @@
 #include "mica/bundle.h"
 #include "mica/cert.h"
 #include "mica/core.h"
+#include "mica/crl.h"
 #include "mica/ledger.h"
+#include "mica/linkerd.h"
 #include "mica/rotation.h"
 #include "mica/spiffeid.h"
 #include "mica/template.h"
@@ -56,6 +67,8 @@
 #define CORE_BACKDATE      60 /* design 4.2: min(60 s, TTL / 10) */
 #define CORE_CA_BACKDATE   300 /* a new authority is valid for clocks that are behind, too */
 #define CORE_AUTHORITY_MAX 64
+#define CORE_CRL_VALIDITY  86400 /* unless the configuration says otherwise */
+#define CORE_CRL_URL_SIZE  1100
 #define CORE_READERS       64 /* token readers kept for reuse */
 #define CORE_ACKS_MAX      65536 /* acknowledgements that wait to be written */
 
@@ -111,13 +124,26 @@ struct core_policy {
 	struct mica_string_list own_dns; /* Mica's own DNS names: nobody else's */
 	struct core_denials deny;
 	int64_t refresh_hint;
+	struct mica_linkerd linkerd;
 	struct mica_rotation_policy rotation;
+	int64_t crl_validity; /* seconds from one CRL to the end of it */
+	char *crl_url[2]; /* before and behind the authority's id; NULL = none is named */
+	struct core_outlet {
+		char *name;
+		int64_t propagation; /* 0 = unknown */
+		bool crl; /* it is declared to consume CRLs */
+	} * outlets;
+	unsigned n_outlets;
 	struct mica_string_list unsure_outlets; /* without propagation: they are confirmed */
+	struct core_denials canary; /* whose bundles are the canary channel's: SPIFFE IDs */
 	enum mica_key_name authority_key;
 	bool caller_address;
+	bool refuse_forks;
 };
 mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *config,
 	struct core_policy **out, struct mica_err *e) MICA_MUST_CHECK;
+/* Which channel's bundles somebody gets. */
+enum mica_channel mica_core_channel(const struct core_policy *p, const char *spiffe_id);
 /* NULL when none matches. */
 const struct core_rule *mica_core_rule(
 	const struct core_policy *p, const struct mica_principal *who);
@@ -133,7 +159,13 @@ struct core_authority_more {
 	uint64_t rev;
 	struct mica_pubkey pub;
 	struct core_key *key; /* NULL: roots, and keys that are not here */
-	struct mica_buf pem; /* of its certificate */
+	struct mica_buf pem; /* of its certificate, and of those between it and the root */
+	/* What is sent behind a leaf: its certificate and those between it and the root. */
+	struct mica_slice chain[1 + MICA_AUTHORITY_CHAIN_MAX];
+	size_t n_chain;
+	/* Subject key identifier of its certificate: what its leaves name. Of one that others have
+	 * signed it may be another than its id. Empty without a certificate. */
+	struct mica_slice ski;
 };
 struct core_authorities {
 	struct core_part part;
@@ -147,6 +179,8 @@ struct core_authorities {
 };
 /* Index of the authority that signs at `now`, -1 when there is none. */
 int mica_core_active(const struct core_authorities *a, enum mica_authority_kind kind, int64_t now);
+/* Index of the authority that a certificate's authority key identifier names; -1 = none. */
+int mica_core_authority_named(const struct core_authorities *a, struct mica_slice aki);
 /* Reads all authorities and unlocks the keys of those that sign; `old` (may be NULL) lends keys
  * that are unlocked already. */
 mica_rc mica_core_authorities_load(struct mica_core *c, const char *trust_domain,
@@ -175,6 +209,37 @@ struct core_keys *mica_core_keys_new(unsigned n);
 mica_rc mica_core_keys_load(struct mica_core *c, const struct core_policy *p,
 	struct core_keys **out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* What was revoked, as long as CRLs name it; sorted by serial. */
+struct core_revoked_one {
+	char authority[MICA_KEY_ID_SIZE];
+	uint8_t serial[MICA_CRL_SERIAL_MAX], len;
+	enum mica_crl_reason reason;
+	int64_t at_ms, end; /* end of the certificate, seconds */
+};
+struct core_revoked {
+	struct core_part part;
+	uint64_t rev; /* of the record `revoked` */
+	size_t n;
+	struct core_revoked_one *v;
+};
+
+/* One list, in its forms. */
+struct core_crl {
+	char authority[MICA_KEY_ID_SIZE];
+	uint64_t number;
+	int64_t signed_ms, this_update, next_update;
+	uint8_t hash[32]; /* of what it names */
+	const struct mica_snapshot *der, *pem;
+};
+struct core_crls {
+	struct core_part part;
+	uint64_t generation; /* of the view it was made for */
+	int64_t look_ms; /* nothing is due before */
+	unsigned n;
+	struct core_crl v[CORE_AUTHORITY_MAX];
+	const struct mica_snapshot *all; /* each of them, in PEM */
+};
+
 struct core_published {
 	struct core_part part;
 	uint64_t sequence[MICA_CHANNEL_COUNT];
@@ -192,10 +257,13 @@ struct core_view {
 	struct core_authorities *auths;
 	struct core_deny *deny;
 	struct core_keys *keys;
+	struct core_revoked *revoked;
+	struct core_crls *crls; /* NULL until the first are made, within open */
 	struct core_published *pub; /* NULL until the first is made, within open */
 	/* Keys that nobody may bring: our own and denied ones; sorted. */
 	uint8_t (*no_keys)[32];
 	size_t n_no_keys;
+	struct mica_renewal_calls calls; /* who shall renew sooner */
 	uint64_t generation;
 };
 /* A new reference to the current view; any thread, no lock. */
@@ -214,6 +282,8 @@ struct core_parts {
 	struct core_deny *deny;
 	struct core_keys *keys;
 	struct core_published *pub;
+	struct core_revoked *revoked;
+	struct core_crls *crls;
 };
 void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts);
 
@@ -229,6 +299,8 @@ static inline void mica_core_auto_part_(void *p)
 /* ---- the core -------------------------------------------------------------------------------- */
 
 struct core_acks; /* core_acks.c */
+struct core_lineage; /* core_lineage.c */
+struct core_renewals; /* core_renewed.c */
 
 struct core_last_leaf {
 	char id[MICA_KEY_ID_SIZE];
@@ -243,6 +315,8 @@ struct core_rotation {
 	int64_t overruled_ms; /* a greatest time of the ledger that was wrong, as somebody has said
 			       */
 	int64_t look_again; /* seconds: nothing is removed before */
+	int64_t kept_ms; /* when proven_ms was stored last */
+	bool unproven_told;
 };
 
 struct mica_core {
@@ -269,12 +343,14 @@ struct mica_core {
 	pthread_mutex_t review_lock;
 	struct mica_review_cache *review;
 	struct core_acks *acks;
+	struct core_lineage *lineage;
 	_Atomic(struct mica_token_reader *) readers[CORE_READERS];
 
 	char **names; /* issuers' names, kept; under admin */
 	unsigned n_names;
 
-	atomic_bool space_low, failed, clock_frozen;
+	atomic_bool space_low, failed, clock_frozen, clock_unproven;
+	_Atomic int64_t told; /* greatest `iat` of a token that was verified, seconds */
 	atomic_bool rules_unrecorded; /* the view's rules: nothing is issued by them */
 	bool stale; /* under admin: the store has changed and the view could not follow yet */
 	bool renumbered; /* under admin: so have the bundle's numbers */
@@ -284,6 +360,11 @@ struct mica_core {
 		rotation_steps, hurries;
 	atomic_uint_fast64_t store_bytes, disk_free;
 	int64_t space_looked; /* maintain's, and open's */
+	int64_t revoked_pruned_ms; /* under admin */
+	struct core_renewals *renewals; /* under admin */
+	bool renewals_told; /* under admin */
+	_Atomic int64_t renewal_seconds; /* from the last taint to its last renewal; 0 = none yet */
+	atomic_uint_fast64_t exposed, renewals_done;
 };
 
 /* A name that lives as long as the core; under admin or before others know of the core. */
@@ -353,6 +434,8 @@ struct core_decision {
 	const struct mica_evidence *evidence;
 	const char *address;
 	const struct mica_pubkey *key;
+	const char *dns_first; /* NULL = the SPIFFE ID stands first */
+	bool no_uri; /* dns_first alone names the holder */
 	const char *const *dns;
 	size_t n_dns;
 	const struct mica_slice *ip;
@@ -361,6 +444,7 @@ struct core_decision {
 	bool clamped;
 	enum mica_outlet_class outlet;
 	uint64_t bundle_sequence; /* what the caller holds */
+	struct mica_slice instance; /* empty = unsaid */
 };
 
 struct mica_candidate {
@@ -370,6 +454,12 @@ struct mica_candidate {
 	int64_t end; /* of its validity, seconds */
 	/* x509 of class `ack`: its holder, and what that one has said it holds */
 	bool acks;
+	enum mica_channel channel;
+	/* x509: whom it follows, until when that one lives; the line of its instance; zero = none
+	 */
+	uint8_t before[16], line[16];
+	int64_t before_end;
+	bool renews; /* it follows from a certificate, which must not be revoked meanwhile */
 	bool carried; /* x509 of class `carried` */
 	struct mica_uid pod;
 	uint8_t serial[16];
@@ -378,7 +468,7 @@ struct mica_candidate {
 	struct mica_buf body; /* its entry */
 	struct mica_buf cert, pem; /* x509 */
 	struct mica_buf token; /* jwt */
-	struct mica_slice chain[2];
+	struct mica_slice chain[MICA_CHAIN_MAX];
 	struct mica_issued issued;
 };
 static inline void mica_core_auto_candidate_(struct mica_candidate **k)
@@ -388,6 +478,9 @@ static inline void mica_core_auto_candidate_(struct mica_candidate **k)
 #define CORE_AUTO_CANDIDATE                                                                        \
 	__attribute__((cleanup(mica_core_auto_candidate_))) struct mica_candidate *
 
+/* DENIED "denied_by_list". */
+mica_rc mica_core_check_denied(const struct core_view *v, const struct mica_principal *p,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Signs and writes the entry; all rules were looked at. */
 mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
@@ -404,15 +497,17 @@ mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e) MICA_MUST_C
 mica_rc mica_core_publish(
 	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
 /* Numbers for what differs from what was published, into a change: for a content that is not in the
- * view yet. *sequence is the live bundle's from then on. When the change is committed,
+ * view yet. `sequence` are the bundles' from then on. When the change is committed,
  * c->renumbered is to be set. Under admin. */
 mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
 	const struct core_authorities *a, struct core_change *ch, int64_t now_ms,
-	uint64_t *sequence, struct mica_err *e) MICA_MUST_CHECK;
+	uint64_t sequence[MICA_CHANNEL_COUNT], struct mica_err *e) MICA_MUST_CHECK;
 /* The content of a channel's bundle at `now`; memory is `c`'s part only. */
 struct core_content {
 	struct mica_slice roots[MICA_BUNDLE_KEYS_MAX];
 	struct mica_bundle_key keys[MICA_BUNDLE_KEYS_MAX];
+	const char *renew[MICA_BUNDLE_KEYS_MAX];
+	char renew_text[MICA_BUNDLE_KEYS_MAX][MICA_KEY_ID_SIZE];
 	struct mica_bundle_content b;
 };
 void mica_core_content(const struct core_policy *p, const struct core_authorities *a,
@@ -420,6 +515,52 @@ void mica_core_content(const struct core_policy *p, const struct core_authoritie
 /* The record of a channel. */
 void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, uint64_t sequence,
 	const uint8_t hash[32], const char *origin);
+
+/* ---- revocation ------------------------------------------------------------------------------ */
+
+mica_rc mica_core_revoked_load(
+	struct mica_core *c, struct core_revoked **out, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_reload_revoked(struct mica_core *c, struct mica_err *e) MICA_MUST_CHECK;
+/* NULL when it is not revoked, or nobody has to be told any more. */
+const struct core_revoked_one *mica_core_revoked(
+	const struct core_view *v, struct mica_slice serial);
+/* UNAUTHENTICATED "svid_revoked". */
+mica_rc mica_core_check_revoked(const struct core_view *v, const struct mica_caller *caller,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* The record, and what it depends on, into a change. LIMIT "too_many_revoked". */
+mica_rc mica_core_put_revoked(struct core_change *ch, const struct core_view *v,
+	const struct core_revoked_one *one, struct mica_err *e) MICA_MUST_CHECK;
+/* {"at", "reason"} */
+void mica_core_put_revocation(struct mica_buf *json, const struct core_revoked_one *one);
+/* Lets go of what ended long ago, a bounded part of it. Under admin. */
+mica_rc mica_core_revoked_prune(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* ,"exposed": [...], "if_compromised": {...}: of each compromised authority what becomes of it, and
+ * who believes it until when. */
+void mica_core_put_exposure(const struct core_view *v, const struct mica_rotation_facts *f,
+	int64_t now, struct mica_buf *json);
+/* Where the CRL of an authority is, as certificates say it; NULL when they do not. */
+const char *mica_core_crl_url(
+	const struct core_policy *p, const char *authority, char out[CORE_CRL_URL_SIZE]);
+/* At the start: the lists as they were signed last. */
+mica_rc mica_core_crls_load(
+	struct mica_core *c, struct core_crls **out, struct mica_err *e) MICA_MUST_CHECK;
+/* Signs the lists that are due, or that name something else than what was revoked, and puts them
+ * in place. What cannot be signed stays as it is; the first trouble is told. Under admin. */
+mica_rc mica_core_crls_publish(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Its record, into a change; `der` is what it holds. */
+void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der);
+/* A list that was read, of an authority whose key is elsewhere: judged, recorded, published. Under
+ * admin. */
+mica_rc mica_core_take_crl(struct mica_core *c, const char *id, const struct mica_crl_info *info,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+const struct core_crl *mica_core_find_crl(const struct core_crls *l, const char *authority);
+/* Whether the key that signs its list is here. */
+bool mica_core_signs_crl(const struct core_view *v, unsigned at);
+/* Of all lists the first end, and how many have passed the half of their life. */
+void mica_core_crls_look(
+	const struct core_view *v, int64_t now_ms, int64_t *first_end, unsigned *late);
 
 /* ---- rotation -------------------------------------------------------------------------------- */
 
@@ -452,6 +593,8 @@ mica_rc mica_core_rotate(
 /* Rotates and publishes behind a change by hand; failures are maintain's to try again. Under admin.
  */
 void mica_core_go_on(struct mica_core *c, int64_t now_ms);
+/* A token was verified that was made at `iat` (seconds): another clock than ours. Any thread. */
+void mica_core_hear_clock(struct mica_core *c, int64_t iat);
 /* The clock of now is right, whatever was seen before. Under admin. */
 mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
@@ -463,12 +606,76 @@ int64_t mica_core_counter(struct mica_core *c, const char *key);
 int64_t mica_core_carried(struct mica_core *c);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 
+/* ---- the canary channel: core_canary.c ---------------------------------------------------------
+ */
+
+/* What waits there: the authority's index, -1 = nothing more from `from` on. */
+int mica_core_in_canary(const struct core_authorities *a, int from, int64_t now);
+/* ,"canary": {...} of a status. */
+void mica_core_put_canary(struct mica_buf *b, const struct core_view *v, int64_t now);
+
 /* One authority as JSON, as `mica status` has it. */
 void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 	const struct core_authorities *a, unsigned i, int64_t now);
 /* ,"name": behind something, or with another beginning. Times: 0 and never become null. */
 void mica_core_put_string(struct mica_buf *b, const char *before, const char *name, const char *v);
 void mica_core_put_time(struct mica_buf *b, const char *before, const char *name, int64_t t);
+
+/* ---- authorities that others sign ------------------------------------------------------------ */
+
+#define CORE_BRING_MAX 12
+_Static_assert(CORE_BRING_MAX <= CORE_CHANGE_READS, "a change has room for them");
+
+/* Records of authorities that one change brings, new ones and altered ones. Begun and cleared by
+ * its functions; under admin. */
+struct core_bring {
+	struct mica_core *c;
+	struct core_view *v;
+	const struct mica_caller *actor;
+	int64_t now_ms, now;
+	struct mica_authority rec[CORE_BRING_MAX];
+	int was[CORE_BRING_MAX]; /* index in the view, -1 = it is new */
+	unsigned n;
+	bool bundle; /* a root is new, or has another certificate */
+	struct core_change ch;
+};
+void mica_core_bring_begin(
+	struct core_bring *b, struct mica_core *c, const struct mica_caller *actor, int64_t now_ms);
+void mica_core_bring_clear(struct core_bring *b);
+#define CORE_AUTO_BRING __attribute__((cleanup(mica_core_bring_clear))) struct core_bring
+/* A record to be written: of the view's authority `at`, or a new one of a kind and key (-1),
+ * created now. LIMIT "too_many_authorities". */
+mica_rc mica_core_bring_add(struct core_bring *b, int at, enum mica_authority_kind kind,
+	const struct mica_pubkey *key, struct mica_authority **out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* An entry about one of them; `more`: members of its detail, each with a comma before it. */
+mica_rc mica_core_bring_note(struct core_bring *b, const struct mica_authority *a,
+	const char *action, struct mica_slice more, struct mica_err *e) MICA_MUST_CHECK;
+/* Index of the authority with this id in the view, -1 = there is none. */
+int mica_core_bring_find(const struct core_bring *b, const char *id);
+/* All of it in one transaction, with the bundle's numbers, and the view that follows. OK when there
+ * is nothing to write, too. */
+mica_rc mica_core_bring_commit(struct core_bring *b, struct mica_err *e) MICA_MUST_CHECK;
+
+/* Of one that waits for its certificate: its times and its sealed key. */
+mica_rc mica_core_pending_fill(const struct mica_kek *kek, const struct mica_signer *key,
+	int64_t now, struct mica_authority *a, struct mica_err *e) MICA_MUST_CHECK;
+/* ,"signatures": {...} or null. */
+void mica_core_put_stock(struct mica_buf *b, const struct mica_rotation_stock *s);
+
+/* ---- who still has something of a compromised authority -------------------------------------- */
+
+struct core_renewals *mica_core_renewals_new(void);
+void mica_core_renewals_free(struct core_renewals *r);
+/* Reads on in the ledger, a bounded part of it. Under admin, like those below. */
+mica_rc mica_core_renewals_look(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Whether nobody has, and there is something compromised. */
+bool mica_core_renewed(const struct mica_core *c, const struct core_view *v, int64_t now);
+/* ,"compromise": null or {...}: how many there are, and who. */
+void mica_core_put_renewals(struct mica_core *c, struct mica_buf *json);
+/* ,"holders", "renewed", "ended", "seconds": for the entry of a removal. */
+void mica_core_put_renewed(const struct mica_core *c, struct mica_buf *json);
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 
@@ -479,14 +686,39 @@ void mica_core_acks_born(struct mica_core *c, const struct mica_candidate *k, in
 void mica_core_acks_begin(struct mica_core *c, int64_t now_ms);
 struct core_acks *mica_core_acks_new(void);
 void mica_core_acks_free(struct core_acks *a);
-/* Whether every live holder of class `ack` has said that it has a bundle of `sequence` or later. */
-mica_rc mica_core_acked(struct mica_core *c, uint64_t sequence, int64_t now, bool *acked,
-	struct mica_err *e) MICA_MUST_CHECK;
+/* Whether every live holder of class `ack` has said that it has a bundle of its channel of
+ * `sequence` or later. */
+mica_rc mica_core_acked(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, bool *acked, struct mica_err *e) MICA_MUST_CHECK;
+/* The first bundles that have an authority. */
+void mica_core_first_bundles(const struct mica_authority *a, uint64_t sequence[MICA_CHANNEL_COUNT]);
 /* ,"missing": [...], "missing_count", "holders": who has not, by SPIFFE ID. */
-mica_rc mica_core_put_missing(struct mica_core *c, uint64_t sequence, int64_t now,
-	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_put_missing(struct mica_core *c, const uint64_t sequence[MICA_CHANNEL_COUNT],
+	int64_t now, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes what waits, a bounded part of it. */
 mica_rc mica_core_acks_flush(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- lineage -----------------------------------------------------------------------------------
+ */
+
+struct core_lineage *mica_core_lineage_new(void);
+void mica_core_lineage_free(struct core_lineage *l);
+/* At the start: links are read again by the flushes that follow; until then nothing is concluded.
+ */
+void mica_core_lineage_begin(struct mica_core *c, int64_t now_ms);
+/* Whom a candidate follows. */
+void mica_core_lineage_note(struct mica_candidate *k, const struct core_decision *d);
+/* It is recorded. */
+void mica_core_lineage_born(struct mica_core *c, const struct mica_candidate *k);
+/* A certificate was presented by who has its key. Any thread. */
+void mica_core_lineage_seen(struct mica_core *c, const uint8_t serial[16], int64_t now);
+/* DENIED "lineage_forked", if such ones are to be refused. */
+mica_rc mica_core_lineage_check(struct mica_core *c, const struct core_view *v,
+	const struct mica_caller *caller, struct mica_err *e) MICA_MUST_CHECK;
+/* Reads again, looks for ends, and writes what waits, a bounded part of each. */
+mica_rc mica_core_lineage_flush(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+void mica_core_lineage_stats(struct mica_core *c, struct mica_core_stats *out);
 
 #endif

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define AHEAD (1 + MICA_SIGNED_AHEAD)
+
 /* What init makes, until it is in the store. */
 struct birth {
 	const struct mica_config *config;
@@ -13,6 +15,10 @@ struct birth {
 	struct mica_kek *kek;
 	struct mica_signer *root_key, *issuing_key, *jwt_key, *log_key, *publication_key;
 	struct mica_signer *standby_key; /* NULL: there is none */
+	/* for a root elsewhere: one to begin with, and those that are signed ahead */
+	struct mica_signer *ahead_key[AHEAD];
+	struct mica_authority ahead[AHEAD];
+	unsigned n_ahead;
 	struct mica_cert_issuer *root_issuer;
 	struct mica_authority root, issuing, jwt, standby;
 	struct mica_buf kek_record;
@@ -26,6 +32,10 @@ static void birth_clear(struct birth *b)
 	mica_authority_clear(&b->issuing);
 	mica_authority_clear(&b->jwt);
 	mica_authority_clear(&b->standby);
+	for (unsigned i = 0; i < AHEAD; i++) {
+		mica_authority_clear(&b->ahead[i]);
+		mica_signer_free(b->ahead_key[i]);
+	}
 	mica_cert_issuer_free(b->root_issuer);
 	mica_signer_free(b->root_key);
 	mica_signer_free(b->issuing_key);
@@ -39,6 +49,11 @@ static void birth_clear(struct birth *b)
 	mica_store_close(b->store);
 }
 
+static bool is_own(const struct birth *b)
+{
+	return b->config->authorities.root == MICA_ROOT_OWN;
+}
+
 /* ---- keys and certificates ------------------------------------------------------------------- */
 
 static mica_rc make_keys(struct birth *b, const struct mica_secret *passphrase, struct mica_err *e)
@@ -46,17 +61,42 @@ static mica_rc make_keys(struct birth *b, const struct mica_secret *passphrase, 
 	const struct {
 		enum mica_key_name type;
 		struct mica_signer **out;
-	} keys[] = {{b->config->authorities.key_type, &b->root_key},
-		{b->config->authorities.key_type, &b->issuing_key},
+		bool wanted;
+	} keys[] = {{b->config->authorities.key_type, &b->root_key, is_own(b)},
+		{b->config->authorities.key_type, &b->issuing_key, is_own(b)},
+		{b->config->authorities.key_type, &b->standby_key,
+			is_own(b) && b->config->rotation.standby},
 		/* ES256: what every reader of JWT-SVIDs and of signed bundles knows. */
-		{MICA_KN_P256, &b->jwt_key}, {MICA_KN_P256, &b->publication_key},
-		{MICA_KN_ED25519, &b->log_key}};
+		{MICA_KN_P256, &b->jwt_key, true}, {MICA_KN_P256, &b->publication_key, true},
+		{MICA_KN_ED25519, &b->log_key, true}};
 	mica_rc rc = mica_kek_create(passphrase, &b->kek_record, &b->kek, e);
 
 	for (size_t i = 0; i < MICA_ARRAY_LEN(keys) && rc == MICA_OK; i++)
-		rc = mica_signer_generate(keys[i].type, keys[i].out, e);
-	if (rc == MICA_OK && b->config->rotation.standby)
-		rc = mica_signer_generate(b->config->authorities.key_type, &b->standby_key, e);
+		if (keys[i].wanted)
+			rc = mica_signer_generate(keys[i].type, keys[i].out, e);
+	return rc;
+}
+
+/* Keys for certificates that a root elsewhere will sign. */
+static mica_rc make_ahead(struct birth *b, struct mica_err *e)
+{
+	mica_rc rc = MICA_OK;
+
+	for (; b->n_ahead < AHEAD && rc == MICA_OK; b->n_ahead++) {
+		struct mica_authority *a = &b->ahead[b->n_ahead];
+		struct mica_signer **key = &b->ahead_key[b->n_ahead];
+
+		rc = mica_signer_generate(b->config->authorities.key_type, key, e);
+		if (rc != MICA_OK)
+			return rc;
+		snprintf(a->set, sizeof(a->set), "%s", MICA_SET_DEFAULT);
+		a->kind = MICA_AUTHORITY_ISSUING;
+		mica_pubkey_id_hex(mica_signer_public(*key), a->id);
+		mica_buf_put_slice(&a->spki, mica_pubkey_spki(mica_signer_public(*key)));
+		rc = mica_authority_add_time(a, MICA_AE_CREATED, b->now, e);
+		if (rc == MICA_OK)
+			rc = mica_core_pending_fill(b->kek, *key, b->now, a, e);
+	}
 	return rc;
 }
 
@@ -152,6 +192,9 @@ static mica_rc put_authority(struct birth *b, const struct mica_authority *a, st
 		mica_buf_slice(&record));
 	mica_buf_printf(&detail, "{\"kind\":\"%s\"%s}", mica_authority_kind_name(a->kind),
 		a->standby ? ",\"standby\":true" : "");
+	if (a->kind == MICA_AUTHORITY_ISSUING && a->cert.len == 0)
+		return note(
+			b, MICA_ENTRY_AUTHORITY, "requested", a->id, mica_buf_slice(&detail), e);
 	rc = note(b, MICA_ENTRY_AUTHORITY, "created", a->id, mica_buf_slice(&detail), e);
 	if (rc == MICA_OK && !a->standby)
 		rc = note(b, MICA_ENTRY_AUTHORITY, "activated", a->id, MICA_SLICE_NULL, e);
@@ -181,9 +224,9 @@ static mica_rc put_key(struct birth *b, enum mica_key_purpose purpose,
 static mica_rc put_bundle(struct birth *b, struct mica_err *e)
 {
 	struct core_policy policy = {.refresh_hint = b->config->bundle.refresh_hint};
-	struct core_authorities a = {.n = b->standby_key ? 4 : 3};
+	struct core_authorities a = {.n = is_own(b) ? b->standby_key ? 4 : 3 : 1};
 	/* borrowed copies */
-	struct mica_authority all[4] = {b->root, b->issuing, b->jwt, b->standby};
+	struct mica_authority all[4] = {b->jwt, b->issuing, b->root, b->standby};
 	struct core_authority_more more[4] = {{.rev = 0}};
 	struct core_content content;
 	MICA_AUTO_BUF detail;
@@ -192,7 +235,7 @@ static mica_rc put_bundle(struct birth *b, struct mica_err *e)
 
 	a.v = all;
 	a.more = more;
-	more[2].pub = *mica_signer_public(b->jwt_key);
+	more[0].pub = *mica_signer_public(b->jwt_key);
 	mica_buf_init(&detail, 256);
 	snprintf(policy.trust_domain, sizeof(policy.trust_domain), "%s", b->config->trust_domain);
 	mica_core_content(&policy, &a, MICA_CHANNEL_LIVE, b->now, &content);
@@ -209,8 +252,11 @@ static mica_rc put_bundle(struct birth *b, struct mica_err *e)
 
 static mica_rc fill_change(struct birth *b, struct mica_err *e)
 {
-	struct mica_authority *const authorities[] = {&b->root, &b->issuing, &b->jwt, &b->standby};
-	const size_t n = b->standby_key ? 4 : 3;
+	const struct {
+		struct mica_authority *a;
+		bool there;
+	} all[] = {{&b->root, is_own(b)}, {&b->issuing, is_own(b)}, {&b->jwt, true},
+		{&b->standby, b->standby_key != NULL}};
 	mica_rc rc;
 
 	mica_core_change_write(&b->change, MICA_PUT, MICA_T_META, MICA_LIT("trust_domain"),
@@ -220,8 +266,11 @@ static mica_rc fill_change(struct birth *b, struct mica_err *e)
 	mica_core_change_write(
 		&b->change, MICA_PUT, MICA_T_META, MICA_LIT("deny"), MICA_LIT("\x01"));
 	rc = note(b, MICA_ENTRY_LOG, "created", NULL, MICA_SLICE_NULL, e);
-	for (size_t i = 0; i < n && rc == MICA_OK; i++)
-		rc = put_authority(b, authorities[i], e);
+	for (size_t i = 0; i < MICA_ARRAY_LEN(all) && rc == MICA_OK; i++)
+		if (all[i].there)
+			rc = put_authority(b, all[i].a, e);
+	for (unsigned i = 0; i < b->n_ahead && rc == MICA_OK; i++)
+		rc = put_authority(b, &b->ahead[i], e);
 	if (rc == MICA_OK)
 		rc = put_key(b, MICA_KEY_LOG, b->log_key, e);
 	if (rc == MICA_OK)
@@ -278,6 +327,7 @@ static void fill_result(const struct birth *b, struct mica_init_result *out)
 	memcpy(out->issuing_id, b->issuing.id, sizeof(out->issuing_id));
 	out->root_not_after = b->root.not_after;
 	out->issuing_not_after = b->issuing.not_after;
+	out->pending = b->n_ahead;
 }
 
 static mica_rc be_born(struct birth *b, const struct mica_secret *passphrase,
@@ -289,10 +339,12 @@ static mica_rc be_born(struct birth *b, const struct mica_secret *passphrase,
 	if (rc != MICA_OK)
 		return rc;
 	rc = make_keys(b, passphrase, e);
-	if (rc == MICA_OK)
+	if (rc == MICA_OK && is_own(b))
 		rc = make_roots(b, e);
-	if (rc == MICA_OK)
+	if (rc == MICA_OK && is_own(b))
 		rc = make_issuing(b, e);
+	if (rc == MICA_OK && b->config->authorities.root == MICA_ROOT_OFFLINE)
+		rc = make_ahead(b, e);
 	if (rc == MICA_OK)
 		rc = describe(b, &b->jwt, MICA_AUTHORITY_JWT, b->jwt_key,
 			b->config->authorities.jwt_life, e);
@@ -316,6 +368,8 @@ mica_rc mica_core_init(const struct mica_config *config, const struct mica_secre
 	mica_authority_init(&b.issuing);
 	mica_authority_init(&b.jwt);
 	mica_authority_init(&b.standby);
+	for (unsigned i = 0; i < AHEAD; i++)
+		mica_authority_init(&b.ahead[i]);
 	mica_buf_init(&b.kek_record, 256);
 	if (rc != MICA_OK)
 		return rc;

@@ -47,13 +47,31 @@ static mica_rc pick_authority(const struct core_view *v, enum mica_authority_kin
 		"there is no %s authority that may sign now", mica_authority_kind_name(kind));
 }
 
-static mica_rc check_denied(
+mica_rc mica_core_check_denied(
 	const struct core_view *v, const struct mica_principal *p, struct mica_err *e)
 {
 	if (!mica_core_denies(&v->policy->deny, p) && !mica_core_denies(&v->deny->d, p))
 		return MICA_OK;
 	return mica_fail(
 		e, MICA_DENIED, "denied_by_list", "this identity, or its pod, is on the deny list");
+}
+
+/* Whoever gets nothing gets nothing for others either. */
+static mica_rc check_asker(const struct core_view *v, const struct mica_issuer *issuer,
+	const struct mica_evidence *ev, struct mica_err *e)
+{
+	struct mica_principal asker;
+	mica_rc rc;
+
+	if (ev->asker.ns[0] == '\0')
+		return MICA_OK;
+	memset(&asker, 0, sizeof(asker));
+	memcpy(asker.ns, ev->asker.ns, sizeof(asker.ns));
+	memcpy(asker.sa, ev->asker.sa, sizeof(asker.sa));
+	memcpy(asker.pod, ev->asker.pod, sizeof(asker.pod));
+	asker.pod_uid = ev->asker.pod_uid;
+	rc = mica_issuer_name_pod(issuer, &asker, e);
+	return rc == MICA_OK ? mica_core_check_denied(v, &asker, e) : rc;
 }
 
 /* What was proved once is proved for this issuer's names alone. */
@@ -89,12 +107,16 @@ static mica_rc admit(const struct core_view *v, const struct mica_caller *caller
 	struct mica_err *e)
 {
 	const struct mica_issuer *issuer;
-	mica_rc rc = check_denied(v, &caller->principal, e);
+	mica_rc rc = mica_core_check_denied(v, &caller->principal, e);
 
 	if (rc == MICA_OK)
 		rc = check_name(v, &caller->principal, &issuer, e);
 	if (rc == MICA_OK)
+		rc = check_asker(v, issuer, &caller->evidence, e);
+	if (rc == MICA_OK)
 		rc = check_age(issuer, &caller->evidence, now, e);
+	if (rc == MICA_OK)
+		rc = mica_core_check_revoked(v, caller, e);
 	return rc;
 }
 
@@ -130,6 +152,10 @@ static mica_rc make_names(const struct core_policy *p, const struct core_rule *r
 			return mica_fail_fine(e, MICA_DENIED, "name_not_allowed",
 				"a DNS name that a rule gives is Mica's own", "dns_name_reserved",
 				"%s", name);
+		if (mica_linkerd_is_others(&p->linkerd, name, who->ns, who->sa))
+			return mica_fail_fine(e, MICA_DENIED, "name_not_allowed",
+				"a DNS name that a rule gives is another account's in Linkerd",
+				"dns_name_reserved", "%s", name);
 		out->v[out->n++] = name;
 	}
 	return MICA_OK;
@@ -204,23 +230,15 @@ static struct mica_candidate *new_candidate(struct core_view *v, int authority, 
 	k->spiffe_id = mica_strdup(id);
 	mica_buf_init(&k->body, MICA_ENTRY_MAX);
 	mica_buf_init(&k->cert, MICA_CERT_MAX);
-	mica_buf_init(&k->pem, 4 * MICA_CERT_MAX);
+	mica_buf_init(&k->pem, 2 * MICA_CHAIN_MAX * MICA_CERT_MAX);
 	/* at once, and not by doubling: most need less */
 	(void)mica_buf_room(&k->body, BODY_ROOM);
 	(void)mica_buf_room(&k->cert, CERT_ROOM);
 	mica_buf_init_secret(&k->token, MICA_TOKEN_MAX);
 	k->issued.spiffe_id = k->spiffe_id;
-	k->issued.bundle_sequence = v->pub ? v->pub->sequence[MICA_CHANNEL_LIVE] : 0;
+	k->channel = k->issued.channel = mica_core_channel(v->policy, id);
+	k->issued.bundle_sequence = v->pub ? v->pub->sequence[k->channel] : 0;
 	return k;
-}
-
-/* Half of what is left, and up to a tenth more: by random octets of its own, so that a herd that
- * was born together does not come back together. */
-static int64_t renew_after(int64_t now, int64_t end, const uint8_t random[2])
-{
-	int64_t life = end - now, jitter = (random[0] << 8 | random[1]) * (life / 10) / 65536;
-
-	return now + life / 2 + jitter;
 }
 
 static void fill_entry(struct mica_entry *en, const struct core_decision *d)
@@ -232,6 +250,7 @@ static void fill_entry(struct mica_entry *en, const struct core_decision *d)
 	en->requested_ttl = d->requested_ttl;
 	en->outlet = d->outlet;
 	en->address = mica_slice_str(d->address);
+	en->instance = d->instance;
 }
 
 static mica_rc record_x509(
@@ -239,7 +258,8 @@ static mica_rc record_x509(
 {
 	struct mica_entry en = {.type = MICA_ENTRY_X509_ISSUED,
 		.time_ms = now_ms,
-		.certificate = mica_buf_slice(&k->cert)};
+		.certificate = mica_buf_slice(&k->cert),
+		.sub = d->no_uri ? mica_slice_str(k->spiffe_id) : MICA_SLICE_NULL};
 
 	fill_entry(&en, d);
 	return mica_entry_encode(&en, &k->body, e);
@@ -250,12 +270,12 @@ static void put_chain(struct mica_candidate *k)
 	const struct core_authority_more *m = &k->view->auths->more[k->authority];
 
 	k->chain[0] = mica_buf_slice(&k->cert);
-	k->chain[1] = mica_buf_slice(&k->view->auths->v[k->authority].cert);
+	memcpy(k->chain + 1, m->chain, m->n_chain * sizeof(m->chain[0]));
 	mica_pem_put(&k->pem, MICA_PEM_CERT, k->chain[0]);
 	mica_buf_put_slice(&k->pem, mica_buf_slice(&m->pem));
 	k->issued.chain_pem = mica_buf_slice(&k->pem);
 	k->issued.chain_der = k->chain;
-	k->issued.n_chain = 2;
+	k->issued.n_chain = 1 + m->n_chain;
 }
 
 static void fill_spec(struct mica_leaf_spec *s, const struct core_view *v,
@@ -270,7 +290,8 @@ static void fill_spec(struct mica_leaf_spec *s, const struct core_view *v,
 		s->not_before = issuer_begin;
 	s->not_after = now_ms / 1000 + d->ttl;
 	s->trust_domain = v->policy->trust_domain;
-	s->uri = d->principal->spiffe_id;
+	s->dns_first = d->dns_first;
+	s->uri = d->no_uri ? NULL : d->principal->spiffe_id;
 	s->dns = d->dns;
 	s->n_dns = d->n_dns;
 	s->ip = d->ip;
@@ -286,6 +307,7 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	const struct mica_cert_issuer *issuer;
 	CORE_AUTO_CANDIDATE k = NULL;
 	int64_t now = now_ms / 1000;
+	char url[CORE_CRL_URL_SIZE];
 	mica_rc rc;
 	int at;
 
@@ -293,12 +315,15 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	if (rc != MICA_OK)
 		return rc;
 	issuer = v->auths->more[at].key->issuer;
-	if (final.ttl > mica_cert_issuer_not_after(issuer) - now) {
-		final.ttl = mica_cert_issuer_not_after(issuer) - now;
+	/* its own end, or that of one above it */
+	if (final.ttl > v->auths->v[at].not_after - now) {
+		final.ttl = v->auths->v[at].not_after - now;
 		final.clamped = true;
 	}
 	k = new_candidate(v, at, d->principal->spiffe_id);
 	fill_spec(&s, v, &final, now_ms, mica_cert_issuer_not_before(issuer));
+	if (mica_core_signs_crl(v, (unsigned)at))
+		s.crl_url = mica_core_crl_url(v->policy, v->auths->v[at].id, url);
 	rc = mica_leaf_sign(issuer, &s, &k->cert, e);
 	if (rc == MICA_OK)
 		rc = record_x509(k, &final, now_ms, e);
@@ -309,13 +334,21 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 	mica_hex_encode(s.serial, MICA_SERIAL_LEN, k->issued.serial_hex);
 	k->issued.not_before = s.not_before;
 	k->issued.not_after = s.not_after;
-	k->issued.renew_after = renew_after(now, s.not_after, s.serial + MICA_SERIAL_LEN - 2);
 	k->issued.ttl_clamped = final.clamped;
 	k->issued.bundle_wanted = d->bundle_sequence < k->issued.bundle_sequence;
+	k->issued.renew_after = mica_renewal_after(&v->calls,
+		&(struct mica_renewal){.now = now,
+			.end = s.not_after,
+			.random = {s.serial[MICA_SERIAL_LEN - 2], s.serial[MICA_SERIAL_LEN - 1]},
+			.ack = d->outlet == MICA_OUTLET_ACK,
+			.canary = k->channel == MICA_CHANNEL_CANARY,
+			.newest = !k->issued.bundle_wanted});
+	mica_core_lineage_note(k, d);
 	k->acks = d->outlet == MICA_OUTLET_ACK;
 	k->carried = d->outlet == MICA_OUTLET_CARRIED;
 	k->pod = d->principal->pod_uid;
 	k->said = d->bundle_sequence;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	memcpy(k->serial, s.serial, sizeof(k->serial));
 	*out = MICA_STEAL(k);
 	return MICA_OK;
@@ -326,6 +359,23 @@ mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, 
 static const char *address_of(const struct core_view *v, const struct mica_caller *caller)
 {
 	return v->policy->caller_address ? caller->address : "";
+}
+
+static mica_rc check_instance(struct mica_slice s, struct mica_err *e)
+{
+	static const char others[] = "._-";
+	bool fits = s.len <= MICA_INSTANCE_MAX;
+
+	for (size_t i = 0; fits && i < s.len; i++) {
+		uint8_t c = s.p[i], l = c | 0x20;
+
+		fits = (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') ||
+			memchr(others, c, sizeof(others) - 1);
+	}
+	if (fits)
+		return MICA_OK;
+	return mica_fail(e, MICA_INVALID, "bad_instance",
+		"instance: expected 1 to %d of [A-Za-z0-9._-]", MICA_INSTANCE_MAX);
 }
 
 static mica_rc decide_x509(const struct core_view *v, const struct mica_x509_request *r,
@@ -343,30 +393,64 @@ static mica_rc decide_x509(const struct core_view *v, const struct mica_x509_req
 	t.max = rule ? rule->max_ttl : p->max_ttl;
 	t.end = v->auths->v[at].not_after;
 	rc = decide_ttl(&t, &d->ttl, &d->clamped, e);
-	d->principal = &r->caller->principal;
 	d->evidence = &r->caller->evidence;
 	d->address = address_of(v, r->caller);
 	d->requested_ttl = r->ttl;
 	d->outlet = r->outlet;
 	d->bundle_sequence = r->bundle_sequence;
-	return rc;
+	d->instance = r->instance;
+	return rc == MICA_OK ? check_instance(r->instance, e) : rc;
 }
+
+/* Design 4.2: other names than the SPIFFE ID come from the scheme alone. What Mica itself is called
+ * is nobody else's. */
+static mica_rc make_linkerd_name(const struct core_policy *p, const struct mica_x509_request *r,
+	char name[MICA_LINKERD_NAME_MAX + 1], struct core_decision *d, struct mica_err *e)
+{
+	const struct mica_principal *who = d->principal;
+	mica_rc rc = mica_linkerd_name(&p->linkerd, who->ns, who->sa, name, e);
+
+	if (rc != MICA_OK)
+		return rc;
+	if (!mica_slice_eq_str(r->identity, name))
+		return mica_fail(e, MICA_DENIED, "identity_mismatch",
+			"requested identity did not match provided token: requested=%.*s; found=%s",
+			MICA_FMT(r->identity), name);
+	if (is_own_dns(p, name))
+		return mica_fail_fine(e, MICA_DENIED, "name_not_allowed", "this name is Mica's own",
+			"dns_name_reserved", "%s", name);
+	d->dns_first = name;
+	d->no_uri = !p->linkerd.spiffe;
+	return MICA_OK;
+}
+
+#define EC_KEYS (1U << MICA_KN_P256 | 1U << MICA_KN_P384)
 
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
 	int64_t now_ms, struct mica_candidate **out, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	const struct core_rule *rule = mica_core_rule(v->policy, &r->caller->principal);
-	const struct mica_key_policy keys = {.types = rule ? rule->key_types : v->policy->key_types,
+	const bool linkerd = r->scheme == MICA_SCHEME_LINKERD;
+	/* linkerd2 pkg/identity/service.go: "CSR must contain an ECDSA public key" */
+	const struct mica_key_policy keys = {
+		.types = (rule ? rule->key_types : v->policy->key_types) &
+			(linkerd ? EC_KEYS : UINT32_MAX),
 		.denied = (const uint8_t(*)[32])v->no_keys,
 		.n_denied = v->n_no_keys};
 	struct core_decision d = {.ttl = 0};
 	struct mica_pubkey key;
 	struct names names;
+	char name[MICA_LINKERD_NAME_MAX + 1];
 	mica_rc rc = mica_core_can_issue(c, e);
 
+	d.principal = &r->caller->principal;
 	if (rc == MICA_OK)
 		rc = admit(v, r->caller, now_ms / 1000, e);
+	if (rc == MICA_OK && linkerd)
+		rc = make_linkerd_name(v->policy, r, name, &d, e);
+	if (rc == MICA_OK)
+		rc = mica_core_lineage_check(c, v, r->caller, e);
 	if (rc == MICA_OK)
 		rc = decide_x509(v, r, rule, now_ms / 1000, &d, e);
 	if (rc == MICA_OK)
@@ -427,6 +511,9 @@ static mica_rc record_jwt(struct mica_candidate *k, const struct core_decision *
 	return mica_entry_encode(&en, &k->body, e);
 }
 
+static const struct mica_renewal_calls no_calls = {
+	{MICA_TIME_NEVER, MICA_TIME_NEVER}, 0, MICA_TIME_NEVER, MICA_TIME_NEVER};
+
 static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	const struct mica_jwt_request *r, int authority, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e)
@@ -450,10 +537,14 @@ static mica_rc make_jwt(struct core_view *v, const struct core_decision *d,
 	if (rc != MICA_OK)
 		return rc;
 	k->end = s.exp;
+	k->renews = d->evidence->kind == MICA_EV_RENEWAL;
 	k->issued.token = (const char *)k->token.p;
 	k->issued.not_before = s.iat;
 	k->issued.not_after = s.exp;
-	k->issued.renew_after = renew_after(s.iat, s.exp, (const uint8_t *)jti);
+	/* no step is helped by a sooner one */
+	k->issued.renew_after = mica_renewal_after(&no_calls,
+		&(struct mica_renewal){
+			.now = s.iat, .end = s.exp, .random = {(uint8_t)jti[0], (uint8_t)jti[1]}});
 	k->issued.ttl_clamped = d->clamped;
 	*out = MICA_STEAL(k);
 	return MICA_OK;
@@ -477,6 +568,8 @@ mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request
 
 	if (rc == MICA_OK)
 		rc = admit(v, r->caller, t.now, e);
+	if (rc == MICA_OK)
+		rc = mica_core_lineage_check(c, v, r->caller, e);
 	if (rc == MICA_OK)
 		rc = check_audience(p, r, e);
 	if (rc == MICA_OK)

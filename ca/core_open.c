@@ -257,6 +257,8 @@ static struct mica_core *new_core(void)
 	pthread_mutex_init(&c->review_lock, NULL);
 	c->review = mica_review_cache_new(65536);
 	c->acks = mica_core_acks_new();
+	c->lineage = mica_core_lineage_new();
+	c->renewals = mica_core_renewals_new();
 	return c;
 }
 
@@ -274,6 +276,8 @@ void mica_core_close(struct mica_core *c)
 		mica_token_reader_free(atomic_load(&c->readers[i]));
 	mica_review_cache_free(c->review);
 	mica_core_acks_free(c->acks);
+	mica_core_lineage_free(c->lineage);
+	mica_core_renewals_free(c->renewals);
 	for (unsigned i = 0; i < c->n_names; i++)
 		mica_free(c->names[i]);
 	mica_free(c->names);
@@ -295,6 +299,8 @@ static mica_rc load_view(
 	CORE_AUTO_PART struct core_authorities *auths = NULL;
 	CORE_AUTO_PART struct core_deny *deny = NULL;
 	CORE_AUTO_PART struct core_keys *keys = NULL;
+	CORE_AUTO_PART struct core_revoked *revoked = NULL;
+	CORE_AUTO_PART struct core_crls *crls = NULL;
 	/* Design 8.4: a clock that went back undoes nothing that has happened. */
 	int64_t at_ms = mica_core_decision_ms(c, now_ms);
 	mica_rc rc = mica_core_policy_new(c, config, &policy, e);
@@ -308,13 +314,19 @@ static mica_rc load_view(
 		rc = mica_core_deny_load(c, &deny, e);
 	if (rc == MICA_OK)
 		rc = mica_core_keys_load(c, policy, &keys, e);
+	if (rc == MICA_OK)
+		rc = mica_core_revoked_load(c, &revoked, e);
+	if (rc == MICA_OK)
+		rc = mica_core_crls_load(c, &crls, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_core_view_take_set(c,
 		&(struct core_parts){.policy = MICA_STEAL(policy),
 			.auths = MICA_STEAL(auths),
 			.deny = MICA_STEAL(deny),
-			.keys = MICA_STEAL(keys)});
+			.keys = MICA_STEAL(keys),
+			.revoked = MICA_STEAL(revoked),
+			.crls = MICA_STEAL(crls)});
 	return MICA_OK;
 }
 
@@ -328,6 +340,7 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 	struct mica_err *e)
 {
 	struct mica_store_options o = {.max_percent = (unsigned)config->store.max_disk_percent};
+	struct mica_err own = MICA_ERR_INIT;
 	mica_rc rc = mica_store_open(config->store.path, &o, &c->store, e);
 
 	if (rc == MICA_OK)
@@ -350,9 +363,15 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 	if (rc == MICA_OK) {
 		mica_core_look_again(c, now_ms);
 		mica_core_acks_begin(c, now_ms);
+		mica_core_lineage_begin(c, now_ms);
 	}
 	mica_core_look_at_space(c, now_ms);
-	return rc == MICA_OK ? publish_or_later(c, now_ms, e) : rc;
+	if (rc == MICA_OK)
+		rc = publish_or_later(c, now_ms, e);
+	/* What does not work now maintain tries again, and tells. */
+	if (rc == MICA_OK && mica_core_crls_publish(c, now_ms, &own) == MICA_INTERNAL)
+		rc = mica_fail(e, MICA_INTERNAL, own.reason, "%s", own.text);
+	return rc;
 }
 
 mica_rc mica_core_open(const struct mica_config *config, const struct mica_secret *passphrase,

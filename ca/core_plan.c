@@ -89,6 +89,7 @@ static void put_kind(struct mica_buf *b, const struct core_view *v,
 static void put_clock(struct mica_buf *b, const struct mica_core *c)
 {
 	mica_core_put_string(b, ",\"clock\":{", "state", mica_clock_word_name(c->rotation.word));
+	mica_buf_printf(b, ",\"proven\":%s", c->rotation.clock.unproven ? "false" : "true");
 	mica_core_put_time(b, ",", "seen", c->rotation.clock.seen_ms / 1000);
 	mica_core_put_time(b, ",", "look_again", c->rotation.look_again);
 	mica_buf_put_u8(b, '}');
@@ -131,11 +132,14 @@ static mica_rc put_status(
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
+	uint64_t sequence[MICA_CHANNEL_COUNT] = {0};
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
 		.carried = mica_core_carried(c),
-		.look_again = c->rotation.look_again};
+		.look_again = c->rotation.look_again,
+		.unproven = c->rotation.clock.unproven};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
+	struct mica_rotation_stock stock;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 	int root = waiting_root(v, now);
 
@@ -150,8 +154,15 @@ static mica_rc put_status(
 		put_kind(json, v, &f, kinds[i], now);
 	}
 	mica_buf_put_u8(json, ']');
+	mica_rotation_stock_of(&v->policy->rotation, v->auths->v, v->auths->n, now, &stock);
+	mica_core_put_stock(json, &stock);
+	mica_core_put_renewals(c, json);
+	mica_core_put_exposure(v, &f, now, json);
 	put_outlets(json, c, v, root);
-	rc = mica_core_put_missing(c, root < 0 ? 0 : v->auths->v[root].sequence, now, json, e);
+	if (root >= 0)
+		mica_core_first_bundles(&v->auths->v[root], sequence);
+	mica_core_put_canary(json, v, now);
+	rc = mica_core_put_missing(c, sequence, now, json, e);
 	mica_buf_put_u8(json, '}');
 	return rc == MICA_OK ? mica_buf_rc(json, e) : rc;
 }
@@ -259,6 +270,13 @@ static mica_rc plan_apply(
 		s, &p->v[s->at], s->instead >= 0 ? &p->v[s->instead] : NULL, now, e);
 }
 
+static bool changes_bundle(const struct mica_rotation_step *s)
+{
+	return s->kind != MICA_AUTHORITY_ISSUING &&
+		(s->action == MICA_ROT_CREATE || s->action == MICA_ROT_PUBLISH ||
+			s->action == MICA_ROT_REMOVE);
+}
+
 static void put_step(struct plan *p, const struct mica_rotation_step *s, int64_t now)
 {
 	mica_core_put_time(p->out, p->steps++ ? ",{" : "{", "at", now);
@@ -270,6 +288,8 @@ static void put_step(struct plan *p, const struct mica_rotation_step *s, int64_t
 		mica_buf_printf(p->out, ",\"authority\":\"new-%s-%u\",\"standby\":%s",
 			mica_authority_kind_name(s->kind), p->made[s->kind] + 1,
 			s->standby ? "true" : "false");
+	if (changes_bundle(s))
+		mica_core_put_string(p->out, ",", "channel", s->canary ? "canary" : "live");
 	if (s->instead >= 0)
 		mica_core_put_string(p->out, ",", "instead", p->v[s->instead].id);
 	mica_core_put_string(p->out, ",", "why", mica_rotation_why_name(s->why));
@@ -303,6 +323,18 @@ static mica_rc look_ahead(struct plan *p, int64_t look_again, int64_t now, int64
 	return rc;
 }
 
+static mica_rc put_exposure(struct mica_core *c, const struct core_view *v, int64_t now,
+	struct mica_buf *json, struct mica_err *e)
+{
+	struct mica_rotation_fact facts[CORE_AUTHORITY_MAX];
+	struct mica_rotation_facts f = {.of = facts};
+	mica_rc rc = mica_core_gather(c, v, now, facts, e);
+
+	if (rc == MICA_OK)
+		mica_core_put_exposure(v, &f, now, json);
+	return rc;
+}
+
 static mica_rc plan(struct mica_core *c, int64_t now_ms, int64_t until, struct mica_buf *json,
 	struct mica_err *e)
 {
@@ -322,6 +354,8 @@ static mica_rc plan(struct mica_core *c, int64_t now_ms, int64_t until, struct m
 	mica_core_put_string(json, ",", "then_waits_for",
 		end.action == MICA_ROT_NONE ? mica_rotation_why_name(end.why) : "more");
 	mica_core_put_string(json, ",", "clock", mica_clock_word_name(c->rotation.word));
+	if (rc == MICA_OK)
+		rc = put_exposure(c, v, now, json, e);
 	mica_buf_put_u8(json, '}');
 	plan_clear(p);
 	return rc == MICA_OK ? mica_buf_rc(json, e) : rc;

@@ -91,6 +91,13 @@ bool mica_core_denies(const struct core_denials *d, const struct mica_principal 
 		bsearch(&p->pod_uid, d->pods, d->n_pods, sizeof(*d->pods), cmp_pod) != NULL;
 }
 
+enum mica_channel mica_core_channel(const struct core_policy *p, const char *spiffe_id)
+{
+	return p->canary.n_ids > 0 && denies_id(&p->canary, mica_slice_str(spiffe_id))
+		? MICA_CHANNEL_CANARY
+		: MICA_CHANNEL_LIVE;
+}
+
 /* ---- rules ----------------------------------------------------------------------------------- */
 
 static bool matches(const char *pattern, const char *value)
@@ -179,7 +186,13 @@ static void free_policy(void *part)
 	free_list(&p->auditors);
 	free_list(&p->own_dns);
 	free_list(&p->unsure_outlets);
+	for (unsigned i = 0; i < p->n_outlets; i++)
+		mica_free(p->outlets[i].name);
+	mica_free(p->outlets);
+	mica_free(p->crl_url[0]);
+	mica_free(p->crl_url[1]);
 	mica_core_denials_clear(&p->deny);
+	mica_core_denials_clear(&p->canary);
 	mica_free(p);
 }
 
@@ -265,6 +278,7 @@ static void put_issuer(struct mica_buf *b, const struct mica_issuer_config *i)
 		put_list(b, "aud", &i->audiences[f]);
 	}
 	put_list(b, "same", &i->same_names_as);
+	put_list(b, "node", &i->impersonation.accounts);
 	for (unsigned k = 0; k < i->n_claims; k++) {
 		mica_buf_put_json_string(b, mica_slice_str(i->claims[k].name));
 		mica_buf_put_json_string(b, mica_slice_str(i->claims[k].claim));
@@ -305,11 +319,34 @@ static mica_rc hash_policy(
 	put_list(&b, "own", &p->own_dns);
 	put_list(&b, "deny", &config->deny_spiffe_ids);
 	put_list(&b, "pod", &config->deny_pod_uids);
+	mica_buf_printf(&b, "linkerd %s %s %d\n", p->linkerd.control_ns, p->linkerd.trust_domain,
+		p->linkerd.spiffe);
 	mica_buf_printf(&b, "bundle %" PRId64 " address %d\n", p->refresh_hint, p->caller_address);
+	if (p->refuse_forks) /* only then: what was recorded before stays what it is */
+		mica_buf_put_str(&b, "forks refused\n");
+	if (p->crl_url[0])
+		mica_buf_printf(&b, "crl %s {} %s\n", p->crl_url[0], p->crl_url[1]);
 	rc = mica_buf_rc(&b, e);
 	if (rc == MICA_OK)
 		SHA256(b.p, b.len, p->hash);
 	return rc;
+}
+
+static void copy_crl(struct core_policy *p, const struct mica_config *config)
+{
+	struct mica_slice url = mica_slice_str(config->crl.distribution_url);
+	const char *at = url.len ? strstr(config->crl.distribution_url, MICA_CRL_URL_ID) : NULL;
+
+	p->crl_validity = config->crl.validity > 0 ? config->crl.validity : CORE_CRL_VALIDITY;
+	p->n_outlets = config->rotation.n_outlets;
+	p->outlets = mica_calloc(p->n_outlets + 1, sizeof(*p->outlets));
+	for (unsigned i = 0; i < p->n_outlets; i++)
+		p->outlets[i] = (struct core_outlet){mica_strdup(config->rotation.outlets[i].name),
+			config->rotation.outlets[i].propagation, config->rotation.outlets[i].crl};
+	if (!at)
+		return;
+	p->crl_url[0] = mica_strndup((const char *)url.p, (size_t)(at - (const char *)url.p));
+	p->crl_url[1] = mica_strdup(at + strlen(MICA_CRL_URL_ID));
 }
 
 static void copy_scalars(struct core_policy *p, const struct mica_config *config)
@@ -322,15 +359,24 @@ static void copy_scalars(struct core_policy *p, const struct mica_config *config
 	p->jwt_max_ttl = config->jwt.max_ttl;
 	p->refresh_hint = config->bundle.refresh_hint;
 	p->caller_address = config->log.caller_address;
+	p->refuse_forks = config->x509.refuse_forks;
 	copy_list(&p->jwt_audiences, &config->jwt.audiences);
 	copy_list(&p->admins, &config->admins);
 	copy_list(&p->auditors, &config->auditors);
 	copy_list(&p->own_dns, &config->https.dns_names);
+	for (unsigned i = 0; mica_config_has_grpc(config) && i < config->grpc.dns_names.n; i++)
+		push_text(&p->own_dns, config->grpc.dns_names.v[i]);
+	if (config->linkerd_server)
+		push_text(&p->own_dns, config->linkerd_server);
 	mica_rotation_policy_of(config, &p->rotation);
+	for (unsigned i = 0; i < config->rotation.canary.spiffe_ids.n; i++)
+		mica_core_denials_add_id(&p->canary, config->rotation.canary.spiffe_ids.v[i]);
+	mica_core_denials_sort(&p->canary);
 	p->authority_key = config->authorities.key_type;
 	for (unsigned i = 0; i < config->rotation.n_outlets; i++)
 		if (config->rotation.outlets[i].propagation == 0)
 			push_text(&p->unsure_outlets, config->rotation.outlets[i].name);
+	copy_crl(p, config);
 	if (config->jwt.oidc_discovery && config->https.public_host) {
 		MICA_AUTO_BUF b;
 
@@ -338,6 +384,25 @@ static void copy_scalars(struct core_policy *p, const struct mica_config *config
 		mica_buf_printf(&b, "https://%s", config->https.public_host);
 		p->jwt_issuer = mica_slice_dup(mica_buf_slice(&b));
 	}
+}
+
+/* What is not set is not used: no issuer has an audience for Linkerd. */
+static mica_rc copy_linkerd(
+	struct core_policy *p, const struct mica_config *config, struct mica_err *e)
+{
+	const char *ns = config->linkerd.control_plane_namespace,
+		   *td = config->linkerd.trust_domain;
+
+	if (!td)
+		td = config->trust_domain;
+	p->linkerd.spiffe = config->linkerd.spiffe;
+	if (mica_slice_copy(mica_slice_str(ns), p->linkerd.control_ns,
+		    sizeof(p->linkerd.control_ns)) != MICA_OK ||
+		mica_slice_copy(mica_slice_str(td), p->linkerd.trust_domain,
+			sizeof(p->linkerd.trust_domain)) != MICA_OK)
+		return mica_fail(e, MICA_INVALID, "linkerd_trust_domain_invalid",
+			"Linkerd's trust domain or namespace is too long");
+	return MICA_OK;
 }
 
 mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *config,
@@ -351,6 +416,9 @@ mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *conf
 		return mica_fail(e, MICA_INVALID, "trust_domain_invalid",
 			"a trust domain has at most %d octets", MICA_TD_MAX);
 	copy_scalars(p, config);
+	rc = copy_linkerd(p, config, e);
+	if (rc != MICA_OK)
+		return rc;
 	rc = mica_issuers_new(
 		p->trust_domain, config->issuers, config->n_issuers, &p->issuers, NULL, e);
 	if (rc == MICA_OK)

@@ -15,6 +15,7 @@
 /* Certificates of the publisher outlive what they vouch for. */
 #define PUBLISHER_LIFE (2 * MICA_JWS_LIFE)
 #define RECORD_VERSION 1
+#define HASTE          4 /* in a compromise bundles are looked for so much sooner */
 
 static struct mica_slice channel_key(enum mica_channel ch, char out[64])
 {
@@ -37,6 +38,32 @@ void mica_core_put_sequence(struct core_change *ch, enum mica_channel channel, u
 		ch, MICA_PUT, MICA_T_SNAPSHOT, channel_key(channel, key), mica_buf_slice(&b));
 }
 
+/* In a compromise those whose certificates are out already are told by the bundle, and look for the
+ * next one sooner. */
+static void call_for_renewal(const struct mica_rotation_policy *p, const struct core_authorities *a,
+	int64_t now, struct core_content *out)
+{
+	out->b.renew = out->renew;
+	out->b.renew_before = MICA_TIME_NEVER;
+	for (unsigned i = 0; i < a->n && out->b.n_renew < MICA_BUNDLE_KEYS_MAX; i++) {
+		int64_t before = mica_renewal_before(p, a->v, a->n, i, now);
+		char *text;
+
+		if (before == MICA_TIME_NEVER)
+			continue;
+		/* what its leaves call it */
+		text = out->renew_text[out->b.n_renew];
+		snprintf(text, MICA_KEY_ID_SIZE, "%s", a->v[i].id);
+		if (a->more[i].ski.len == MICA_KEY_ID_LEN)
+			mica_hex_encode(a->more[i].ski.p, MICA_KEY_ID_LEN, text);
+		out->renew[out->b.n_renew++] = text;
+		if (before < out->b.renew_before)
+			out->b.renew_before = before;
+	}
+	if (out->b.n_renew > 0 && out->b.refresh_hint > HASTE)
+		out->b.refresh_hint /= HASTE;
+}
+
 void mica_core_content(const struct core_policy *p, const struct core_authorities *a,
 	enum mica_channel ch, int64_t now, struct core_content *out)
 {
@@ -47,11 +74,12 @@ void mica_core_content(const struct core_policy *p, const struct core_authoritie
 		.refresh_hint = p->refresh_hint,
 		.roots = out->roots,
 		.jwt_keys = out->keys};
+	call_for_renewal(&p->rotation, a, now, out);
 	for (unsigned i = 0; i < a->n; i++) {
 		const struct mica_authority *v = &a->v[i];
 
-		if (!mica_authority_is_published(v, now) ||
-			(v->canary_only && ch != MICA_CHANNEL_CANARY))
+		if (!(ch == MICA_CHANNEL_CANARY ? mica_authority_in_canary(v, now)
+						: mica_authority_is_published(v, now)))
 			continue;
 		if (v->kind == MICA_AUTHORITY_ROOT && v->cert.len > 0)
 			out->roots[out->b.n_roots++] = mica_buf_slice(&v->cert);
@@ -249,27 +277,33 @@ static mica_rc encode_plain(struct core_published *p, const struct core_content 
 	return MICA_OK;
 }
 
-static struct mica_slice authority_cert(const struct core_view *v, const char *id)
+/* The chain of an authority's certificates behind the publisher's; how many there are then. */
+static size_t put_authority_chain(
+	const struct core_view *v, const char *id, struct mica_slice chain[MICA_CHAIN_MAX])
 {
-	for (unsigned i = 0; i < v->auths->n; i++)
-		if (strcmp(v->auths->v[i].id, id) == 0)
-			return mica_buf_slice(&v->auths->v[i].cert);
-	return MICA_SLICE_NULL;
+	for (unsigned i = 0; i < v->auths->n; i++) {
+		const struct core_authority_more *m = &v->auths->more[i];
+
+		if (strcmp(v->auths->v[i].id, id) != 0)
+			continue;
+		memcpy(chain + 1, m->chain, m->n_chain * sizeof(m->chain[0]));
+		return 1 + m->n_chain;
+	}
+	return 1;
 }
 
 static mica_rc encode_signed(struct mica_core *c, const struct core_view *v,
 	struct core_published *p, const struct core_content *content, int64_t now,
 	struct mica_err *e)
 {
-	struct mica_slice chain[2] = {
-		mica_buf_slice(&p->publisher), authority_cert(v, p->publisher_authority)};
+	struct mica_slice chain[MICA_CHAIN_MAX] = {mica_buf_slice(&p->publisher)};
+	size_t n_chain = put_authority_chain(v, p->publisher_authority, chain);
 	enum mica_channel ch = content->b.channel;
 	MICA_AUTO_BUF b;
 	mica_rc rc;
 
 	mica_buf_init(&b, 2 * MICA_BUNDLE_MAX);
-	rc = mica_bundle_put_jws(
-		&content->b, c->publication_key, chain, chain[1].len ? 2 : 1, now, &b, e);
+	rc = mica_bundle_put_jws(&content->b, c->publication_key, chain, n_chain, now, &b, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_snapshot_unref(p->snap[ch][MICA_FMT_BUNDLE_JWS]);
@@ -338,7 +372,7 @@ static void fill_content(const struct core_policy *p, const struct core_authorit
 
 mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
 	const struct core_authorities *a, struct core_change *ch, int64_t now_ms,
-	uint64_t *sequence, struct mica_err *e)
+	uint64_t sequence[MICA_CHANNEL_COUNT], struct mica_err *e)
 {
 	CORE_AUTO_PART struct core_published *p = new_published();
 	MICA_AUTO_FREE struct core_content *content =
@@ -350,7 +384,7 @@ mica_rc mica_core_renumber(struct mica_core *c, const struct core_view *v,
 	memcpy(p->hash, v->pub->hash, sizeof(p->hash));
 	fill_content(v->policy, a, content);
 	rc = number(c, p, content, ch, now_ms, &changed, e);
-	*sequence = p->sequence[MICA_CHANNEL_LIVE];
+	memcpy(sequence, p->sequence, sizeof(p->sequence));
 	return rc;
 }
 

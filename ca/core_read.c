@@ -84,8 +84,8 @@ mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, u
 
 /* The entry's own octets, too: with them and the receipt its holder proves that it stands in the
  * ledger. */
-static void put_certificate(
-	const struct mica_entry *en, struct mica_slice body, uint64_t index, struct mica_buf *json)
+static void put_certificate(const struct mica_entry *en, struct mica_slice body, uint64_t index,
+	const struct core_revoked_one *revoked, struct mica_buf *json)
 {
 	MICA_AUTO_BUF pem;
 	struct mica_entry_keys keys;
@@ -110,7 +110,12 @@ static void put_certificate(
 	}
 	mica_buf_put_str(json, ",\"entry\":\"");
 	mica_buf_put_b64(json, body.p, body.len);
-	mica_buf_put_str(json, "\",\"event\":");
+	mica_buf_put_str(json, "\",\"revoked\":");
+	if (revoked)
+		mica_core_put_revocation(json, revoked);
+	else
+		mica_buf_put_str(json, "null");
+	mica_buf_put_str(json, ",\"event\":");
 	mica_entry_json(en, index, 0, json);
 	mica_buf_put_u8(json, '}');
 }
@@ -118,6 +123,7 @@ static void put_certificate(
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e)
 {
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	uint8_t serial[MICA_SERIAL_LEN];
 	size_t len = sizeof(serial);
 	struct mica_entry en;
@@ -135,7 +141,8 @@ mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *rea
 			"the ledger has no such certificate");
 	if (rc != MICA_OK)
 		return rc;
-	put_certificate(&en, mica_buf_slice(&body), index, json);
+	put_certificate(&en, mica_buf_slice(&body), index,
+		mica_core_revoked(v, mica_slice(serial, sizeof(serial))), json);
 	return mica_buf_rc(json, e);
 }
 
@@ -199,7 +206,7 @@ static mica_rc read_filter(const struct mica_event_query *q, struct filter *f, s
 		f->q.type = mica_entry_type_parse(q->type);
 		if (f->q.type == 0)
 			return bad_filter(e,
-				"type: expected x509_issued, jwt_issued, log, authority, bundle, key, policy, deny or admin");
+				"type: expected x509_issued, jwt_issued, log, authority, bundle, key, policy, deny, admin or revocation");
 	}
 	return MICA_OK;
 }

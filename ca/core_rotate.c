@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+#define KEEP_EVERY_MS                                                                              \
+	(3 * 60 * 1000) /* less than MICA_CLOCK_AHEAD_MS: a start soon after is believed */
 #define STEPS_MAX 16 /* in one go; more of them wait a second */
 
 /* ---- what is known --------------------------------------------------------------------------- */
@@ -82,13 +84,15 @@ static mica_rc look_at_acks(struct mica_core *c, const struct core_view *v, unsi
 {
 	const struct mica_authority *a = &v->auths->v[i];
 	int64_t since = mica_authority_first(a, MICA_AE_PUBLISHED, now);
+	uint64_t sequence[MICA_CHANNEL_COUNT];
 
 	*acked = false;
 	if (a->kind != MICA_AUTHORITY_ROOT || since == MICA_TIME_NEVER ||
 		mica_authority_state_at(a, now) != MICA_AS_PUBLISHED ||
 		now < since + mica_rotation_propagation(&v->policy->rotation, a->kind))
 		return MICA_OK;
-	return mica_core_acked(c, a->sequence, now, acked, e);
+	mica_core_first_bundles(a, sequence);
+	return mica_core_acked(c, sequence, now, acked, e);
 }
 
 mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t now,
@@ -104,6 +108,7 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 			.last_leaf = mica_core_last_leaf(c, a->id), .confirmed = true};
 		if (a->kind != MICA_AUTHORITY_ROOT)
 			continue;
+		facts[i].renewed = mica_core_renewed(c, v, now);
 		carried_key(a->id, key);
 		facts[i].carried = mica_core_counter(c, key);
 		rc = look_at_confirmations(c, v->policy, a->id, &facts[i].confirmed, e);
@@ -153,6 +158,8 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		.trust_domain = v->policy->trust_domain,
 		.not_after = a->not_after};
 
+	char url[CORE_CRL_URL_SIZE];
+
 	a->not_before -= CORE_CA_BACKDATE;
 	if (root && a->not_before < root->not_before)
 		a->not_before = root->not_before;
@@ -164,6 +171,7 @@ static mica_rc certify(struct mica_core *c, const struct core_view *v,
 		return mica_root_sign(key, &s, &a->cert, e);
 	memcpy(a->parent, root->id, sizeof(a->parent));
 	s.key = mica_signer_public(key);
+	s.crl_url = mica_core_crl_url(v->policy, root->id, url);
 	return sign_issuing(c, root, &s, &a->cert, e);
 }
 
@@ -228,6 +236,8 @@ static mica_rc note(
 		mica_authority_kind_name(a->kind), mica_rotation_why_name(x->s->why));
 	if (x->s->action == MICA_ROT_CREATE && a->parent[0])
 		mica_buf_printf(&detail, ",\"parent\":\"%s\"", a->parent);
+	if (x->s->canary)
+		mica_buf_put_str(&detail, ",\"channel\":\"canary\"");
 	if (x->s->standby)
 		mica_buf_put_str(&detail, ",\"standby\":true");
 	if (x->s->emergency)
@@ -267,7 +277,8 @@ static mica_rc fill_preview(const struct stepping *x, struct preview *p, struct 
 	return rc;
 }
 
-static mica_rc renumber(struct stepping *x, uint64_t *sequence, struct mica_err *e)
+static mica_rc renumber(
+	struct stepping *x, uint64_t sequence[MICA_CHANNEL_COUNT], struct mica_err *e)
 {
 	MICA_AUTO_FREE struct preview *p = mica_calloc(1, sizeof(*p));
 	mica_rc rc = fill_preview(x, p, e);
@@ -307,7 +318,7 @@ static void note_carried(struct stepping *x)
 
 static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 {
-	uint64_t sequence = 0;
+	uint64_t sequence[MICA_CHANNEL_COUNT] = {0};
 	mica_rc rc;
 
 	if (x->v->auths->n == CORE_AUTHORITY_MAX)
@@ -319,8 +330,11 @@ static mica_rc prepare_create(struct stepping *x, struct mica_err *e)
 	if (rc == MICA_OK)
 		rc = note(x, "created", &x->at, e);
 	if (rc == MICA_OK && x->at.kind != MICA_AUTHORITY_ISSUING) {
-		rc = renumber(x, &sequence, e);
-		x->at.sequence = sequence;
+		rc = renumber(x, sequence, e);
+		if (x->s->canary)
+			x->at.canary_sequence = sequence[MICA_CHANNEL_CANARY];
+		else
+			x->at.sequence = sequence[MICA_CHANNEL_LIVE];
 	}
 	if (rc == MICA_OK && x->at.kind == MICA_AUTHORITY_ROOT)
 		note_carried(x);
@@ -334,10 +348,13 @@ static mica_rc prepare_mark(struct stepping *x, struct mica_err *e)
 {
 	static const char *const actions[MICA_ROT_ACTION_COUNT] = {[MICA_ROT_READY] = "ready",
 		[MICA_ROT_ACTIVATE] = "activated",
-		[MICA_ROT_REMOVE] = "removed"};
+		[MICA_ROT_REMOVE] = "removed",
+		[MICA_ROT_PUBLISH] = "published",
+		[MICA_ROT_RESTORE] = "canary_restored"};
+	bool in_canary = x->s->canary && x->s->action == MICA_ROT_REMOVE;
 	const struct core_authorities *a = x->v->auths;
 	int at = x->s->at, instead = x->s->instead;
-	uint64_t sequence;
+	uint64_t sequence[MICA_CHANNEL_COUNT];
 	mica_rc rc = mica_authority_copy(&a->v[at], &x->at, e);
 
 	if (rc == MICA_OK && instead >= 0)
@@ -348,9 +365,14 @@ static mica_rc prepare_mark(struct stepping *x, struct mica_err *e)
 	if (rc == MICA_OK && instead >= 0)
 		rc = note(x, "retired", &x->instead, e);
 	if (rc == MICA_OK)
-		rc = note(x, actions[x->s->action], &x->at, e);
+		rc = note(x, in_canary ? "canary_removed" : actions[x->s->action], &x->at, e);
 	if (rc == MICA_OK)
-		rc = renumber(x, &sequence, e);
+		rc = renumber(x, sequence, e);
+	if (rc == MICA_OK && x->s->action == MICA_ROT_PUBLISH) {
+		x->at.sequence = sequence[MICA_CHANNEL_LIVE];
+		if (x->at.kind == MICA_AUTHORITY_ROOT)
+			note_carried(x);
+	}
 	if (rc == MICA_OK && instead >= 0)
 		rc = put(x, &x->instead, a->more[instead].rev, e);
 	return rc == MICA_OK ? put(x, &x->at, a->more[at].rev, e) : rc;
@@ -427,7 +449,8 @@ mica_rc mica_core_rotation_next(struct mica_core *c, const struct core_view *v, 
 	struct mica_rotation_facts f = {.of = facts,
 		.frozen = c->rotation.word != MICA_CLOCK_AGREES,
 		.carried = mica_core_carried(c),
-		.look_again = c->rotation.look_again};
+		.look_again = c->rotation.look_again,
+		.unproven = c->rotation.clock.unproven};
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	mica_rc rc = mica_core_gather(c, v, now, facts, e);
 
@@ -441,15 +464,19 @@ mica_rc mica_core_rotate(struct mica_core *c, int64_t now_ms, bool *hurry, struc
 	for (unsigned i = 0; i < STEPS_MAX; i++) {
 		CORE_AUTO_VIEW v = mica_core_view_get(c);
 		struct mica_rotation_step s;
+		MICA_AUTO_BUF more;
 		mica_rc rc = mica_core_can_issue(c, e);
 
+		mica_buf_init(&more, 256);
 		if (rc == MICA_OK)
 			rc = mica_core_rotation_next(c, v, now_ms, &s, e);
 		if (rc != MICA_OK)
 			return rc;
 		if (s.action == MICA_ROT_NONE)
 			return MICA_OK;
-		rc = mica_core_step(c, &s, NULL, MICA_SLICE_NULL, now_ms, e);
+		if (s.why == MICA_RW_RENEWED)
+			mica_core_put_renewed(c, &more);
+		rc = mica_core_step(c, &s, NULL, mica_buf_slice(&more), now_ms, e);
 		if (rc != MICA_OK) {
 			mica_err_context(e, "rotation: %s %s", mica_rotation_action_name(s.action),
 				mica_authority_kind_name(s.kind));
@@ -494,6 +521,8 @@ static mica_rc load_overruled(struct mica_core *c, struct mica_err *e)
 	mica_cur_u8(&cur);
 	c->rotation.overruled_ms = (int64_t)mica_cur_be64(&cur);
 	c->rotation.clock.seen_ms = (int64_t)mica_cur_be64(&cur);
+	if (cur.s.len > 0)
+		c->rotation.clock.proven_ms = (int64_t)mica_cur_be64(&cur);
 	return MICA_OK;
 }
 
@@ -507,6 +536,10 @@ mica_rc mica_core_rotation_open(struct mica_core *c, int64_t now_ms, struct mica
 	if (greatest_ms(c) > m->seen_ms)
 		m->seen_ms = greatest_ms(c);
 	c->rotation.word = mica_clock_judge(m, now_ms, 0);
+	if (m->proven_ms == 0)
+		m->proven_ms = m->seen_ms; /* nobody has looked yet */
+	mica_clock_start(m, now_ms);
+	atomic_store(&c->clock_unproven, m->unproven);
 	return MICA_OK;
 }
 
@@ -519,21 +552,69 @@ void mica_core_look_again(struct mica_core *c, int64_t now_ms)
 		mica_rotation_propagation(&v->policy->rotation, MICA_AUTHORITY_JWT);
 }
 
-static mica_rc note_word(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+static void put_clock(const struct mica_core *c, struct core_change *ch)
 {
-	struct core_note n = {.type = MICA_ENTRY_ADMIN,
-		.action =
-			c->rotation.word == MICA_CLOCK_AGREES ? "clock_agrees" : "clock_disagrees"};
+	const struct core_rotation *r = &c->rotation;
+	MICA_AUTO_BUF b;
+
+	mica_buf_init(&b, 32);
+	mica_buf_put_u8(&b, 1);
+	mica_buf_put_be64(&b, (uint64_t)r->overruled_ms);
+	mica_buf_put_be64(&b, (uint64_t)r->clock.seen_ms);
+	mica_buf_put_be64(&b, (uint64_t)r->clock.proven_ms);
+	mica_core_change_write(ch, MICA_PUT, MICA_T_META, MICA_LIT("clock"), mica_buf_slice(&b));
+}
+
+/* `action` NULL = the record alone. */
+static mica_rc note_clock(
+	struct mica_core *c, const char *action, int64_t now_ms, struct mica_err *e)
+{
+	struct core_note n = {.type = MICA_ENTRY_ADMIN, .action = action};
 	CORE_AUTO_CHANGE ch = {.n_reads = 0};
 	MICA_AUTO_BUF detail;
-	mica_rc rc;
+	mica_rc rc = MICA_OK;
 
 	mica_buf_init(&detail, 256);
-	mica_buf_printf(&detail, "{\"clock\":\"%s\",\"seen_ms\":%lld}",
-		mica_clock_word_name(c->rotation.word), (long long)c->rotation.clock.seen_ms);
+	mica_buf_printf(&detail, "{\"clock\":\"%s\",\"seen_ms\":%lld,\"proven_ms\":%lld}",
+		mica_clock_word_name(c->rotation.word), (long long)c->rotation.clock.seen_ms,
+		(long long)c->rotation.clock.proven_ms);
 	n.detail = mica_buf_slice(&detail);
-	rc = mica_core_change_note(&ch, &n, NULL, now_ms, e);
+	put_clock(c, &ch);
+	if (action)
+		rc = mica_core_change_note(&ch, &n, NULL, now_ms, e);
 	return rc == MICA_OK ? mica_core_change_commit(c, &ch, now_ms, e) : rc;
+}
+
+void mica_core_hear_clock(struct mica_core *c, int64_t iat)
+{
+	int64_t told = atomic_load_explicit(&c->told, memory_order_relaxed);
+
+	while (told < iat && !atomic_compare_exchange_weak(&c->told, &told, iat))
+		;
+}
+
+/* Whether somebody else's clock agrees with ours; and now and then a word for the next start of how
+ * far it is believed. */
+static mica_rc prove(struct mica_core *c, int64_t now_ms, struct mica_err *e)
+{
+	struct core_rotation *r = &c->rotation;
+	bool told = r->unproven_told;
+
+	if (mica_clock_prove(&r->clock, now_ms, atomic_load(&c->told) * 1000)) {
+		mica_clock_keep(&r->clock, now_ms);
+		atomic_store(&c->clock_unproven, false);
+		r->unproven_told = false;
+		r->kept_ms = now_ms;
+		return note_clock(c, "clock_proven", now_ms, e);
+	}
+	r->unproven_told = r->clock.unproven;
+	if (r->clock.unproven)
+		return told ? MICA_OK : note_clock(c, "clock_unproven", now_ms, e);
+	mica_clock_keep(&r->clock, now_ms);
+	if (now_ms < r->kept_ms + KEEP_EVERY_MS)
+		return MICA_OK;
+	r->kept_ms = now_ms;
+	return note_clock(c, NULL, now_ms, e);
 }
 
 static mica_rc tick(struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e)
@@ -552,7 +633,11 @@ static mica_rc tick(struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct
 	atomic_store(&c->clock_frozen, c->rotation.word != MICA_CLOCK_AGREES);
 	if (c->rotation.word == MICA_CLOCK_AGREES && mica_clock_stepped(m, now_ms, mono_ms, skew))
 		mica_core_look_again(c, now_ms);
-	return c->rotation.word == before ? MICA_OK : note_word(c, now_ms, e);
+	if (c->rotation.word != before)
+		return note_clock(c,
+			c->rotation.word == MICA_CLOCK_AGREES ? "clock_agrees" : "clock_disagrees",
+			now_ms, e);
+	return c->rotation.word == MICA_CLOCK_AGREES ? prove(c, now_ms, e) : MICA_OK;
 }
 
 /* What has happened has happened, at `now` at the latest. */
@@ -579,17 +664,6 @@ static mica_rc redate(
 	return MICA_OK;
 }
 
-static void put_overruled(struct core_change *ch, int64_t seen_ms, int64_t now_ms)
-{
-	MICA_AUTO_BUF b;
-
-	mica_buf_init(&b, 32);
-	mica_buf_put_u8(&b, 1);
-	mica_buf_put_be64(&b, (uint64_t)seen_ms);
-	mica_buf_put_be64(&b, (uint64_t)now_ms);
-	mica_core_change_write(ch, MICA_PUT, MICA_T_META, MICA_LIT("clock"), mica_buf_slice(&b));
-}
-
 /* The view begins anew at the accepted time. */
 static mica_rc view_at(
 	struct mica_core *c, const struct core_view *v, int64_t now, struct mica_err *e)
@@ -607,24 +681,27 @@ mica_rc mica_core_accept_clock(
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct core_note n = {.type = MICA_ENTRY_ADMIN, .action = "clock_accepted"};
-	struct core_rotation *r = &c->rotation;
+	struct core_rotation *r = &c->rotation, before = *r;
 	int64_t seen = mica_ledger_now_ms(c->ledger);
 	CORE_AUTO_CHANGE ch = {.n_reads = 0};
 	mica_rc rc = redate(v, &ch, now_ms / 1000, e);
 
-	seen = seen > now_ms ? seen : now_ms;
-	put_overruled(&ch, seen, now_ms);
+	r->overruled_ms = seen > now_ms ? seen : now_ms;
+	r->clock.seen_ms = r->clock.proven_ms = now_ms;
+	r->clock.unproven = false;
+	put_clock(c, &ch);
 	if (rc == MICA_OK)
 		rc = mica_core_change_note(&ch, &n, actor, now_ms, e);
 	if (rc == MICA_OK)
 		rc = mica_core_change_commit(c, &ch, now_ms, e);
-	if (rc != MICA_OK)
+	if (rc != MICA_OK) {
+		*r = before;
 		return rc;
-	r->overruled_ms = seen;
-	r->clock.seen_ms = now_ms;
+	}
 	mica_clock_anchor(&r->clock, now_ms, r->mono_ms);
 	r->word = MICA_CLOCK_AGREES;
 	atomic_store(&c->clock_frozen, false);
+	atomic_store(&c->clock_unproven, false);
 	mica_core_look_again(c, now_ms);
 	return view_at(c, v, now_ms / 1000, e);
 }

@@ -130,12 +130,23 @@ void mica_core_put_authority(struct mica_buf *b, struct mica_core *c,
 	mica_core_put_time(b, ",", "not_before", v->not_before);
 	mica_core_put_time(b, ",", "not_after", v->not_after);
 	mica_core_put_time(b, ",", "last_leaf_expiry", mica_core_last_leaf(c, v->id));
-	mica_buf_printf(b, ",\"published\":%s,\"standby\":%s,\"key\":\"%s\",\"times\":[",
+	mica_buf_printf(b,
+		",\"canary\":%s,\"published\":%s,\"standby\":%s,\"key\":\"%s\","
+		"\"subject_key_id\":",
+		mica_authority_in_canary(v, now) ? "true" : "false",
 		mica_authority_is_published(v, now) ? "true" : "false",
 		v->standby ? "true" : "false",
 		v->envelope.len == 0     ? "elsewhere"
 			: a->more[i].key ? "unlocked"
 					 : "locked");
+	if (a->more[i].ski.len > 0) {
+		mica_buf_put_u8(b, '"');
+		mica_buf_put_hex(b, a->more[i].ski.p, a->more[i].ski.len);
+		mica_buf_put_u8(b, '"');
+	} else {
+		mica_buf_put_str(b, "null");
+	}
+	mica_buf_put_str(b, ",\"times\":[");
 	for (unsigned k = 0; k < v->n_times; k++) {
 		mica_core_put_string(
 			b, k ? ",{" : "{", "event", mica_authority_event_name(v->times[k].event));
@@ -295,9 +306,13 @@ static int64_t end_of(const struct core_view *v, enum mica_authority_kind kind)
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	int64_t now = atomic_load(&c->now_ms) / 1000;
+	struct mica_rotation_stock stock;
 	struct mica_ledger_stats s;
 
 	mica_ledger_stats(c->ledger, &s);
+	mica_rotation_stock_of(&v->policy->rotation, v->auths->v, v->auths->n,
+		now > v->auths->from ? now : v->auths->from, &stock);
 	*out = (struct mica_core_stats){.entries = s.size,
 		.x509_issued = atomic_load(&c->x509_issued),
 		.jwt_issued = atomic_load(&c->jwt_issued),
@@ -312,6 +327,17 @@ void mica_core_stats(struct mica_core *c, struct mica_core_stats *out)
 		.bundle_sequence = v->pub->sequence[MICA_CHANNEL_LIVE],
 		.rotation_steps = atomic_load(&c->rotation_steps),
 		.compromises = atomic_load(&c->hurries),
+		.exposed = atomic_load(&c->exposed),
+		.renewals_done = atomic_load(&c->renewals_done),
+		.renewal_seconds = atomic_load(&c->renewal_seconds),
+		.revoked = v->revoked->n,
+		.crls = v->crls ? v->crls->n : 0,
 		.clock_frozen = atomic_load(&c->clock_frozen),
+		.clock_unproven = atomic_load(&c->clock_unproven),
+		.signed_ahead = stock.ahead,
+		.signature_needed = stock.needed,
+		.signature_by = stock.covered,
 		.space_low = atomic_load(&c->space_low)};
+	mica_core_lineage_stats(c, out);
+	mica_core_crls_look(v, atomic_load(&c->now_ms), &out->crl_end, &out->crls_late);
 }

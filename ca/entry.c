@@ -30,6 +30,11 @@ enum tag {
 	T_REQUESTED_TTL = 15,
 	T_OUTLET = 16,
 	T_ADDRESS = 17,
+	T_ASKER_NS = 18, /* who asked for the principal */
+	T_ASKER_SA = 19,
+	T_ASKER_POD = 20,
+	T_ASKER_POD_UID = 21,
+	T_INSTANCE = 22,
 	T_CERTIFICATE = 32,
 	T_SUB = 33,
 	T_JTI = 34,
@@ -57,6 +62,8 @@ static const struct {
 	{MICA_ENTRY_POLICY, "policy"},
 	{MICA_ENTRY_DENY, "deny"},
 	{MICA_ENTRY_ADMIN, "admin"},
+	{MICA_ENTRY_REVOCATION, "revocation"},
+	{MICA_ENTRY_LINEAGE, "lineage"},
 };
 
 const char *mica_entry_type_name(enum mica_entry_type t)
@@ -102,6 +109,10 @@ static const struct text_field texts[] = {
 	TEXT(T_NODE, node, MICA_K8S_NAME_MAX),
 	TEXT(T_SUBJECT, subject, 255),
 	TEXT(T_ADDRESS, address, 63),
+	TEXT(T_ASKER_NS, asker_ns, MICA_K8S_NS_MAX),
+	TEXT(T_ASKER_SA, asker_sa, MICA_K8S_NAME_MAX),
+	TEXT(T_ASKER_POD, asker_pod, MICA_K8S_NAME_MAX),
+	TEXT(T_INSTANCE, instance, MICA_INSTANCE_MAX),
 	TEXT(T_CERTIFICATE, certificate, MICA_CERT_MAX),
 	TEXT(T_SUB, sub, MICA_SPIFFE_ID_MAX),
 	TEXT(T_JTI, jti, 255),
@@ -202,6 +213,12 @@ static void put_issuance(struct mica_buf *b, const struct mica_entry *en)
 	put_pair(b, T_ORIGIN, (int64_t)en->origin_index, en->origin_time);
 	put_i64(b, T_REQUESTED_TTL, en->requested_ttl);
 	put_text(b, T_OUTLET, mica_slice(&(uint8_t){(uint8_t)en->outlet}, en->outlet ? 1 : 0));
+	put_text(b, T_ADDRESS, en->address);
+	put_text(b, T_ASKER_NS, en->asker_ns);
+	put_text(b, T_ASKER_SA, en->asker_sa);
+	put_text(b, T_ASKER_POD, en->asker_pod);
+	put_uid(b, T_ASKER_POD_UID, &en->asker_pod_uid);
+	put_text(b, T_INSTANCE, en->instance);
 }
 
 static void put_actor(struct mica_buf *b, const struct mica_entry *en)
@@ -310,7 +327,6 @@ mica_rc mica_entry_encode(struct mica_entry *en, struct mica_buf *out, struct mi
 	if (!mica_slice_eq_str(en->set, "default"))
 		put_text(out, T_SET, en->set);
 	put_issuance(out, en);
-	put_text(out, T_ADDRESS, en->address);
 	put_text(out, T_CERTIFICATE, en->certificate);
 	put_text(out, T_SUB, en->sub);
 	put_text(out, T_JTI, en->jti);
@@ -385,6 +401,7 @@ static bool read_special(unsigned tag, struct mica_slice v, struct mica_entry *e
 	case T_SA_UID: return read_uid(v, &en->sa_uid);
 	case T_POD_UID: return read_uid(v, &en->pod_uid);
 	case T_NODE_UID: return read_uid(v, &en->node_uid);
+	case T_ASKER_POD_UID: return read_uid(v, &en->asker_pod_uid);
 	case T_EVIDENCE: return read_evidence(v, en);
 	case T_EVIDENCE_EXPIRY: return read_u64s(v, &en->ev_expiry, NULL);
 	case T_REQUESTED_TTL: return read_u64s(v, &en->requested_ttl, NULL);
@@ -482,6 +499,10 @@ void mica_entry_set_evidence(struct mica_entry *out, const struct mica_evidence 
 	out->ev_expiry = v->credential_expiry;
 	out->origin_index = v->origin_index;
 	out->origin_time = v->origin_time;
+	out->asker_ns = mica_slice_str(v->asker.ns);
+	out->asker_sa = mica_slice_str(v->asker.sa);
+	out->asker_pod = mica_slice_str(v->asker.pod);
+	out->asker_pod_uid = v->asker.pod_uid;
 }
 
 mica_rc mica_entry_get_principal(
@@ -517,7 +538,11 @@ mica_rc mica_entry_get_evidence(
 	out->credential_expiry = en->ev_expiry;
 	out->origin_index = en->origin_index ? en->origin_index : index;
 	out->origin_time = en->origin_time;
-	if (mica_slice_copy(en->ev_id, out->id, sizeof(out->id)) != MICA_OK)
+	out->asker.pod_uid = en->asker_pod_uid;
+	if (mica_slice_copy(en->ev_id, out->id, sizeof(out->id)) != MICA_OK ||
+		mica_slice_copy(en->asker_ns, out->asker.ns, sizeof(out->asker.ns)) != MICA_OK ||
+		mica_slice_copy(en->asker_sa, out->asker.sa, sizeof(out->asker.sa)) != MICA_OK ||
+		mica_slice_copy(en->asker_pod, out->asker.pod, sizeof(out->asker.pod)) != MICA_OK)
 		return malformed(e, "the evidence is malformed");
 	return MICA_OK;
 }
@@ -537,8 +562,7 @@ mica_rc mica_entry_keys(
 	}
 	if (mica_cert_read(en->certificate, &info, NULL) != MICA_OK)
 		return malformed(e, "its certificate cannot be read");
-	if (info.n_uri > 0)
-		out->spiffe_id = info.uri[0];
+	out->spiffe_id = info.n_uri > 0 ? info.uri[0] : en->sub;
 	out->serial = info.serial;
 	out->authority = info.aki;
 	out->not_before = info.not_before;
@@ -633,6 +657,14 @@ static void json_evidence(struct mica_buf *b, const struct mica_entry *en, uint6
 	mica_buf_printf(b, ",\"origin_index\":%llu",
 		(unsigned long long)(en->origin_index ? en->origin_index : index));
 	put_time(b, "origin_time", en->origin_time);
+	if (en->asker_ns.len > 0) {
+		mica_buf_put_str(b, ",\"asked_by\":{\"namespace\":");
+		mica_buf_put_json_string(b, en->asker_ns);
+		put_str(b, "service_account", en->asker_sa);
+		put_str(b, "pod", en->asker_pod);
+		put_uuid(b, "pod_uid", &en->asker_pod_uid);
+		mica_buf_put_u8(b, '}');
+	}
 	mica_buf_put_u8(b, '}');
 }
 
@@ -721,6 +753,7 @@ void mica_entry_json(
 		name_of(out, "outlet", outlets, MICA_ARRAY_LEN(outlets), en->outlet, ",");
 	if (!(flags & MICA_ENTRY_JSON_NO_ADDRESS))
 		put_str(out, "address", en->address);
+	put_str(out, "instance", en->instance);
 	if (!issues(en->type))
 		json_change(out, en);
 	mica_buf_put_u8(out, '}');

@@ -137,6 +137,10 @@ static mica_rc copy_scalars(const struct builder *b, unsigned i)
 	to->same_names_as.v = mica_calloc(from->same_names_as.n + 1, sizeof(char *));
 	for (unsigned k = 0; k < from->same_names_as.n; k++)
 		to->same_names_as.v[to->same_names_as.n++] = mica_strdup(from->same_names_as.v[k]);
+	to->node_accounts.v = mica_calloc(from->impersonation.accounts.n + 1, sizeof(char *));
+	for (unsigned k = 0; k < from->impersonation.accounts.n; k++)
+		to->node_accounts.v[to->node_accounts.n++] =
+			mica_strdup(from->impersonation.accounts.v[k]);
 	struct mica_slice cluster = mica_slice_str(to->cluster);
 	if (cluster.len && (cluster.len > MICA_NAME_MAX || !mica_spiffe_segment_ok(cluster)))
 		return refuse(b, i, "cluster", "issuer_cluster_invalid",
@@ -429,6 +433,7 @@ static void clear_issuer(struct mica_issuer *is)
 	for (int f = 0; f < MICA_FRONT_COUNT; f++)
 		free_list(&is->audiences[f]);
 	free_list(&is->same_names_as);
+	free_list(&is->node_accounts);
 	for (unsigned k = 0; k < is->n_claims; k++) {
 		mica_free(is->claims[k].name);
 		mica_free(is->claims[k].claim);
@@ -543,6 +548,20 @@ bool mica_issuer_may_name(const struct mica_issuer *i, struct mica_slice spiffe_
 		mica_slice_has_prefix(spiffe_id, i->td_prefix) &&
 		mica_template_matches(
 			i->path, mica_slice_sub(spiffe_id, i->td_prefix.len, spiffe_id.len));
+}
+
+mica_rc mica_issuer_name_pod(
+	const struct mica_issuer *i, struct mica_principal *p, struct mica_err *e)
+{
+	struct mica_slice values[MICA_PF_COUNT];
+
+	if (i->kind != MICA_ISSUER_KUBERNETES)
+		return mica_fail(
+			e, MICA_DENIED, "name_value_missing", "issuer %s knows no pods", i->name);
+	mica_principal_values(p, values);
+	memcpy(p->spiffe_id, i->td_prefix.p, i->td_prefix.len);
+	return mica_template_expand(i->path, values, i->n_values, p->spiffe_id + i->td_prefix.len,
+		sizeof(p->spiffe_id) - i->td_prefix.len, NULL, e);
 }
 
 /* ---- warnings ----------------------------------------------------------------------------- */

@@ -27,6 +27,7 @@ struct mica_issuer {
 	bool review_allow_on_failure, allow_ps, require_pod;
 	int64_t skew, renewal_max_age, max_stale;
 	struct mica_string_list audiences[MICA_FRONT_COUNT], same_names_as;
+	struct mica_string_list node_accounts; /* "namespace/name" */
 	int64_t max_life[MICA_FRONT_COUNT];
 	struct mica_template *path;
 	/* Values of the template: Kubernetes as enum mica_principal_field; OIDC the mapped claims,

@@ -2,6 +2,8 @@
 /* Public keys: strict reading, policy, and the check of a signature. */
 #include "ossl.h"
 
+#include <stdatomic.h>
+
 static const uint8_t oid_ec[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01};
 static const uint8_t oid_p256[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
 static const uint8_t oid_p384[] = {0x2b, 0x81, 0x04, 0x00, 0x22};
@@ -144,12 +146,41 @@ static mica_rc read_rsa(struct mica_slice key, struct mica_slice params, const u
 
 /* ---- EC and Ed25519 ------------------------------------------------------------------------ */
 
+/* Each caller comes with a key of its own, which is needed for a moment. What holds it is used
+ * again: to make one, OpenSSL copies its curve, number by number. */
+#define SPARES 8
+static EC_KEY *_Atomic spares[2][SPARES];
+
+static EC_KEY *spare_take(enum mica_key_name type)
+{
+	EC_KEY *k = NULL;
+
+	for (unsigned i = 0; i < SPARES && !k; i++)
+		k = atomic_exchange(&spares[type == MICA_KN_P384][i], NULL);
+	if (k)
+		return k;
+	k = EC_KEY_new();
+	if (k && EC_KEY_set_group(k, mica_ossl_group(type)) == 1)
+		return k;
+	EC_KEY_free(k);
+	return NULL;
+}
+
+static void spare_give(enum mica_key_name type, EC_KEY *k)
+{
+	EC_KEY *none = NULL;
+
+	for (unsigned i = 0; i < SPARES && k; i++, none = NULL)
+		if (atomic_compare_exchange_strong(&spares[type == MICA_KN_P384][i], &none, k))
+			return;
+	EC_KEY_free(k);
+}
+
 static bool on_curve(enum mica_key_name type, struct mica_slice point)
 {
-	const EC_GROUP *g = mica_ossl_group(type);
-	EC_POINT *p = EC_POINT_new(g);
-	bool ok = p && EC_POINT_oct2point(g, p, point.p, point.len, NULL) == 1;
-	EC_POINT_free(p);
+	EC_KEY *k = spare_take(type);
+	bool ok = k && EC_KEY_oct2key(k, point.p, point.len, NULL) == 1;
+	spare_give(type, k);
 	if (!ok)
 		ERR_clear_error();
 	return ok;
@@ -455,9 +486,8 @@ static bool ed25519_ok(EVP_PKEY *key, struct mica_slice msg, struct mica_slice s
 static bool load_ec(struct mica_verifier *v)
 {
 	struct mica_slice raw = mica_pubkey_raw(&v->key);
-	v->ec = EC_KEY_new();
-	return v->ec && EC_KEY_set_group(v->ec, mica_ossl_group(v->key.type)) == 1 &&
-		EC_KEY_oct2key(v->ec, raw.p, raw.len, NULL) == 1;
+	v->ec = spare_take(v->key.type);
+	return v->ec && EC_KEY_oct2key(v->ec, raw.p, raw.len, NULL) == 1;
 }
 
 static bool load_rsa(struct mica_verifier *v)
@@ -494,7 +524,7 @@ static mica_rc load(struct mica_verifier *v, struct mica_err *e)
 
 static void unload(struct mica_verifier *v)
 {
-	EC_KEY_free(v->ec);
+	spare_give(v->key.type, v->ec);
 	RSA_free(v->rsa);
 	EVP_PKEY_free(v->ed);
 }
@@ -552,4 +582,9 @@ void mica_verifier_free(struct mica_verifier *v)
 const struct mica_pubkey *mica_verifier_key(const struct mica_verifier *v)
 {
 	return &v->key;
+}
+
+void mica_sha256(struct mica_slice s, uint8_t hash[32])
+{
+	mica_ossl_sha256(s, hash);
 }

@@ -5,13 +5,18 @@
 
 void mica_pem_put(struct mica_buf *out, const char *label, struct mica_slice der)
 {
-	mica_buf_printf(out, "-----BEGIN %s-----\n", label);
+	(void)mica_buf_room(out, der.len + der.len / 2 + 128); /* at once, and not by doubling */
+	mica_buf_put_str(out, "-----BEGIN ");
+	mica_buf_put_str(out, label);
+	mica_buf_put_str(out, "-----\n");
 	for (size_t at = 0; at < der.len; at += 48) { /* 48 octets are 64 characters */
 		size_t n = der.len - at < 48 ? der.len - at : 48;
 		mica_buf_put_b64(out, der.p + at, n);
 		mica_buf_put_u8(out, '\n');
 	}
-	mica_buf_printf(out, "-----END %s-----\n", label);
+	mica_buf_put_str(out, "-----END ");
+	mica_buf_put_str(out, label);
+	mica_buf_put_str(out, "-----\n");
 }
 
 /* One line without its end; a CR counts only before LF. */
@@ -78,6 +83,7 @@ mica_rc mica_pem_next(struct mica_slice *in, const char *label, const char *labe
 
 	MICA_AUTO_BUF text;
 	mica_buf_init(&text, in->len + 1);
+	text.wipe = der->wipe; /* a private key's */
 	mica_rc rc = read_body(in, got, &text, e);
 	if (rc)
 		return rc;

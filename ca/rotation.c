@@ -11,7 +11,8 @@
 #define HINTS       3
 #define JITTER_PART 20
 
-static const char *const actions[] = {"none", "create", "ready", "activate", "remove", "destroy"};
+static const char *const actions[] = {
+	"none", "create", "ready", "activate", "remove", "destroy", "publish", "restore"};
 static const struct {
 	const char *name, *text;
 } whys[] = {
@@ -37,7 +38,15 @@ static const struct {
 		"the clock disagrees with what was seen before; see `mica rotation clock`"},
 	[MICA_RW_NO_ROOT] = {"no_root", "there is no usable root"},
 	[MICA_RW_NO_REPLACEMENT] = {"no_replacement", "no other one is published"},
+	[MICA_RW_UNPROVEN] = {"unproven",
+		"no token or administrator has agreed with our clock since the start"},
+	[MICA_RW_CANARY] = {"canary", "the canary channel has it first"},
+	[MICA_RW_CANARY_OVER] = {"canary_over", "the canary channel has had it long enough"},
+	[MICA_RW_WITHDRAWN] = {"withdrawn", "it was withdrawn from the canary channel before"},
 	[MICA_RW_BY_HAND] = {"by_hand", "an administrator asked for it"},
+	[MICA_RW_SIGNATURE] = {"signature",
+		"what a root whose key is not here must sign is missing; see `mica authority csr`"},
+	[MICA_RW_RENEWED] = {"renewed", "whoever had something of it has renewed"},
 };
 _Static_assert(MICA_ARRAY_LEN(actions) == MICA_ROT_ACTION_COUNT, "a name for each action");
 _Static_assert(MICA_ARRAY_LEN(whys) == MICA_RW_COUNT, "a text for each reason");
@@ -85,6 +94,7 @@ void mica_rotation_policy_of(const struct mica_config *c, struct mica_rotation_p
 			[MICA_AUTHORITY_JWT] = {c->rotation.jwt.automatic, c->authorities.jwt_life,
 				c->rotation.jwt.rotate_at}},
 		.standby = c->rotation.standby,
+		.root_home = c->authorities.root,
 		.max_leaf_ttl = c->x509.max_ttl,
 		.max_jwt_ttl = c->jwt.max_ttl,
 		.refresh_hint = c->bundle.refresh_hint,
@@ -93,7 +103,9 @@ void mica_rotation_policy_of(const struct mica_config *c, struct mica_rotation_p
 		.ack_timeout = c->rotation.ack_timeout,
 		.skew = c->rotation.skew,
 		.trash = c->rotation.trash,
-		.deadline = c->rotation.deadline};
+		.deadline = c->rotation.deadline,
+		.canary = c->rotation.canary.spiffe_ids.n > 0,
+		.canary_time = c->rotation.canary.time};
 	for (unsigned i = 0; i < c->n_rules; i++)
 		out->max_leaf_ttl = greater(out->max_leaf_ttl, c->rules[i].max_ttl);
 	for (unsigned i = 0; i < c->rotation.n_outlets; i++)
@@ -114,12 +126,14 @@ int64_t mica_rotation_propagation(
 
 int64_t mica_rotation_lead(const struct mica_rotation_policy *p, enum mica_authority_kind kind)
 {
+	int64_t canary = p->canary ? p->canary_time : 0;
+
 	switch (kind) {
 	case MICA_AUTHORITY_ROOT:
-		return mica_rotation_propagation(p, kind) + p->ack_timeout + p->max_leaf_ttl +
-			p->skew;
+		return canary + mica_rotation_propagation(p, kind) + p->ack_timeout +
+			p->max_leaf_ttl + p->skew;
 	case MICA_AUTHORITY_JWT:
-		return mica_rotation_propagation(p, kind) + p->max_jwt_ttl + p->skew;
+		return canary + mica_rotation_propagation(p, kind) + p->max_jwt_ttl + p->skew;
 	default: return p->propagation + p->max_leaf_ttl + p->skew;
 	}
 }
@@ -246,8 +260,19 @@ bool mica_rotation_doomed(const struct mica_authority *list, size_t n, size_t ro
 	for (size_t i = 0; i < n; i++)
 		if (list[i].kind == MICA_AUTHORITY_ISSUING && now <= list[i].not_after &&
 			strcmp(list[i].parent, list[root].id) == 0 &&
-			is_tainted(mica_authority_state_at(&list[i], now)))
+			mica_authority_state_at(&list[i], now) == MICA_AS_TAINTED)
 			return true;
+	return false;
+}
+
+/* Signed ahead by a root elsewhere, or waiting for its signature. */
+static bool is_stock(const struct mica_authority *list, size_t n, size_t i)
+{
+	if (list[i].kind != MICA_AUTHORITY_ISSUING || list[i].cert.len == 0)
+		return list[i].kind == MICA_AUTHORITY_ISSUING;
+	for (size_t k = 0; k < n; k++)
+		if (strcmp(list[k].id, list[i].parent) == 0)
+			return !has_key(&list[k]);
 	return false;
 }
 
@@ -255,7 +280,7 @@ int mica_rotation_successor(
 	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now)
 {
 	for (size_t i = 0; i < n; i++)
-		if (list[i].kind == kind && !list[i].standby &&
+		if (list[i].kind == kind && !list[i].standby && !is_stock(list, n, i) &&
 			is_coming(mica_authority_state_at(&list[i], now)))
 			return (int)i;
 	return -1;
@@ -273,7 +298,11 @@ int mica_rotation_way_back(
 		const struct mica_authority *a = &list[i];
 		int64_t at = mica_authority_last(a, MICA_AE_RETIRED, now);
 
-		if (a->kind != kind || !has_key(a) || at < latest ||
+		bool usable = kind == MICA_AUTHORITY_ROOT ? mica_rotation_serves(list, n, i, now)
+							  : has_key(a);
+
+		/* published everywhere: the canary channel may have lost it */
+		if (a->kind != kind || !usable || at < latest || mica_canary_gone(a, now) ||
 			mica_authority_state_at(a, now) != MICA_AS_RETIRED ||
 			(kind == MICA_AUTHORITY_ROOT && mica_rotation_doomed(list, n, i, now)) ||
 			(kind == MICA_AUTHORITY_ISSUING &&
@@ -346,10 +375,12 @@ static bool activate(struct mica_rotation_step *out, const struct deciding *d, i
 /* How good a root is as a replacement in an emergency; 0 = it is none. */
 static int worth(const struct deciding *d, size_t i)
 {
-	if (!is_kind(d, i, MICA_AUTHORITY_ROOT) || !has_key(&d->v[i]) || d->v[i].canary_only ||
+	if (!is_kind(d, i, MICA_AUTHORITY_ROOT) || !mica_rotation_serves(d->v, d->n, i, d->now) ||
 		!mica_authority_is_published(&d->v[i], d->now) ||
 		mica_rotation_doomed(d->v, d->n, i, d->now))
 		return 0;
+	if (mica_canary_unsure(d->p, &d->v[i], d->now))
+		return 1; /* better than none */
 	switch (state(d, i)) {
 	case MICA_AS_READY: return d->v[i].standby ? 5 : 4;
 	case MICA_AS_RETIRED: return 3; /* everybody had it once, and has it still */
@@ -420,6 +451,10 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 	if (best_root(d, 1) >= 0 ||
 		mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
 		return false;
+	if (d->p->root_home != MICA_ROOT_OWN) {
+		wait_for(d, MICA_AUTHORITY_ROOT, d->root, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
+		return false;
+	}
 	take(out, MICA_ROT_CREATE, MICA_AUTHORITY_ROOT, -1, MICA_RW_TAINTED);
 	out->emergency = true;
 	return true;
@@ -457,8 +492,9 @@ static bool everybody_has(struct deciding *d, size_t i)
 		wait_for(d, kind, (int)i, MICA_RW_CARRIED, carried(d, i, since));
 		return false;
 	}
-	if (!f->acked && d->now < acks) {
-		wait_for(d, kind, (int)i, MICA_RW_ACKS, acks);
+	if (!f->acked && (d->now < acks || d->f->unproven)) {
+		wait_for(d, kind, (int)i, d->now < acks ? MICA_RW_ACKS : MICA_RW_UNPROVEN,
+			d->f->unproven ? MICA_TIME_NEVER : acks);
 		return false;
 	}
 	if (!f->confirmed) {
@@ -468,24 +504,73 @@ static bool everybody_has(struct deciding *d, size_t i)
 	return true;
 }
 
+/* What the canary channel has had long enough comes to everybody; in an emergency at once. */
+static bool end_canary(struct deciding *d, enum mica_authority_kind kind,
+	enum mica_rotation_why hurry, struct mica_rotation_step *out)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		int64_t end = hurry ? 0 : mica_canary_end(d->p, &d->v[i], d->now);
+
+		if (!is_kind(d, i, kind) || state(d, i) != MICA_AS_PENDING ||
+			!mica_canary_alone(&d->v[i], d->now))
+			continue;
+		if (d->now < end) {
+			wait_for(d, kind, (int)i, MICA_RW_CANARY, end);
+		} else if (!hurry && d->f->unproven) {
+			wait_for(d, kind, (int)i, MICA_RW_UNPROVEN, MICA_TIME_NEVER);
+		} else if (!hurry && d->now < d->f->look_again) {
+			wait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, d->f->look_again);
+		} else {
+			take(out, MICA_ROT_PUBLISH, kind, (int)i,
+				hurry ? hurry : MICA_RW_CANARY_OVER);
+			out->emergency = hurry != MICA_RW_NOTHING;
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool make_ready(
 	struct deciding *d, enum mica_authority_kind kind, struct mica_rotation_step *out)
 {
 	for (size_t i = 0; i < d->n; i++)
-		if (is_kind(d, i, kind) && state(d, i) == MICA_AS_PUBLISHED &&
-			!d->v[i].canary_only && everybody_has(d, i))
+		if (is_kind(d, i, kind) && state(d, i) == MICA_AS_PUBLISHED && everybody_has(d, i))
 			return take(out, MICA_ROT_READY, kind, (int)i, MICA_RW_EVERYBODY_HAS_IT);
 	return false;
 }
 
+/* Of several the first that can vouch for anything: roots that are elsewhere can come before what
+ * they sign. */
 static bool use_successor(struct deciding *d, enum mica_authority_kind kind, int active,
 	struct mica_rotation_step *out)
 {
-	int next = mica_rotation_successor(d->v, d->n, kind, d->now);
+	for (size_t i = 0; i < d->n; i++) {
+		if (!is_kind(d, i, kind) || d->v[i].standby ||
+			(state(d, i) != MICA_AS_READY &&
+				!mica_rotation_is_back(d->p, &d->v[i], d->now)))
+			continue;
+		if (has_key(&d->v[i]) || mica_rotation_serves(d->v, d->n, i, d->now))
+			return activate(out, d, (int)i, active, MICA_RW_EVERYBODY_HAS_IT);
+		wait_for(d, kind, (int)i, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
+	}
+	return false;
+}
 
-	if (next < 0 || state(d, (size_t)next) != MICA_AS_READY || !has_key(&d->v[next]))
-		return false;
-	return activate(out, d, next, active, MICA_RW_EVERYBODY_HAS_IT);
+/* Until when nothing of a kind begins, since what began was withdrawn. It must not make the next
+ * one late. */
+static int64_t withdrawn(const struct deciding *d, enum mica_authority_kind kind, int active)
+{
+	int64_t until = 0;
+
+	for (size_t i = 0; i < d->n; i++)
+		if (is_kind(d, i, kind) && happened(d, i, MICA_AE_REMOVED))
+			until = greater(until, mica_canary_retry(d->p, &d->v[i], d->now));
+	return lesser(until, d->v[active].not_after - mica_rotation_lead(d->p, kind));
+}
+
+static void create_in_canary(const struct deciding *d, struct mica_rotation_step *out)
+{
+	out->canary = d->p->canary && out->kind != MICA_AUTHORITY_ISSUING;
 }
 
 /* One at a time: nothing begins while a successor is on its way. */
@@ -506,7 +591,17 @@ static bool begin(struct deciding *d, enum mica_authority_kind kind, int active,
 		d->until = lesser(d->until, due);
 		return false;
 	}
-	return take(out, MICA_ROT_CREATE, kind, -1, MICA_RW_DUE);
+	if (kind == MICA_AUTHORITY_ROOT && d->p->root_home != MICA_ROOT_OWN) {
+		wait_for(d, kind, active, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
+		return false;
+	}
+	if (d->now < withdrawn(d, kind, active)) {
+		wait_for(d, kind, active, MICA_RW_WITHDRAWN, withdrawn(d, kind, active));
+		return false;
+	}
+	take(out, MICA_ROT_CREATE, kind, -1, MICA_RW_DUE);
+	create_in_canary(d, out);
+	return true;
 }
 
 /* Young enough to serve as long as any other root would. */
@@ -514,6 +609,9 @@ static bool is_young(const struct deciding *d, size_t i)
 {
 	return d->now < created(&d->v[i]) + period(d->p, &d->v[i]);
 }
+
+static bool leave(
+	struct deciding *d, size_t i, enum mica_rotation_why why, struct mica_rotation_step *out);
 
 /* The bundle does not change for a standby while a rotation of roots is on its way. */
 static bool keep_standby(struct deciding *d, struct mica_rotation_step *out)
@@ -534,13 +632,19 @@ static bool keep_standby(struct deciding *d, struct mica_rotation_step *out)
 			old = (int)i;
 		}
 	}
-	if (old >= 0 && ready && d->now >= d->f->look_again)
-		return take(out, MICA_ROT_REMOVE, MICA_AUTHORITY_ROOT, old, MICA_RW_STANDBY);
-	if (young || !d->p->standby || d->root < 0 ||
+	if (old >= 0 && ready && leave(d, (size_t)old, MICA_RW_STANDBY, out))
+		return true;
+	if (young || !d->p->standby || d->p->root_home != MICA_ROOT_OWN || d->root < 0 ||
 		mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
 		return false;
+	if (d->now < withdrawn(d, MICA_AUTHORITY_ROOT, d->root)) {
+		wait_for(d, MICA_AUTHORITY_ROOT, -1, MICA_RW_WITHDRAWN,
+			withdrawn(d, MICA_AUTHORITY_ROOT, d->root));
+		return false;
+	}
 	take(out, MICA_ROT_CREATE, MICA_AUTHORITY_ROOT, -1, MICA_RW_STANDBY);
 	out->standby = true;
+	create_in_canary(d, out);
 	return true;
 }
 
@@ -564,7 +668,8 @@ static int64_t doom(const struct deciding *d, size_t i)
 			(!is_kind(d, i, MICA_AUTHORITY_ROOT) || d->now > d->v[k].not_after ||
 				strcmp(d->v[k].parent, d->v[i].id) != 0))
 			continue;
-		if (is_tainted(state(d, k)))
+		/* one below it that was revoked is named by its CRL */
+		if (k == i ? is_tainted(state(d, k)) : state(d, k) == MICA_AS_TAINTED)
 			since = lesser(since,
 				lesser(mica_authority_first(&d->v[k], MICA_AE_TAINTED, d->now),
 					mica_authority_first(&d->v[k], MICA_AE_REVOKED, d->now)));
@@ -589,6 +694,15 @@ static int64_t removal(const struct deciding *d, size_t i, enum mica_rotation_wh
 	int64_t bad = doom(d, i);
 	int64_t held = after(mica_authority_last(&d->v[i], MICA_AE_RETIRED, d->now), d->p->hold);
 
+	/* what a CRL names hurts nobody: it stays until all of it has ended */
+	if (is_kind(d, i, MICA_AUTHORITY_ISSUING) && state(d, i) == MICA_AS_REVOKED) {
+		*why = MICA_RW_LAST_LEAF;
+		return ends;
+	}
+	if (bad != MICA_TIME_NEVER && d->f->of[i].renewed) {
+		*why = MICA_RW_RENEWED;
+		return lesser(ends, d->now - 1);
+	}
 	if (bad != MICA_TIME_NEVER) {
 		*why = MICA_RW_DEADLINE;
 		return lesser(ends, bad + d->p->deadline);
@@ -597,11 +711,10 @@ static int64_t removal(const struct deciding *d, size_t i, enum mica_rotation_wh
 	return greater(ends, held);
 }
 
-static bool may_leave(struct deciding *d, size_t i)
+static bool may_leave(struct deciding *d, size_t i, enum mica_rotation_why *why)
 {
 	enum mica_authority_kind kind = d->v[i].kind;
 	enum mica_authority_state s = state(d, i);
-	enum mica_rotation_why why = MICA_RW_NOTHING;
 	int64_t at;
 
 	/* nobody trusts it any more, whatever the bundle says */
@@ -613,18 +726,54 @@ static bool may_leave(struct deciding *d, size_t i)
 	}
 	if (s != MICA_AS_RETIRED && !is_tainted(s))
 		return false;
-	if (kind == MICA_AUTHORITY_ISSUING && is_tainted(s))
+	if (kind == MICA_AUTHORITY_ISSUING && s == MICA_AS_TAINTED)
 		return root_is_gone(d, i);
 	if (!replaced(d, i) || has_active_child(d, i)) {
 		wait_for(d, kind, (int)i, MICA_RW_NO_REPLACEMENT,
 			d->v[i].not_after + d->p->skew + 1);
 		return false;
 	}
-	at = removal(d, i, &why);
+	at = removal(d, i, why);
 	if (d->now > at)
 		return true;
-	wait_for(d, kind, (int)i, why, lesser(at, d->v[i].not_after + d->p->skew) + 1);
+	wait_for(d, kind, (int)i, *why, lesser(at, d->v[i].not_after + d->p->skew) + 1);
 	return false;
+}
+
+/* What nobody trusts any more, or nobody may, leaves everywhere at once; and what was taken back so
+ * often that there is no more room for its times. */
+static bool leaves_at_once(const struct deciding *d, size_t i)
+{
+	return is_kind(d, i, MICA_AUTHORITY_ISSUING) || !d->p->canary ||
+		d->v[i].n_times > MICA_AUTHORITY_TIMES_MAX / 2 ||
+		d->now > d->v[i].not_after + d->p->skew || doom(d, i) != MICA_TIME_NEVER;
+}
+
+/* Out of the canary channel's bundle first; when that was right, out of the live one. */
+static bool leave(
+	struct deciding *d, size_t i, enum mica_rotation_why why, struct mica_rotation_step *out)
+{
+	enum mica_authority_kind kind = d->v[i].kind;
+	bool at_once = leaves_at_once(d, i), gone = mica_canary_gone(&d->v[i], d->now);
+	int64_t from = gone ? mica_canary_end(d->p, &d->v[i], d->now)
+			    : mica_canary_retry(d->p, &d->v[i], d->now);
+
+	if (d->now < d->f->look_again) {
+		wait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, d->f->look_again);
+		return false;
+	}
+	if (d->f->unproven && doom(d, i) == MICA_TIME_NEVER) {
+		wait_for(d, kind, (int)i, MICA_RW_UNPROVEN, MICA_TIME_NEVER);
+		return false;
+	}
+	if (!at_once && d->now < from) {
+		wait_for(d, kind, (int)i, gone ? MICA_RW_CANARY : MICA_RW_WITHDRAWN,
+			lesser(from, d->v[i].not_after + d->p->skew + 1));
+		return false;
+	}
+	take(out, MICA_ROT_REMOVE, kind, (int)i, gone ? MICA_RW_CANARY_OVER : why);
+	out->canary = !at_once && !gone;
+	return true;
 }
 
 static bool clear_away(
@@ -633,22 +782,22 @@ static bool clear_away(
 	for (size_t i = 0; i < d->n; i++) {
 		bool removed = is_kind(d, i, kind) && happened(d, i, MICA_AE_REMOVED);
 		int64_t last = mica_rotation_last_leaf(d->f, d->v, d->n, i) + d->p->skew, at;
+		enum mica_rotation_why why = MICA_RW_LAST_LEAF;
 
 		if (!is_kind(d, i, kind))
 			continue;
-		if (!removed && may_leave(d, i)) {
-			if (d->now >= d->f->look_again)
-				return take(out, MICA_ROT_REMOVE, kind, (int)i, MICA_RW_LAST_LEAF);
-			wait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, d->f->look_again);
-		}
+		if (!removed && may_leave(d, i, &why) &&
+			leave(d, i, why == MICA_RW_RENEWED ? why : MICA_RW_LAST_LEAF, out))
+			return true;
 		if (!removed)
 			continue;
 		at = greater(
 			after(mica_authority_last(&d->v[i], MICA_AE_REMOVED, d->now), d->p->trash),
 			greater(last, d->f->look_again));
-		if (d->now > at && replaced(d, i))
+		if (d->now > at && replaced(d, i) && !d->f->unproven)
 			return take(out, MICA_ROT_DESTROY, kind, (int)i, MICA_RW_TRASH);
-		d->until = lesser(d->until, at + 1);
+		if (d->now <= at)
+			d->until = lesser(d->until, at + 1);
 	}
 	return false;
 }
@@ -673,7 +822,12 @@ static bool drop_early(
 
 static bool next_root(struct deciding *d, struct mica_rotation_step *out)
 {
+	enum mica_rotation_why hurry = hurries(d) ? MICA_RW_TAINTED
+		: d->root < 0                     ? MICA_RW_NONE_ACTIVE
+						  : MICA_RW_NOTHING;
+
 	return drop_early(d, MICA_AUTHORITY_ROOT, out) || root_emergency(d, out) ||
+		end_canary(d, MICA_AUTHORITY_ROOT, hurry, out) ||
 		make_ready(d, MICA_AUTHORITY_ROOT, out) ||
 		use_successor(d, MICA_AUTHORITY_ROOT, d->root, out) ||
 		begin(d, MICA_AUTHORITY_ROOT, d->root, out) || keep_standby(d, out) ||
@@ -691,6 +845,29 @@ static int issuing_below(const struct deciding *d)
 	return -1;
 }
 
+/* Below a root whose key is not here: the next one that was signed ahead, when one is needed, or is
+ * due; of files the one that stands there now. */
+static bool next_signed(struct deciding *d, struct mica_rotation_step *out, int active, bool other)
+{
+	const enum mica_authority_kind kind = MICA_AUTHORITY_ISSUING;
+	bool lacking = active < 0 || other, at_once = lacking || d->p->root_home == MICA_ROOT_FILES;
+	int64_t due = active < 0 ? d->now : mica_rotation_due(d->p, &d->v[active]);
+	int next = mica_rotation_ahead(d->p, d->v, d->n, (size_t)d->root, lacking, d->now);
+
+	if (!at_once && (d->now < due || !d->p->kind[kind].automatic)) {
+		d->until = lesser(d->until, due);
+		return clear_away(d, kind, out);
+	}
+	if (next >= 0)
+		return activate(out, d, next, active,
+			active < 0      ? MICA_RW_NONE_ACTIVE
+				: other ? MICA_RW_OTHER_ROOT
+					: MICA_RW_DUE);
+	if (lacking || d->now >= due)
+		wait_for(d, kind, active, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
+	return clear_away(d, kind, out);
+}
+
 /* Without evidence: an issuing authority travels with each leaf that it signs. */
 static bool next_issuing(struct deciding *d, struct mica_rotation_step *out)
 {
@@ -706,9 +883,11 @@ static bool next_issuing(struct deciding *d, struct mica_rotation_step *out)
 
 	if (active < 0 && !d->p->kind[kind].automatic)
 		return clear_away(d, kind, out);
+	if (d->root >= 0 && !has_key(&d->v[d->root]))
+		return next_signed(d, out, active, other);
 	if (next >= 0)
 		return activate(out, d, next, active, why);
-	if (d->root < 0 || !has_key(&d->v[d->root])) {
+	if (d->root < 0) {
 		if (active < 0)
 			wait_for(d, kind, -1, MICA_RW_NO_ROOT, MICA_TIME_NEVER);
 		return clear_away(d, kind, out);
@@ -734,7 +913,7 @@ static int any_coming(const struct deciding *d, enum mica_authority_kind kind)
 {
 	for (size_t i = 0; i < d->n; i++)
 		if (is_kind(d, i, kind) && is_coming(state(d, i)) && has_key(&d->v[i]) &&
-			!d->v[i].canary_only)
+			!mica_canary_alone(&d->v[i], d->now))
 			return (int)i;
 	return -1;
 }
@@ -750,13 +929,15 @@ static bool next_jwt(struct deciding *d, struct mica_rotation_step *out)
 		next = any_coming(d, kind);
 		if (next >= 0)
 			return activate(out, d, next, -1, MICA_RW_NONE_ACTIVE);
+		if (end_canary(d, kind, MICA_RW_NONE_ACTIVE, out))
+			return true;
 		take(out, MICA_ROT_CREATE, kind, -1, MICA_RW_NONE_ACTIVE);
 		out->emergency = true;
 		return true;
 	}
-	return drop_early(d, kind, out) || make_ready(d, kind, out) ||
-		use_successor(d, kind, active, out) || begin(d, kind, active, out) ||
-		clear_away(d, kind, out);
+	return drop_early(d, kind, out) || end_canary(d, kind, MICA_RW_NOTHING, out) ||
+		make_ready(d, kind, out) || use_successor(d, kind, active, out) ||
+		begin(d, kind, active, out) || clear_away(d, kind, out);
 }
 
 /* Of the kinds that nothing signs for, whether a taint is why. */
@@ -822,6 +1003,17 @@ struct mica_rotation_step mica_rotation_next_of(enum mica_authority_kind kind,
 	return decide(&d, &kind, 1);
 }
 
+int64_t mica_rotation_deadline(const struct mica_rotation_policy *p,
+	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at,
+	int64_t now)
+{
+	const struct deciding d = {.p = p, .f = f, .v = list, .n = n, .now = now};
+	enum mica_rotation_why why;
+
+	return doom(&d, at) == MICA_TIME_NEVER ? MICA_TIME_NEVER
+					       : greater(removal(&d, at, &why), now);
+}
+
 /* ---- the clock ------------------------------------------------------------------------------ */
 
 static const char *const clock_words[] = {"agrees", "behind", "ahead"};
@@ -863,6 +1055,25 @@ void mica_clock_anchor(struct mica_clock_memory *m, int64_t now_ms, int64_t mono
 	m->anchor_mono_ms = mono_ms;
 }
 
+void mica_clock_start(struct mica_clock_memory *m, int64_t now_ms)
+{
+	m->unproven = now_ms > m->proven_ms + MICA_CLOCK_AHEAD_MS;
+}
+
+bool mica_clock_prove(struct mica_clock_memory *m, int64_t now_ms, int64_t hint_ms)
+{
+	if (!m->unproven || now_ms > hint_ms + MICA_CLOCK_AHEAD_MS)
+		return false;
+	m->unproven = false;
+	return true;
+}
+
+void mica_clock_keep(struct mica_clock_memory *m, int64_t now_ms)
+{
+	if (!m->unproven && m->proven_ms < now_ms)
+		m->proven_ms = now_ms;
+}
+
 bool mica_rotation_redate(struct mica_authority *a, int64_t now)
 {
 	bool any = false;
@@ -889,7 +1100,8 @@ mica_rc mica_rotation_born(const struct mica_rotation_policy *p,
 	a->not_before = now;
 	a->not_after = lesser(now + p->kind[step->kind].life, root_end);
 	if (rc == MICA_OK)
-		rc = mica_authority_add_time(a, MICA_AE_PUBLISHED, now, e);
+		rc = mica_authority_add_time(
+			a, step->canary ? MICA_AE_CANARY_IN : MICA_AE_PUBLISHED, now, e);
 	/* It is known by whoever gets a leaf of it. */
 	if (rc == MICA_OK && step->kind == MICA_AUTHORITY_ISSUING)
 		rc = mica_authority_add_time(a, MICA_AE_READY, now, e);
@@ -902,11 +1114,20 @@ mica_rc mica_rotation_mark(const struct mica_rotation_step *step, struct mica_au
 	static const enum mica_authority_event events[MICA_ROT_ACTION_COUNT] = {
 		[MICA_ROT_READY] = MICA_AE_READY,
 		[MICA_ROT_ACTIVATE] = MICA_AE_ACTIVE,
-		[MICA_ROT_REMOVE] = MICA_AE_REMOVED};
-	mica_rc rc = mica_authority_add_time(at, events[step->action], now, e);
+		[MICA_ROT_REMOVE] = MICA_AE_REMOVED,
+		[MICA_ROT_PUBLISH] = MICA_AE_PUBLISHED,
+		[MICA_ROT_RESTORE] = MICA_AE_CANARY_IN};
+	bool in_canary = step->canary && step->action == MICA_ROT_REMOVE;
+	mica_rc rc = mica_authority_add_time(
+		at, in_canary ? MICA_AE_CANARY_OUT : events[step->action], now, e);
 
 	if (rc != MICA_OK || step->action != MICA_ROT_ACTIVATE)
 		return rc;
 	at->standby = false;
+	/* in an emergency one that was about to leave; whoever signs is known in every channel */
+	if (mica_canary_gone(at, now))
+		rc = mica_authority_add_time(at, MICA_AE_CANARY_IN, now, e);
+	if (rc != MICA_OK)
+		return rc;
 	return instead ? mica_authority_add_time(instead, MICA_AE_RETIRED, now, e) : MICA_OK;
 }

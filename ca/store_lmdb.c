@@ -489,6 +489,11 @@ static mica_rc tx_commit(struct lmdb_tx *tx, struct mica_err *e)
 		return lmdb_fail(e, "allocate", code);
 	}
 	code = mdb_txn_commit(tx->txn);
+	/* The list of free pages is written by the commit, which needs pages for it: none was left,
+	 * and nothing has been written yet. */
+	tx->map_full = code == MDB_MAP_FULL;
+	if (tx->map_full)
+		return lmdb_fail(e, "commit", code);
 	if (code != 0)
 		return commit_failed(tx->l, code, e);
 	allocate_rest(tx->l);
@@ -517,12 +522,11 @@ static mica_rc write_txn(struct lmdb *l, work_fn *work, void *arg, struct mica_e
 		}
 		mica_buf_init(&tx.scratch, MICA_STORE_VALUE_MAX + 8);
 		rc = work(&tx.tx, arg, &wrote, &mine);
-		if (rc == MICA_OK && wrote) {
+		if (rc == MICA_OK && wrote)
 			rc = tx_commit(&tx, &mine);
-		} else {
+		else
 			mdb_txn_abort(tx.txn);
-			again = tx.map_full && grow_map(l, e) == MICA_OK;
-		}
+		again = tx.map_full && grow_map(l, e) == MICA_OK;
 		mica_buf_clear(&tx.scratch);
 		if (rc != MICA_OK && !again && e && e->rc == MICA_OK)
 			*e = mine;

@@ -63,6 +63,10 @@ enum cli_opt {
 	OPT_RECOVER,
 	OPT_ACCEPT,
 	OPT_AHEAD,
+	OPT_NEW_ROOT,
+	OPT_STANDBY,
+	OPT_REASON,
+	OPT_CRL_ONLY,
 	OPT_COUNT
 };
 
@@ -181,8 +185,11 @@ cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_ce
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
+cli_run cmd_authority_crl;
+cli_run cmd_authority_csr, cmd_authority_import;
+cli_run cmd_certificate_revoke, cmd_certificate_revoked, cli_revoke_by_crl;
 cli_run cmd_authority_revoke, cmd_rotation_status, cmd_rotation_plan, cmd_rotation_start;
-cli_run cmd_rotation_rollback, cmd_rotation_confirm, cmd_rotation_clock;
+cli_run cmd_rotation_rollback, cmd_rotation_confirm, cmd_rotation_withdraw, cmd_rotation_clock;
 cli_run cmd_audit_list, cmd_audit_show, cmd_audit_verify, cmd_audit_watch, cmd_ledger_export;
 
 #endif

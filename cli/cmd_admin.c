@@ -82,6 +82,8 @@ mica_rc cmd_authority_taint(struct cli *c, struct mica_err *e)
 	struct client_request r = {.method = "POST", .path = path};
 	mica_rc rc;
 
+	if (cli_set(c, OPT_CRL_ONLY))
+		return cli_revoke_by_crl(c, e);
 	if (mica_hex_decode(mica_slice_str(c->args[0]), id, &len) != MICA_OK || len != sizeof(id))
 		return mica_fail(e, MICA_INVALID, "bad_authority_id",
 			"'%.60s' is not the id of an authority: 40 hex digits, see `mica status`",

@@ -63,11 +63,19 @@ mica_rc cmd_init(struct cli *c, struct mica_err *e)
 	wr_cstr(c->w, "store", config->store.path);
 	wr_cstr(c->w, "origin", r.origin);
 	wr_cstr(c->w, "vkey", r.vkey);
-	wr_cstr(c->w, "root_id", r.root_id);
-	wr_time(c->w, "root_not_after", r.root_not_after);
-	wr_cstr(c->w, "issuing_id", r.issuing_id);
-	wr_time(c->w, "issuing_not_after", r.issuing_not_after);
+	if (config->authorities.root == MICA_ROOT_OWN) {
+		wr_cstr(c->w, "root_id", r.root_id);
+		wr_time(c->w, "root_not_after", r.root_not_after);
+		wr_cstr(c->w, "issuing_id", r.issuing_id);
+		wr_time(c->w, "issuing_not_after", r.issuing_not_after);
+	}
+	if (config->authorities.root == MICA_ROOT_OFFLINE)
+		wr_uint(c->w, "pending", r.pending);
 	wr_end(c->w);
+	if (config->authorities.root == MICA_ROOT_OFFLINE)
+		wr_note(c->w,
+			"No root was made. When micad runs, `mica authority csr` tells what its root "
+			"has to sign.");
 	wr_note(c->w,
 		"Next: start micad with the same configuration, and give the vkey to your "
 		"auditors (MICA_LOG_VKEY).");

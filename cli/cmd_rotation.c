@@ -137,19 +137,43 @@ mica_rc cmd_authority_activate(struct cli *c, struct mica_err *e)
 	return change(c, "activate", "active", e);
 }
 
+mica_rc cli_revoke_by_crl(struct cli *c, struct mica_err *e)
+{
+	char path[128];
+	struct client_request r = {
+		.method = "POST", .path = path, .body = MICA_LIT("{\"crl_only\":true}")};
+	mica_rc rc = check_id(c->args[0], e);
+
+	if (rc == MICA_OK && cli_set(c, OPT_FORCE))
+		rc = mica_fail(e, MICA_INVALID, "bad_option",
+			"--crl-only cannot be forced: whoever consumes no CRL would go on believing");
+	snprintf(path, sizeof(path), "/v1/authorities/%.40s/revoke", c->args[0]);
+	if (rc == MICA_OK)
+		rc = tell(c, &r, e);
+	if (rc == MICA_OK)
+		show_done(c, "authority", c->args[0], "revoked by CRL");
+	return rc;
+}
+
 mica_rc cmd_authority_revoke(struct cli *c, struct mica_err *e)
 {
+	if (cli_set(c, OPT_CRL_ONLY))
+		return cli_revoke_by_crl(c, e);
 	return change(c, "revoke", "removed", e);
 }
 
 /* ---- rotation ------------------------------------------------------------------------------ */
+
+/* By outlet it is in the JSON form. */
+static const struct wr_column exposed[] = {
+	{"authority", 40}, {"kind", 7}, {"way", 7}, {"since", 20}, {"until", 20}, {"removes", 0}};
 
 mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 {
 	static const struct wr_column kinds[] = {{"kind", 7}, {"next", 8}, {"waits_for", 16},
 		{"until", 20}, {"due", 20}, {"text", 0}};
 	static const struct wr_column missing[] = {
-		{"sequence", 16}, {"expires", 20}, {"spiffe_id", 0}};
+		{"channel", 7}, {"sequence", 16}, {"expires", 20}, {"spiffe_id", 0}};
 	struct client_request r = {.path = "/v1/rotation"};
 	MICA_AUTO_JSON d = {0};
 	const char *key;
@@ -160,7 +184,9 @@ mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 		return rc;
 	wr_object(c->w, NULL);
 	json_object_foreach (d.root, key, v) {
-		if (strcmp(key, "rotations") == 0)
+		if (strcmp(key, "exposed") == 0)
+			wr_json_table(c->w, key, v, exposed, MICA_ARRAY_LEN(exposed));
+		else if (strcmp(key, "rotations") == 0)
 			wr_json_table(c->w, key, v, kinds, MICA_ARRAY_LEN(kinds));
 		else if (strcmp(key, "missing") == 0)
 			wr_json_table(c->w, key, v, missing, MICA_ARRAY_LEN(missing));
@@ -174,7 +200,7 @@ mica_rc cmd_rotation_status(struct cli *c, struct mica_err *e)
 mica_rc cmd_rotation_plan(struct cli *c, struct mica_err *e)
 {
 	static const struct wr_column steps[] = {{"at", 20}, {"action", 8}, {"kind", 7},
-		{"authority", 40}, {"why", 16}, {"instead", 0}};
+		{"channel", 7}, {"authority", 40}, {"why", 16}, {"instead", 0}};
 	char path[64];
 	struct client_request r = {.path = path};
 	MICA_AUTO_JSON d = {0};
@@ -189,7 +215,9 @@ mica_rc cmd_rotation_plan(struct cli *c, struct mica_err *e)
 		return rc;
 	wr_object(c->w, NULL);
 	json_object_foreach (d.root, key, v) {
-		if (strcmp(key, "steps") == 0)
+		if (strcmp(key, "exposed") == 0)
+			wr_json_table(c->w, key, v, exposed, MICA_ARRAY_LEN(exposed));
+		else if (strcmp(key, "steps") == 0)
 			wr_json_table(c->w, key, v, steps, MICA_ARRAY_LEN(steps));
 		else
 			wr_json(c->w, key, v);
@@ -244,6 +272,17 @@ mica_rc cmd_rotation_confirm(struct cli *c, struct mica_err *e)
 	rc = mica_buf_rc(&body, e);
 	return rc == MICA_OK ? move(c, mica_buf_slice(&body), "outlet", c->args[0], "confirmed", e)
 			     : rc;
+}
+
+mica_rc cmd_rotation_withdraw(struct cli *c, struct mica_err *e)
+{
+	char body[128];
+	mica_rc rc = check_kind(c->args[0], e);
+
+	if (rc != MICA_OK)
+		return rc;
+	snprintf(body, sizeof(body), "{\"action\":\"withdraw\",\"kind\":\"%s\"}", c->args[0]);
+	return move(c, mica_slice_str(body), "kind", c->args[0], "withdrawn", e);
 }
 
 mica_rc cmd_rotation_clock(struct cli *c, struct mica_err *e)

@@ -123,6 +123,27 @@ const struct cli_command cli_commands[] = {
 			   "  mica certificate show 019aa0b1c2d3e4f5061728394a5b6c7d\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_certificate_show},
+	{.name = "certificate revoke",
+		.summary = "trust a certificate no longer",
+		.args = "SERIAL",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"It neither authenticates nor renews from then on, and the CRL of its authority "
+			"names it. Relying\nparties that fetch no CRL accept it until it ends. Its holder can "
+			"still get another one: `deny add`\nstops that.\n",
+		.example = "  mica certificate revoke 019aa0b1c2d3e4f5061728394a5b6c7d --reason "
+			   "key_compromise\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_REASON),
+		.run = cmd_certificate_revoke},
+	{.name = "certificate revoked",
+		.summary = "what is revoked",
+		.about =
+			"Every certificate that a CRL names: until one life of a CRL after its end. For "
+			"auditors and admins.\n",
+		.example = "  mica certificate revoked\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_certificate_revoked},
 	{.name = "status",
 		.summary = "how micad is",
 		.about =
@@ -191,10 +212,25 @@ const struct cli_command cli_commands[] = {
 		.about =
 			"Refused while certificates or tokens need it, with their number and the last end; "
 			"--force does it\nall the same, and what it breaks is recorded. One that signs has to be "
-			"tainted first.\n",
+			"tainted first.\nWith --crl-only an issuing authority is tainted, its root's CRL "
+			"names it, and the root stays: refused\nunless every outlet of the configuration "
+			"is declared to consume CRLs.\n",
 		.example = "  mica authority revoke 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
-		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE),
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_FORCE) | CLI_BIT(OPT_CRL_ONLY),
 		.run = cmd_authority_revoke},
+	{.name = "authority crl",
+		.summary = "publish a CRL that was signed elsewhere",
+		.args = "ID FILE",
+		.min_args = 2,
+		.max_args = 2,
+		.about =
+			"For an authority whose key is elsewhere, such as an offline root: the CRL (PEM or "
+			"DER) is judged and\npublished. Its number must be greater than that of the last "
+			"one.\n",
+		.example =
+			"  mica authority crl 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665 root.crl\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_authority_crl},
 	{.name = "authority taint",
 		.summary = "trust an authority no longer",
 		.args = "ID",
@@ -202,11 +238,43 @@ const struct cli_command cli_commands[] = {
 		.max_args = 1,
 		.about =
 			"The authority signs nothing more: no later entry of the ledger names it. The "
-			"standby root takes over,\nand what was signed stays trusted until rotation.deadline. "
-			"`mica authority list` shows the ids.\n",
+			"standby root takes over,\nand what was signed stays trusted until all who have something of "
+			"it have renewed, or until\nrotation.deadline: `mica rotation status` says who has "
+			"not. With --crl-only the root of an issuing\nauthority stays, and its CRL names "
+			"the tainted one: see `authority revoke`. `mica authority list`\nshows the ids.\n",
 		.example = "  mica authority taint 5f1c0e6d8b4a39271605f4e3d2c1b0a998877665\n",
-		.options = CLIENT_OPTIONS,
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_CRL_ONLY),
 		.run = cmd_authority_taint},
+	{.name = "authority csr",
+		.summary = "ask the signer of an offline root for certificates",
+		.args = "[COUNT]",
+		.max_args = 1,
+		.about =
+			"With authorities.root: offline. Makes issuing keys until COUNT of them (2) wait for "
+			"a signature, and\ntells their requests. With --out they are written to a directory, "
+			"one ID.csr each, with\nextensions.cnf for openssl's -extfile, which has a section "
+			"mica_ID for each. The keys never leave\nmicad, and the root's key never comes "
+			"here. COUNT 0 makes none.\n",
+		.example =
+			"  mica authority csr --out requests\n"
+			"  openssl x509 -req -in requests/ID.csr -CA root.pem -CAkey root.key -days 90 \\\n"
+			"       -extfile requests/extensions.cnf -extensions mica_ID -out ID.pem\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_OUT),
+		.run = cmd_authority_csr},
+	{.name = "authority import",
+		.summary = "bring back what the signer of an offline root has signed",
+		.args = "FILE...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"In PEM, in any order and any number of files: certificates of requests, roots, and "
+			"CRLs of roots. All are\nchecked before anything changes, and all of them are taken or none. "
+			"A root that is not known yet\nis refused unless --new-root says that it is meant: it is "
+			"published, and used when everybody has it\nand it has signed a request.\n",
+		.example = "  mica authority import ID.pem\n"
+			   "  mica authority import --new-root root.pem ID.pem\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_NEW_ROOT) | CLI_BIT(OPT_STANDBY),
+		.run = cmd_authority_import},
 	{.name = "rotation status",
 		.summary = "what each rotation waits for, and who is missing",
 		.about =
@@ -253,10 +321,23 @@ const struct cli_command cli_commands[] = {
 		.max_args = 1,
 		.about =
 			"For an entry of rotation.outlets without a propagation, once whoever it reaches has "
-			"the bundle that\nis published now.\n",
+			"the bundle that\nis published now. The outlet canary: what the canary channel has is "
+			"right, and comes to\neverybody at once.\n",
 		.example = "  mica rotation confirm linkerd\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_rotation_confirm},
+	{.name = "rotation withdraw",
+		.summary = "take back what the canary channel has before everybody",
+		.args = "root|jwt",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"A successor that only the canary channel has is removed; one that only the canary "
+			"channel has lost is\npublished there again. The same is tried again after "
+			"rotation.canary.time, or by `mica rotation start`.\n",
+		.example = "  mica rotation withdraw root\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_rotation_withdraw},
 	{.name = "rotation clock",
 		.summary = "whether the clock is believed",
 		.about =

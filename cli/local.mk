@@ -23,6 +23,7 @@ libmica_cli_a_SOURCES += cli/cmd_svid.c
 libmica_cli_a_SOURCES += cli/cmd_bundle.c
 libmica_cli_a_SOURCES += cli/cmd_admin.c
 libmica_cli_a_SOURCES += cli/cmd_rotation.c
+libmica_cli_a_SOURCES += cli/cmd_offline.c
 libmica_cli_a_SOURCES += cli/audit_verify.h
 libmica_cli_a_SOURCES += cli/audit_verify.c
 libmica_cli_a_SOURCES += cli/audit.h
@@ -48,3 +49,4 @@ nodist_fishcompletion_DATA = cli/completion/fish/mica.fish
 CLEANFILES += $(nodist_bashcompletion_DATA) $(nodist_zshcompletion_DATA) $(nodist_fishcompletion_DATA)
 cli/completion/bash/mica cli/completion/zsh/_mica cli/completion/fish/mica.fish: mica$(EXEEXT)
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && ./mica$(EXEEXT) completion $$(basename $(@D)) > $@.tmp && mv $@.tmp $@
+libmica_cli_a_SOURCES += cli/cmd_certificate.c

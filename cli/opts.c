@@ -10,6 +10,8 @@ static const char *const key_types[] = {
 static const char *const formats[] = {"json", "pem", "jws", NULL};
 static const char *const channels[] = {"live", "canary", NULL};
 static const char *const fronts[] = {"rest", "istio", "linkerd", "consul", NULL};
+static const char *const reasons[] = {"unspecified", "key_compromise", "ca_compromise",
+	"affiliation_changed", "superseded", "cessation_of_operation", "privilege_withdrawn", NULL};
 static const char *const orders[] = {"newest", "oldest", NULL};
 
 #define DAY 86400
@@ -59,7 +61,7 @@ const struct cli_option cli_options[OPT_COUNT] = {
 	[OPT_SERIAL] = {"serial", 0, CLI_STRING, "HEX", "only of this certificate", NULL, NULL, 0,
 		0},
 	[OPT_TYPE] = {"type", 0, CLI_STRING, "TYPE",
-		"only of this type: x509_issued, jwt_issued, authority, bundle, deny, admin ...",
+		"only of this type: x509_issued, jwt_issued, authority, bundle, revocation, deny ...",
 		NULL, NULL, 0, 0},
 	[OPT_SINCE] = {"since", 0, CLI_TIME, "TIME",
 		"from then on: 2026-11-24T12:00:00Z, or 2h ago", NULL, NULL, 0, 0},
@@ -107,6 +109,14 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		0, 0},
 	[OPT_AHEAD] = {"ahead", 0, CLI_DURATION, "TIME", "how far to look (366d)", NULL, NULL, 1,
 		(int64_t)10 * 366 * 86400},
+	[OPT_NEW_ROOT] = {"new-root", 0, CLI_FLAG, NULL,
+		"a root among them is new and shall be trusted", NULL, NULL, 0, 0},
+	[OPT_STANDBY] = {"standby", 0, CLI_FLAG, NULL,
+		"the new root is kept for an emergency (with it: --new-root)", NULL, NULL, 0, 0},
+	[OPT_REASON] = {"reason", 0, CLI_CHOICE, "REASON", "why, as the CRL says it (unspecified)",
+		NULL, reasons, 0, 0},
+	[OPT_CRL_ONLY] = {"crl-only", 0, CLI_FLAG, NULL,
+		"let the root's CRL name it, and keep the root", NULL, NULL, 0, 0},
 };
 
 /* "<problem>: <what> (did you mean <near>?)" */

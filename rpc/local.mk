@@ -52,3 +52,4 @@ OWN_PROTOS = $(srcdir)/rpc/proto/grpc/health/v1/health.proto $(srcdir)/rpc/proto
 rpc/descriptors_data.c: $(OWN_PROTOS) $(srcdir)/server/embed.py
 	$(AM_V_GEN)$(MKDIR_P) rpc/proto && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=rpc/proto/own.desc $(OWN_PROTOS) && $(PYTHON3) $(srcdir)/server/embed.py rpc/proto/own.desc rpc_descriptors > $@.tmp && mv $@.tmp $@
 nodist_libmica_rpc_a_SOURCES = rpc/descriptors_data.c
+libmica_rpc_a_SOURCES += rpc/wire.c

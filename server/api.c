@@ -6,9 +6,6 @@
 
 #include <stdio.h>
 
-#define POOL_QUEUE 4096
-#define KNOWN_MAX  16384 /* credentials that are recognised in a flood: 128 KiB */
-
 /* ---- a call's life ------------------------------------------------------------------------- */
 
 static struct api_call *call_new(struct door *door, struct http_req *r)
@@ -18,11 +15,16 @@ static struct api_call *call_new(struct door *door, struct http_req *r)
 	c->door = door->kind;
 	c->r = r;
 	c->d = http_req_data(r);
-	c->t_begin = mica_mono_ns();
 	atomic_init(&c->refs, 1);
 	mica_buf_init_secret(&c->kept_mem, 0);
-	if (atomic_load_explicit(&c->a->log_address, memory_order_relaxed))
+	if (atomic_load_explicit(&c->a->desk->log_address, memory_order_relaxed))
 		memcpy(c->address, c->d->peer->address, sizeof(c->address));
+	c->ask = (struct ask){.desk = c->a->desk,
+		.face = &api_face,
+		.front = MICA_FRONT_REST,
+		.err = &c->err,
+		.peer = c->d->peer,
+		.address = c->address};
 	return c;
 }
 
@@ -36,20 +38,6 @@ void api_unref(struct api_call *c)
 	api_issue_free(c->issue);
 	mica_free(c->caller);
 	mica_free(c);
-}
-
-void api_enter(struct api_call *c)
-{
-	if (!c->entered)
-		committer_enter(c->a->o.committer);
-	c->entered = true;
-}
-
-void api_leave(struct api_call *c)
-{
-	if (c->entered)
-		committer_leave(c->a->o.committer);
-	c->entered = false;
 }
 
 void api_defer(struct api_call *c)
@@ -74,10 +62,11 @@ void api_keep(struct api_call *c)
 {
 	const struct http_req_data *d = c->d;
 	struct http_req_data *k = &c->kept;
-	size_t token_at = c->token.len ? (size_t)(c->token.p - d->authorization.p) : 0;
+	struct mica_slice *token = &c->ask.token;
+	size_t token_at = token->len ? (size_t)(token->p - d->authorization.p) : 0;
 	size_t all = d->authorization.len + d->body.len + d->query.len + c->param.len;
 
-	api_leave(c);
+	ask_leave(&c->ask);
 	if (c->deferred)
 		return;
 	mica_buf_init_secret(&c->kept_mem, all);
@@ -91,8 +80,9 @@ void api_keep(struct api_call *c)
 	k->body = keep(&c->kept_mem, d->body);
 	k->query = keep(&c->kept_mem, d->query);
 	c->param = keep(&c->kept_mem, c->param);
-	c->token = mica_slice_sub(k->authorization, token_at, c->token.len);
+	*token = mica_slice_sub(k->authorization, token_at, token->len);
 	c->d = k;
+	c->ask.peer = k->peer;
 	api_defer(c);
 }
 
@@ -120,7 +110,7 @@ static void check_documented(const struct api_call *c, int status)
 
 static void count(struct api_call *c, int status)
 {
-	struct metrics *m = &c->a->m;
+	struct metrics *m = &c->a->desk->m;
 	if (c->route)
 		metric_add(&m->requests[c->route - api_routes][class_of(status)], 1);
 	else
@@ -164,7 +154,7 @@ void api_answer(struct api_call *c, const struct api_answer *a)
 	struct headers h;
 	struct http_reply reply;
 
-	api_leave(c);
+	ask_leave(&c->ask);
 	put_headers(&h, a);
 	reply = (struct http_reply){.status = a->status,
 		.content_type = a->type,
@@ -175,7 +165,7 @@ void api_answer(struct api_call *c, const struct api_answer *a)
 		.release = a->release,
 		.close = a->status == 413};
 	count(c, a->status);
-	c->t_end = mica_mono_ns();
+	c->ask.t_end = mica_mono_ns();
 	atomic_store_explicit(&c->status, a->status, memory_order_release);
 	if (c->deferred)
 		http_finish(c->r, &reply);
@@ -222,7 +212,7 @@ static bool find_route(struct api_call *c)
 		mica_fail(&e, MICA_INVALID, "method_not_allowed",
 			"this path is not served with this method, expected %s", allow);
 		api_problem(&body, 405, &e, allow);
-		metric_reason(&c->a->m.refused, e.reason);
+		metric_reason(&c->a->desk->m.refused, e.reason);
 		api_answer(c,
 			&(struct api_answer){.status = 405,
 				.type = "application/problem+json",
@@ -247,29 +237,19 @@ static bool check_content_type(struct api_call *c)
 	return false;
 }
 
-/* More than what the committer may hold is refused before it costs a signature. */
 static bool check_queue(struct api_call *c)
 {
-	struct api *a = c->a;
-	if (!api_issues(c->route) ||
-		atomic_load_explicit(&a->under_way, memory_order_relaxed) <
-			atomic_load_explicit(&a->queue_max, memory_order_relaxed))
+	if (!api_issues(c->route) || desk_queue_ok(c->a->desk, &c->err) == MICA_OK)
 		return true;
-	mica_fail(&c->err, MICA_UNAVAILABLE, "overloaded",
-		"too many requests are under way, try again");
 	api_fail(c);
 	return false;
 }
 
 static bool check_rate(struct api_call *c)
 {
-	int retry = 1;
-	if (c->door == API_METRICS || api_address_ok(c->a, c->d, &retry))
+	if (c->door == API_METRICS ||
+		desk_address_ok(c->a->desk, c->d->peer, api_credential(c->d), &c->err) == MICA_OK)
 		return true;
-	metric_add(&c->a->m.rate_limited, 1);
-	mica_fail(&c->err, MICA_LIMIT, "rate_limited",
-		"too many requests from this address were refused or came without a credential");
-	c->err.retry_after = retry;
 	api_fail(c);
 	return false;
 }
@@ -301,9 +281,8 @@ void api_handler(void *ctx, struct http_req *r)
 			return;
 	}
 	http_req_set_state(r, NULL, NULL);
-	c->t_begin = mica_mono_ns(); /* without what its body took to come */
-	if (api_issues(c->route))
-		api_enter(c);
+	c->ask.t_begin = mica_mono_ns(); /* without what its body took to come */
+	c->ask.issues = api_issues(c->route);
 	api_authenticate(c);
 }
 
@@ -340,39 +319,17 @@ static void run_pooled(void *job, bool run)
 	api_fail(c);
 }
 
-void api_push(struct api_call *c, work_fn *fn)
-{
-	if (work_push(c->a->work, fn, c))
-		return;
-	mica_fail(&c->err, MICA_UNAVAILABLE, "overloaded",
-		"too many requests are under way, try again");
-	api_fail(c);
-}
-
 void api_run(struct api_call *c)
 {
-	int retry = 1;
-
-	c->t_auth = mica_mono_ns();
-	if (c->caller)
-		memcpy(c->caller->address, c->address, sizeof(c->address));
 	if (!has_role(c)) {
 		c->expected = who_names[c->route->who];
 		mica_fail(&c->err, MICA_DENIED, "role_required", "expected %s", c->expected);
 		api_fail(c);
 		return;
 	}
-	if (!c->counted && c->caller && !api_identity_ok(c, &retry)) {
-		mica_fail(&c->err, MICA_LIMIT, "identity_rate_limited",
-			"too many requests of this identity, try again later");
-		c->err.retry_after = retry;
-		api_fail(c);
-		return;
-	}
-	c->counted = true;
 	if (c->route->pool && !c->deferred) {
 		api_keep(c);
-		api_push(c, run_pooled);
+		ask_push(&c->ask, run_pooled, c);
 		return;
 	}
 	if (api_params_parse(c->d->query, c->route->params, &c->query, &c->err) != MICA_OK) {
@@ -391,9 +348,7 @@ static unsigned positive(int64_t v)
 
 void api_reconfigure(struct api *a, const struct mica_config *config)
 {
-	atomic_store(&a->log_address, config->log.caller_address);
 	atomic_store(&a->oidc_discovery, config->jwt.oidc_discovery);
-	atomic_store(&a->queue_max, positive(config->limits.queue));
 	watch_set_max(a->watch, positive(config->https.max_watchers),
 		positive(config->https.max_watchers_shared));
 }
@@ -401,12 +356,12 @@ void api_reconfigure(struct api *a, const struct mica_config *config)
 mica_rc api_new(const struct api_options *o, struct api **out, struct mica_err *e)
 {
 	struct api *a = MICA_NEW(struct api);
-	const struct watch_options w = {.core = o->core, .done = api_watch_answer};
+	const struct watch_options w = {.core = o->desk->core, .done = api_watch_answer};
 	mica_rc rc;
 
 	a->o = *o;
+	a->desk = o->desk;
 	a->started = mica_now();
-	a->known = known_new(KNOWN_MAX);
 	pthread_mutex_init(&a->backup_lock, NULL);
 	for (unsigned i = 0; i < API_LISTENER_COUNT; i++) {
 		a->door[i].a = a;
@@ -414,9 +369,7 @@ mica_rc api_new(const struct api_options *o, struct api **out, struct mica_err *
 	}
 	a->public_host =
 		mica_strdup(o->config->https.public_host ? o->config->https.public_host : "");
-	rc = work_new(o->threads ? o->threads : 2, POOL_QUEUE, &a->work, e);
-	if (rc == MICA_OK)
-		rc = watch_new(&w, &a->watch, e);
+	rc = watch_new(&w, &a->watch, e);
 	if (rc != MICA_OK) {
 		api_free(a);
 		return rc;
@@ -437,6 +390,11 @@ void api_set_server(struct api *a, enum api_listener l, struct http_server *s)
 	atomic_store(&a->door[l].server, s);
 }
 
+void api_set_grpc(struct api *a, struct grpc *g)
+{
+	atomic_store(&a->grpc, g);
+}
+
 void api_wake(struct api *a, bool compromised)
 {
 	watch_wake(a->watch, compromised ? 0 : 1000);
@@ -444,7 +402,7 @@ void api_wake(struct api *a, bool compromised)
 
 void api_drain(struct api *a)
 {
-	atomic_store(&a->draining, true);
+	desk_drain(a->desk);
 	watch_drain(a->watch);
 }
 
@@ -453,8 +411,6 @@ void api_stop(struct api *a)
 	pthread_t t;
 	bool join;
 
-	atomic_store(&a->draining, true);
-	work_stop(a->work);
 	pthread_mutex_lock(&a->backup_lock);
 	join = a->backup_thread_valid;
 	t = a->backup_thread;
@@ -469,11 +425,8 @@ void api_free(struct api *a)
 {
 	if (!a)
 		return;
-	if (a->work)
-		api_stop(a);
+	api_stop(a);
 	watch_free(a->watch);
-	known_free(a->known);
-	work_free(a->work);
 	mica_free(a->public_host);
 	pthread_mutex_destroy(&a->backup_lock);
 	mica_free(a);

@@ -3,7 +3,7 @@
  * The REST API of micad (docs/API.md, openapi.json): decodes a request, calls one use case of the
  * core, encodes its answer. No rule lives here. One api serves all listeners of the process:
  *
- *	api_new
+ *	desk_new, api_new
  *	http_server_new {.handler = api_handler, .admit = api_admit, .ctx = api_door(a, API_PUBLIC)}
  *	...					for each listener that the configuration has
  *	api_set_server(a, API_PUBLIC, server)	so that /metrics and /v1/configuration know it
@@ -12,49 +12,35 @@
  *
  *	api_drain	long polls are answered 503; /readyz says "draining"
  *	http_server_drain each
- *	mica_keys_free, mica_kube_free: all that waits there is called back
- *	api_stop	ends the api's own threads; what they had not begun is answered 503
+ *	mica_keys_retire, mica_kube_retire of all: all that waits there is called back
+ *	desk_stop, api_stop	end the pool and a backup; what was not begun is answered 503
  *	committer_stop	commits what is queued and calls back
  *	http_server_stop each
- *	api_free, committer_free, mica_core_close
+ *	api_free, mica_keys_free, mica_kube_free, desk_free, committer_free, mica_core_close
  *
  * Threads: handlers run on the workers of http.h and never block: what waits (a refresh of keys, a
  * TokenReview, a commit, a long poll) is deferred, and what may take long (an administrator's
- * change, a query, a decision that must be made again) runs on a small pool of the api's own.
+ * change, a query, a decision that must be made again) runs on the desk's small pool.
  */
 #ifndef MICA_SERVER_API_H
 #define MICA_SERVER_API_H
 
-#include "committer.h"
-#include "http.h"
-
-#include "mica/config.h"
-#include "mica/core.h"
-#include "mica/replay.h"
+#include "desk.h"
 
 struct api; /* opaque */
-struct limits; /* limits.h */
-struct mica_keys; /* keys.h */
-struct mica_kube; /* kube.h */
+struct plugged; /* plugged.h */
 
 /* Which listener a request came in by. */
 enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_COUNT };
 
 struct api_options {
-	/* Borrowed until api_free. */
-	struct mica_core *core;
-	struct committer *committer;
-	struct mica_replay *replay;
-	struct limits *limits; /* NULL = none */
-	struct mica_keys *keys; /* NULL = none */
-	struct mica_kube *kube; /* NULL = none: who must be reviewed is then refused, or not, as
-				   the issuer's review.on_failure says */
+	struct desk *desk; /* borrowed until api_free */
+	struct plugged *plugged; /* borrowed; NULL = nothing is plugged in */
 	const struct mica_config *config; /* what counts is copied */
 	/* Groups of the admin socket (-1 = none): peers of them are admins or auditors; root and
 	 * `own_uid` are always admins. */
 	int64_t admin_gid, audit_gid, own_uid;
 	const char *version; /* literal */
-	unsigned threads; /* of the pool; 0 = 2 */
 };
 mica_rc api_new(const struct api_options *o, struct api **out, struct mica_err *e) MICA_MUST_CHECK;
 /* The `ctx` of a listener's handler and admit. */
@@ -63,6 +49,10 @@ http_handler api_handler;
 http_admit api_admit;
 /* Once, before or soon after it serves; NULL takes it away again (before http_server_stop). */
 void api_set_server(struct api *a, enum api_listener l, struct http_server *s);
+
+struct grpc; /* grpc.h */
+/* The same of the gRPC front. */
+void api_set_grpc(struct api *a, struct grpc *g);
 
 /* A snapshot changed: watchers whose bundle it is get it, spread over one second, or at once when
  * an authority was compromised. Any thread. */

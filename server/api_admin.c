@@ -5,6 +5,7 @@
 #include "embed.h"
 #include "keys.h"
 #include "kube.h"
+#include "plugged.h"
 
 #include "mica/clock.h"
 #include "mica/log.h"
@@ -58,7 +59,7 @@ void api_configuration(struct api_call *c)
 	mica_rc rc;
 
 	mica_buf_init(&c->out, DOC_MAX);
-	rc = mica_core_configuration(c->a->o.core, &c->out, &c->err);
+	rc = mica_core_configuration(c->a->desk->core, &c->out, &c->err);
 	if (rc == MICA_OK) {
 		reopen(&c->out);
 		watch_url(c->a, url, sizeof(url));
@@ -206,25 +207,54 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 	mica_buf_put_u8(b, ']');
 }
 
+/* How the plugged-in authority is; null without one. */
+static void put_plugged(struct api *a, struct mica_buf *b)
+{
+	struct plugged_status s;
+
+	mica_buf_put_str(b, ",\"plugged\":");
+	if (!a->o.plugged) {
+		mica_buf_put_str(b, "null");
+		return;
+	}
+	plugged_status(a->o.plugged, &s);
+	mica_buf_put_u8(b, '{');
+	api_put_string(b, "directory", mica_slice_str(s.directory));
+	api_put_bool(b, "valid", s.valid);
+	api_put_u64(b, "taken", s.taken);
+	api_put_u64(b, "refused", s.refused);
+	if (s.issuing_id[0]) {
+		api_put_time(b, "taken_at", s.taken_at);
+		api_put_string(b, "issuing", mica_slice_str(s.issuing_id));
+		api_put_string(b, "root", mica_slice_str(s.root_id));
+	}
+	if (s.reason) {
+		api_put_string(b, "reason", mica_slice_str(s.reason));
+		api_put_string(b, "error", mica_slice_str(s.error));
+	}
+	mica_buf_put_u8(b, '}');
+}
+
 static void put_server(struct api *a, struct mica_buf *b)
 {
 	struct committer_stats cs;
 
-	committer_stats(a->o.committer, &cs);
+	committer_stats(a->desk->committer, &cs);
 	mica_buf_put_str(b, ",\"server\":{");
 	api_put_string(b, "version", mica_slice_str(a->o.version ? a->o.version : ""));
 	api_put_time(b, "started", a->started);
 	api_put_u64(b, "uptime_seconds", (uint64_t)(mica_now() - a->started));
-	api_put_bool(b, "draining", atomic_load(&a->draining));
+	api_put_bool(b, "draining", atomic_load(&a->desk->draining));
 	put_listeners(a, b);
 	api_put_u64(b, "watchers", watch_count(a->watch, false));
 	api_put_u64(b, "watchers_shared", watch_count(a->watch, true));
-	api_put_u64(b, "under_way", atomic_load(&a->under_way));
+	api_put_u64(b, "under_way", atomic_load(&a->desk->under_way));
 	api_put_u64(b, "queued", cs.queued);
 	api_put_u64(b, "commits", cs.commits);
 	api_put_u64(b, "log_lines_dropped", mica_log_dropped());
 	put_keys(a, b);
 	put_reviews(a, b);
+	put_plugged(a, b);
 	mica_buf_put_u8(b, '}');
 }
 
@@ -233,7 +263,7 @@ void api_status_doc(struct api_call *c)
 	mica_rc rc;
 
 	mica_buf_init(&c->out, DOC_MAX);
-	rc = mica_core_status(c->a->o.core, mica_now_ms(), &c->out, &c->err);
+	rc = mica_core_status(c->a->desk->core, mica_now_ms(), &c->out, &c->err);
 	if (rc == MICA_OK) {
 		reopen(&c->out);
 		put_server(c->a, &c->out);
@@ -254,7 +284,7 @@ void api_explain(struct api_call *c)
 		rc = api_decode_explain(&doc, &b, &c->err);
 	if (rc == MICA_OK)
 		rc = mica_core_explain_token(
-			c->a->o.core, b.token, b.front, mica_now_ms(), &c->out, &c->err);
+			c->a->desk->core, b.token, b.front, mica_now_ms(), &c->out, &c->err);
 	send_or_fail(c, rc, JSON_TYPE);
 }
 
@@ -277,7 +307,7 @@ void api_taint(struct api_call *c)
 		rc = mica_fail(&c->err, MICA_NOT_FOUND, "no_such_authority",
 			"no authority has this id; GET /v1/status lists them");
 	else
-		rc = mica_core_taint(c->a->o.core, id, c->caller, mica_now_ms(), &c->err);
+		rc = mica_core_taint(c->a->desk->core, id, c->caller, mica_now_ms(), &c->err);
 	if (rc == MICA_OK) {
 		api_log_admin(c, "authority_tainted", "authority", c->param);
 		api_wake(c->a, true);
@@ -288,7 +318,7 @@ void api_taint(struct api_call *c)
 void api_deny_list(struct api_call *c)
 {
 	mica_buf_init(&c->out, LIST_MAX);
-	send_or_fail(c, mica_core_denied(c->a->o.core, &c->out, &c->err), JSON_TYPE);
+	send_or_fail(c, mica_core_denied(c->a->desk->core, &c->out, &c->err), JSON_TYPE);
 }
 
 static void change_deny(struct api_call *c, bool denied)
@@ -300,8 +330,8 @@ static void change_deny(struct api_call *c, bool denied)
 	if (rc == MICA_OK)
 		rc = api_decode_deny(&doc, &b, &c->err);
 	if (rc == MICA_OK)
-		rc = mica_core_deny(
-			c->a->o.core, b.kind, b.value, denied, c->caller, mica_now_ms(), &c->err);
+		rc = mica_core_deny(c->a->desk->core, b.kind, b.value, denied, c->caller,
+			mica_now_ms(), &c->err);
 	if (rc == MICA_OK)
 		api_log_admin(c, denied ? "deny_added" : "deny_removed", b.kind, b.value);
 	done_or_fail(c, rc);
@@ -345,11 +375,11 @@ static void *run_backup(void *arg)
 	struct api_call *c = arg;
 	struct api *a = c->a;
 	struct mica_slice path = c->param;
-	mica_rc rc = mica_core_backup(a->o.core, (const char *)path.p, progress, a, &c->err);
+	mica_rc rc = mica_core_backup(a->desk->core, (const char *)path.p, progress, a, &c->err);
 
 	if (rc == MICA_OK) {
 		put_backup_detail(&c->out, path);
-		rc = mica_core_record(a->o.core, "backup", c->caller, mica_buf_slice(&c->out),
+		rc = mica_core_record(a->desk->core, "backup", c->caller, mica_buf_slice(&c->out),
 			mica_now_ms(), &c->err);
 	}
 	if (rc == MICA_OK)
@@ -408,7 +438,7 @@ void api_backup(struct api_call *c)
 	api_keep(c);
 	/* The path lives with the call, in place of what else was kept: nobody asks for that again.
 	 */
-	c->kept.authorization = c->kept.body = c->kept.query = c->token = MICA_SLICE_NULL;
+	c->kept.authorization = c->kept.body = c->kept.query = c->ask.token = MICA_SLICE_NULL;
 	mica_buf_clear(&c->kept_mem);
 	mica_buf_init_secret(&c->kept_mem, path.len);
 	mica_buf_put_slice(&c->kept_mem, path);
@@ -431,11 +461,11 @@ void api_ready(struct api_call *c)
 {
 	mica_rc rc = MICA_OK;
 
-	if (atomic_load(&c->a->draining))
+	if (atomic_load(&c->a->desk->draining))
 		rc = mica_fail(
 			&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
 	if (rc == MICA_OK)
-		rc = mica_core_ready(c->a->o.core, mica_now_ms(), &c->err);
+		rc = mica_core_ready(c->a->desk->core, mica_now_ms(), &c->err);
 	if (rc == MICA_OK && !atomic_load(&c->a->door[API_PUBLIC].server))
 		rc = mica_fail(&c->err, MICA_UNAVAILABLE, "not_serving",
 			"there is no certificate to serve HTTPS with yet");

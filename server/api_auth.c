@@ -2,176 +2,11 @@
 /* Who asks: a bearer token, a client SVID or the peer of a socket, in this order. */
 #include "api_impl.h"
 
-#include "keys.h"
-#include "kube.h"
-#include "limits.h"
-
-#include "mica/clock.h"
-
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 
-#define PARKED_MAX 512 /* requests that wait for keys or a TokenReview */
 #define GROUPS_MAX 256
-
-static void refuse(struct api_call *c)
-{
-	/* our own trouble is no failure of the caller's */
-	if (c->err.rc == MICA_UNAUTHENTICATED || c->err.rc == MICA_DENIED)
-		api_address_failed(c->a, c->d);
-	api_fail(c);
-}
-
-/* Leaves the worker, if there is room among those who wait. */
-static bool park(struct api_call *c)
-{
-	if (atomic_fetch_add(&c->a->parked, 1) >= PARKED_MAX) {
-		atomic_fetch_sub(&c->a->parked, 1);
-		return false;
-	}
-	c->parked = true;
-	api_keep(c);
-	return true;
-}
-
-static void unpark(struct api_call *c)
-{
-	if (c->parked)
-		atomic_fetch_sub(&c->a->parked, 1);
-	c->parked = false;
-}
-
-/* On the pool, for a call that was parked: what the worker would have gone on with. */
-static void go_on(struct api_call *c, bool run, void (*next)(struct api_call *c))
-{
-	unpark(c);
-	if (!run) {
-		mica_err_clear(&c->err);
-		mica_fail(&c->err, MICA_UNAVAILABLE, "draining", "this server is about to end");
-		api_fail(c);
-		return;
-	}
-	if (api_issues(c->route))
-		api_enter(c);
-	next(c);
-}
-
-/* ---- TokenReview --------------------------------------------------------------------------- */
-
-static void run_reviewed(void *job, bool run)
-{
-	go_on(job, run, api_run);
-}
-
-/* On a thread of the asker's, or on the worker itself. */
-static void reviewed(void *job, mica_rc rc, const struct mica_err *e)
-{
-	struct api_call *c = job;
-
-	if (rc == MICA_OK) {
-		api_push(c, run_reviewed);
-		return;
-	}
-	unpark(c);
-	c->err = *e;
-	refuse(c);
-}
-
-/* It cannot be asked: what then holds is configured, and the core's to decide. */
-static void go_without(struct api_call *c)
-{
-	if (mica_core_review_judge(
-		    c->a->o.core, c->caller, 0, MICA_SLICE_NULL, mica_now_ms(), &c->err) == MICA_OK)
-		api_run(c);
-	else
-		refuse(c);
-}
-
-static void review(struct api_call *c)
-{
-	struct api *a = c->a;
-
-	switch (mica_core_review_need(a->o.core, c->caller, mica_now_ms())) {
-	case MICA_REVIEW_NOT_NEEDED:
-	case MICA_REVIEW_CACHED_YES: api_run(c); return;
-	case MICA_REVIEW_CACHED_NO:
-		mica_fail(&c->err, MICA_DENIED, "token_review_refused",
-			"the cluster's API server refused this token a moment ago");
-		refuse(c);
-		return;
-	case MICA_REVIEW_ASK: break;
-	}
-	if (!a->o.kube) {
-		go_without(c);
-		return;
-	}
-	if (!park(c)) {
-		mica_fail(&c->err, MICA_UNAVAILABLE, "overloaded",
-			"too many requests wait for the cluster's API server, try again");
-		api_fail(c);
-		return;
-	}
-	metric_add(&a->m.reviews, 1);
-	mica_kube_review(a->o.kube, c->caller, c->token, reviewed, c);
-}
-
-/* ---- tokens -------------------------------------------------------------------------------- */
-
-static void check_token(struct api_call *c);
-
-static void run_refreshed(void *job, bool run)
-{
-	go_on(job, run, check_token);
-}
-
-/* On a thread of the fetcher's, or on the worker itself. */
-static void refreshed(void *job, bool fresh)
-{
-	struct api_call *c = job;
-
-	if (fresh) {
-		api_push(c, run_refreshed);
-		return;
-	}
-	unpark(c);
-	refuse(c);
-}
-
-/* An unknown key: the issuer may have a new one. No keys at all: the first fetch may be under way,
- * since micad serves before it has ended. Asked for once a request; how often it is fetched for all
- * of them is the fetcher's to bound. */
-static bool refresh(struct api_call *c, const char *issuer)
-{
-	struct mica_keys *keys = c->a->o.keys;
-	const char *why = mica_err_fine(&c->err);
-
-	if (c->refreshed || !issuer || !keys ||
-		(strcmp(why, "unknown_key") != 0 && strcmp(why, "issuer_keys_missing") != 0))
-		return false;
-	c->refreshed = true;
-	if (!park(c))
-		return false;
-	metric_add(&c->a->m.keys_refreshed, 1);
-	mica_keys_refresh(keys, issuer, refreshed, c);
-	return true;
-}
-
-static void check_token(struct api_call *c)
-{
-	const char *issuer = NULL;
-	mica_rc rc;
-
-	mica_err_clear(&c->err);
-	rc = mica_core_authenticate_token(c->a->o.core, c->token, MICA_FRONT_REST, mica_now_ms(),
-		c->caller, &issuer, &c->err);
-	if (rc == MICA_OK) {
-		api_credential_good(c->a, c->d);
-		review(c);
-	} else if (!refresh(c, issuer)) {
-		refuse(c);
-	}
-}
 
 /* ---- the peer of a socket ------------------------------------------------------------------ */
 
@@ -209,95 +44,81 @@ static void check_peer(struct api_call *c)
 		k->roles = MICA_ROLE_ADMIN;
 	else if (in_group(p, o->audit_gid))
 		k->roles = MICA_ROLE_AUDITOR;
-	api_run(c);
+	ask_known(&c->ask);
 }
 
 /* ---- which of them ------------------------------------------------------------------------- */
 
-static void check_svid(struct api_call *c)
+struct mica_slice api_credential(const struct http_req_data *d)
 {
-	if (mica_core_authenticate_svid(c->a->o.core, c->d->client_chain, c->d->n_client_chain,
-		    mica_now_ms(), c->caller, &c->err) != MICA_OK) {
-		refuse(c);
-		return;
-	}
-	api_credential_good(c->a, c->d);
-	api_run(c);
+	struct mica_slice token;
+
+	if (d->authorization.len && api_bearer(d->authorization, &token))
+		return token;
+	return d->n_client_chain ? d->client_chain[0] : MICA_SLICE_NULL;
+}
+
+static void no_credential(
+	struct api_call *c, const char *reason, const char *text, const char *expected)
+{
+	c->expected = expected;
+	mica_fail(&c->err, MICA_UNAUTHENTICATED, reason, "%s %s", text, expected);
+	ask_refuse(&c->ask);
 }
 
 void api_authenticate(struct api_call *c)
 {
 	const struct http_req_data *d = c->d;
+	struct ask *a = &c->ask;
 
 	if (c->route->who == API_ANYONE) {
+		a->t_auth = a->t_begin;
 		api_run(c);
 		return;
 	}
-	c->caller = MICA_NEW(struct mica_caller);
+	a->caller = c->caller = MICA_NEW(struct mica_caller);
 	c->caller->uid = c->caller->gid = c->caller->pid = -1;
-	if (d->authorization.len && api_bearer(d->authorization, &c->token)) {
-		check_token(c);
-	} else if (d->authorization.len) {
-		c->expected = "Authorization: Bearer <token>";
-		mica_fail(&c->err, MICA_UNAUTHENTICATED, "credential_malformed",
-			"expected the header %s", c->expected);
-		refuse(c);
-	} else if (d->n_client_chain) {
-		check_svid(c);
-	} else if (d->peer->local) {
-		check_peer(c);
-	} else {
-		c->expected = "Authorization: Bearer <token>, or a client certificate";
-		mica_fail(&c->err, MICA_UNAUTHENTICATED, "credential_missing",
-			"nobody is known by this request, expected %s", c->expected);
-		refuse(c);
+	if (d->authorization.len && !api_bearer(d->authorization, &a->token)) {
+		no_credential(c, "credential_malformed", "expected the header",
+			"Authorization: Bearer <token>");
+		return;
 	}
+	if (!d->authorization.len) {
+		a->chain = d->client_chain;
+		a->n_chain = d->n_client_chain;
+	}
+	if (d->authorization.len || a->n_chain)
+		ask_who(a);
+	else if (d->peer->local)
+		check_peer(c);
+	else
+		no_credential(c, "credential_missing", "nobody is known by this request, expected",
+			"Authorization: Bearer <token>, or a client certificate");
 }
 
-/* ---- limits -------------------------------------------------------------------------------- */
+/* ---- as a front ------------------------------------------------------------------------------ */
 
-/* What the caller shows: the header with the token, or its own certificate. */
-static struct mica_slice credential(const struct http_req_data *d)
+static void leave(struct ask *a, bool keep)
 {
-	if (d->authorization.len || !d->n_client_chain)
-		return d->authorization;
-	return d->client_chain[0];
+	if (keep)
+		api_keep(api_call_of(a));
+	else
+		api_defer(api_call_of(a));
 }
 
-void api_credential_good(struct api *a, const struct http_req_data *d)
+static void known(struct ask *a)
 {
-	if (a->o.limits && !d->peer->local)
-		known_add(a->known, credential(d));
+	api_run(api_call_of(a));
 }
 
-bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_after)
+static void failed(struct ask *a)
 {
-	int64_t now = mica_mono_ms();
-
-	if (!a->o.limits || d->peer->local)
-		return true;
-	if (!limits_address_allowed(a->o.limits, d->peer, now, retry_after))
-		return known_has(a->known, credential(d));
-	return d->authorization.len || d->n_client_chain ||
-		limits_anonymous_allowed(a->o.limits, d->peer, now, retry_after);
+	api_fail(api_call_of(a));
 }
 
-void api_address_failed(struct api *a, const struct http_req_data *d)
-{
-	if (a->o.limits && !d->peer->local)
-		limits_address_failure(a->o.limits, d->peer, mica_mono_ms());
-}
-
-bool api_identity_ok(struct api_call *c, int *retry_after)
-{
-	const struct mica_principal *p = &c->caller->principal;
-	static const struct mica_uid none;
-	struct mica_slice id = mica_slice_str(p->spiffe_id);
-
-	/* pods of one identity do not share one bucket */
-	if (memcmp(&p->pod_uid, &none, sizeof(none)) != 0)
-		id = mica_slice(p->pod_uid.b, sizeof(p->pod_uid.b));
-	if (!c->a->o.limits || id.len == 0)
-		return true;
-	return limits_identity_allowed(c->a->o.limits, id, mica_mono_ms(), retry_after);
-}
+const struct ask_face api_face = {.name = "rest",
+	.leave = leave,
+	.known = known,
+	.write = api_write,
+	.answered = api_answered,
+	.failed = failed};

@@ -81,7 +81,7 @@ static void serve(struct api_call *c, const char *td)
 	f.channel = c->route->params ? q.channel : MICA_CHANNEL_LIVE;
 	f.wait_ms = c->route->params ? q.wait * 1000 : 0;
 	f.generation = f.wait_ms ? watch_generation(c->a->watch) : 0;
-	if (mica_core_snapshot(c->a->o.core, td, f.channel, f.format, &s, &c->err) != MICA_OK) {
+	if (mica_core_snapshot(c->a->desk->core, td, f.channel, f.format, &s, &c->err) != MICA_OK) {
 		api_fail(c);
 		return;
 	}
@@ -101,7 +101,7 @@ static void serve(struct api_call *c, const char *td)
 	if (watch_add(c->a->watch, &f, c, &c->err) == MICA_OK)
 		return;
 	if (c->err.rc == MICA_LIMIT)
-		metric_add(&c->a->m.watchers_refused, 1);
+		metric_add(&c->a->desk->m.watchers_refused, 1);
 	api_fail(c);
 }
 
@@ -153,7 +153,7 @@ void api_ack(struct api_call *c)
 	if (rc == MICA_OK)
 		rc = api_decode_ack(&doc, &b, &c->err);
 	if (rc == MICA_OK)
-		rc = mica_core_ack(c->a->o.core, c->caller, b.channel, (uint64_t)b.sequence,
+		rc = mica_core_ack(c->a->desk->core, c->caller, b.channel, (uint64_t)b.sequence,
 			c->d->received_ms, &c->err);
 	if (rc == MICA_OK)
 		api_answer(c, &(struct api_answer){.status = 204});

@@ -9,7 +9,8 @@ static const char *const channels[MICA_CHANNEL_COUNT + 1] = {"live", "canary"};
 static const char *const fronts[MICA_FRONT_COUNT + 1] = {"rest", "istio", "linkerd", "consul"};
 static const char *const orders[] = {"newest", "oldest", NULL};
 static const char *const authority_kinds[] = {"root", "issuing", "jwt", NULL}; /* kind - 1 */
-static const char *const rotation_actions[] = {"start", "rollback", "confirm", "clock", NULL};
+static const char *const rotation_actions[] = {
+	"start", "rollback", "confirm", "withdraw", "clock", NULL};
 static const char *const deny_kinds[] = {"spiffe_id", "pod_uid", "key", NULL};
 
 /* The place of `s` in a list that ends with NULL; -1 when it is not there. */
@@ -361,6 +362,11 @@ mica_rc api_decode_x509(const struct mica_json *doc, struct api_x509_body *out, 
 			.max = SEQUENCE_MAX,
 			.out = &out->bundle_sequence,
 			.present = &out->has_sequence},
+		{.name = "instance",
+			.type = MICA_JSON_STRING,
+			.min = 1,
+			.max = MICA_INSTANCE_MAX,
+			.out = &out->instance},
 	};
 	*out = (struct api_x509_body){.ttl = 0};
 	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
@@ -618,10 +624,47 @@ mica_rc api_decode_force(const struct mica_json *doc, bool *force, struct mica_e
 	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
 }
 
+mica_rc api_decode_revoke(
+	const struct mica_json *doc, struct api_revoke_body *out, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "force", .type = MICA_JSON_BOOL, .out = &out->force},
+		{.name = "crl_only", .type = MICA_JSON_BOOL, .out = &out->crl_only},
+	};
+	mica_rc rc;
+
+	*out = (struct api_revoke_body){.force = false};
+	rc = mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+	if (rc == MICA_OK && out->force && out->crl_only)
+		rc = mica_fail(e, MICA_INVALID, "bad_rotation", "crl_only: cannot be forced");
+	return rc;
+}
+
+mica_rc api_decode_crl(const struct mica_json *doc, struct mica_slice *pem, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "crl", .type = MICA_JSON_STRING, .required = true, .min = 1, .out = pem},
+	};
+
+	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+}
+
+mica_rc api_decode_revocation(
+	const struct mica_json *doc, struct mica_slice *reason, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "reason", .type = MICA_JSON_STRING, .min = 1, .max = 64, .out = reason},
+	};
+
+	*reason = MICA_SLICE_NULL;
+	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+}
+
 /* What an action is about, and nothing else. */
 static mica_rc check_rotation(const struct api_rotation_body *b, bool has_force, struct mica_err *e)
 {
-	bool about_kind = b->action == API_ROTATION_START || b->action == API_ROTATION_ROLLBACK;
+	bool about_kind = b->action == API_ROTATION_START || b->action == API_ROTATION_ROLLBACK ||
+		b->action == API_ROTATION_WITHDRAW;
 
 	if (about_kind != (b->kind != 0))
 		return mica_fail(e, MICA_INVALID, "bad_rotation",
@@ -630,7 +673,7 @@ static mica_rc check_rotation(const struct api_rotation_body *b, bool has_force,
 	if ((b->action == API_ROTATION_CONFIRM) != (b->outlet.len > 0))
 		return mica_fail(e, MICA_INVALID, "bad_rotation",
 			b->action == API_ROTATION_CONFIRM
-				? "expected outlet: the name of one of rotation.outlets"
+				? "expected outlet: the name of one of rotation.outlets, or canary"
 				: "outlet: this action is about no outlet");
 	if (has_force && b->action != API_ROTATION_ROLLBACK)
 		return mica_fail(

@@ -66,6 +66,7 @@ struct api_x509_body {
 	int64_t ttl; /* 0 = unsaid */
 	int64_t bundle_sequence;
 	bool has_sequence;
+	struct mica_slice instance; /* empty = unsaid */
 };
 mica_rc api_decode_x509(
 	const struct mica_json *doc, struct api_x509_body *out, struct mica_err *e) MICA_MUST_CHECK;
@@ -105,13 +106,26 @@ struct api_authority_body {
 };
 mica_rc api_decode_authority(const struct mica_json *doc, struct api_authority_body *out,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* {"force": true} or {"crl_only": true}, or nothing. INVALID "bad_rotation" for both. */
+struct api_revoke_body {
+	bool force, crl_only;
+};
+mica_rc api_decode_revoke(const struct mica_json *doc, struct api_revoke_body *out,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* {"force": true}, or nothing. */
 mica_rc api_decode_force(
 	const struct mica_json *doc, bool *force, struct mica_err *e) MICA_MUST_CHECK;
+/* {"crl": PEM} */
+mica_rc api_decode_crl(
+	const struct mica_json *doc, struct mica_slice *pem, struct mica_err *e) MICA_MUST_CHECK;
+/* {"reason": ...}, or nothing; the names are crl.h's. */
+mica_rc api_decode_revocation(
+	const struct mica_json *doc, struct mica_slice *reason, struct mica_err *e) MICA_MUST_CHECK;
 enum api_rotation_action {
 	API_ROTATION_START,
 	API_ROTATION_ROLLBACK,
 	API_ROTATION_CONFIRM,
+	API_ROTATION_WITHDRAW,
 	API_ROTATION_CLOCK
 };
 /* INVALID "bad_rotation" when what an action needs is missing. */

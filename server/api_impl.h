@@ -4,19 +4,17 @@
  *
  *	api_handler: find the route -> check the form -> who asks -> may they -> run -> api_answer
  *
- * At three places a call leaves the worker and comes back on the pool: an unknown key (the issuer's
- * keys are fetched once), a TokenReview, and a decision that must be made again. One thread has a
- * call at any time; whoever calls api_answer or api_fail has given it away.
+ * Who asks and what is issued is ask.h's, which also says where a call leaves the worker and comes
+ * back on the pool. One thread has a call at any time; whoever calls api_answer or api_fail has
+ * given it away.
  */
 #ifndef MICA_SERVER_API_IMPL_H
 #define MICA_SERVER_API_IMPL_H
 
 #include "api.h"
 #include "api_decode.h"
-#include "known.h"
-#include "metrics.h"
+#include "ask.h"
 #include "watch.h"
-#include "work.h"
 
 #include <pthread.h>
 
@@ -96,17 +94,12 @@ struct door {
 
 struct api {
 	struct api_options o; /* config: not to be used, it is borrowed for api_new only */
+	struct desk *desk;
 	struct door door[API_LISTENER_COUNT];
-	struct metrics m;
-	struct work *work;
+	_Atomic(struct grpc *) grpc;
 	struct watch *watch;
-	struct known *known;
-	atomic_bool draining, stopped;
-	atomic_uint under_way; /* requests for SVIDs between acceptance and answer */
-	atomic_uint parked; /* requests that wait for keys or a TokenReview */
-	/* copied from the configuration; may change while running */
-	atomic_uint queue_max;
-	atomic_bool log_address, oidc_discovery;
+	atomic_bool stopped;
+	atomic_bool oidc_discovery; /* copied from the configuration; may change while running */
 	/* fixed */
 	char *public_host; /* "" when unset */
 	int64_t started; /* seconds */
@@ -117,25 +110,15 @@ struct api {
 	atomic_bool backup_running;
 	atomic_uint_least64_t backup_done, backup_all; /* octets */
 	char backup_part[4096]; /* the file that grows; under backup_lock */
-	/* refused requests that were not logged one by one (a flood) */
-	atomic_int_least64_t quiet_since; /* second of the last line */
-	atomic_uint_least64_t quiet;
 };
 
 /* ---- a call --------------------------------------------------------------------------------- */
 
 struct api_issue {
-	enum metric_kind kind;
 	struct mica_json doc; /* holds the audiences, and the CSR of a document that is not plain */
 	struct mica_buf csr; /* of a plain one */
 	struct api_x509_body x509;
 	struct api_jwt_body jwt;
-	uint8_t key[MICA_REPLAY_KEY_LEN];
-	bool remembered; /* mica_replay_finish must be called for `key` */
-	bool replayed;
-	unsigned tries;
-	struct mica_candidate *candidate;
-	struct mica_issued issued;
 };
 
 struct api_call {
@@ -149,15 +132,14 @@ struct api_call {
 	struct mica_err err;
 	const char *expected; /* for problem+json; NULL = unsaid */
 	char etag[sizeof(((struct mica_snapshot *)0)->etag)]; /* what a long poll has seen */
+	struct ask
+		ask; /* its err and caller are those here; the token is part of d->authorization */
 	struct mica_caller *caller; /* NULL: nobody is known */
-	struct mica_slice token; /* of the caller; part of d->authorization */
-	bool deferred, refreshed, parked, counted;
+	bool deferred;
 	bool long_work; /* takes as long as it takes: its answer has no deadline */
-	bool entered; /* committer_enter was called for it */
 	char address[64]; /* of the caller, when it is to be logged */
 	atomic_uint refs; /* the flow's, and http.h's until the request is over */
 	atomic_int status; /* of the answer; 0 = not answered yet */
-	int64_t t_begin, t_auth, t_sign, t_commit, t_end; /* mica_mono_ns; 0 = not reached */
 	/* copies for a call that left its worker */
 	struct http_req_data kept;
 	struct http_peer kept_peer;
@@ -165,6 +147,11 @@ struct api_call {
 	struct mica_buf out; /* of handlers that build a body */
 	struct api_issue *issue;
 };
+
+static inline struct api_call *api_call_of(struct ask *a)
+{
+	return (struct api_call *)((char *)a - offsetof(struct api_call, ask));
+}
 
 struct api_answer {
 	int status;
@@ -195,9 +182,6 @@ void api_put_bool(struct mica_buf *b, const char *name, bool v);
 /* A string of printable ASCII and newlines, like PEM: fast. */
 void api_put_text(struct mica_buf *b, const char *name, struct mica_slice v);
 
-/* A batch that waits for the next ones counts those that are being prepared. */
-void api_enter(struct api_call *c);
-void api_leave(struct api_call *c);
 /* Leaves the worker: the answer comes from another thread. */
 void api_defer(struct api_call *c);
 /* Copies what c->d borrows, then defers. */
@@ -212,19 +196,12 @@ void api_run(struct api_call *c);
 void api_push(struct api_call *c, work_fn *fn);
 bool api_issues(const struct api_route *t); /* it makes SVIDs */
 
-/* ---- limits --------------------------------------------------------------------------------- */
-
-/* Whether requests from this address are served at all; costs nothing worth mentioning. */
-bool api_address_ok(struct api *a, const struct http_req_data *d, int *retry_after);
-/* The caller of this credential was accepted. */
-void api_credential_good(struct api *a, const struct http_req_data *d);
-void api_address_failed(struct api *a, const struct http_req_data *d);
-bool api_identity_ok(struct api_call *c, int *retry_after);
-
+/* What the caller of a request shows: a token, or its own certificate; empty = nothing. */
+struct mica_slice api_credential(const struct http_req_data *d);
+extern const struct ask_face api_face;
 /* ---- log ------------------------------------------------------------------------------------- */
 
 void api_log_refused(struct api_call *c, int status);
-void api_log_issued(struct api_call *c);
 void api_log_admin(struct api_call *c, const char *event, const char *key, struct mica_slice value);
 
 /* ---- handlers ---------------------------------------------------------------------------- */
@@ -238,6 +215,12 @@ void api_bundle_of(struct api_call *c);
 void api_ack(struct api_call *c);
 void api_configuration(struct api_call *c);
 void api_certificate(struct api_call *c);
+void api_certificate_revoke(struct api_call *c);
+void api_revocations(struct api_call *c);
+void api_crl_all(struct api_call *c);
+void api_crl_import(struct api_call *c);
+void api_crl_der(struct api_call *c);
+void api_crl_pem(struct api_call *c);
 void api_events(struct api_call *c);
 void api_proof(struct api_call *c);
 void api_checkpoint(struct api_call *c);
@@ -252,6 +235,8 @@ void api_taint(struct api_call *c);
 void api_authorities(struct api_call *c);
 void api_authority(struct api_call *c);
 void api_authority_prepare(struct api_call *c);
+void api_authority_requests(struct api_call *c);
+void api_authority_import(struct api_call *c);
 void api_authority_activate(struct api_call *c);
 void api_authority_revoke(struct api_call *c);
 void api_rotation(struct api_call *c);
@@ -271,6 +256,9 @@ struct mica_keys_status *api_keys_status(struct api *a, unsigned *n);
 /* The same of asking clusters about tokens. */
 struct mica_kube_status *api_review_status(struct api *a, unsigned *n);
 void api_issue_free(struct api_issue *i);
+/* Of api_face. */
+void api_write(struct ask *a, struct mica_buf *out);
+void api_answered(struct ask *a, const struct mica_answer *answer);
 void api_watch_answer(void *call, const struct mica_snapshot *s, enum watch_end end);
 
 #endif

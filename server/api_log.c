@@ -19,7 +19,8 @@ static void send_or_fail(struct api_call *c, mica_rc rc, const char *type, const
 void api_certificate(struct api_call *c)
 {
 	mica_buf_init(&c->out, EVENTS_MAX);
-	send_or_fail(c, mica_core_certificate(c->a->o.core, c->caller, c->param, &c->out, &c->err),
+	send_or_fail(c,
+		mica_core_certificate(c->a->desk->core, c->caller, c->param, &c->out, &c->err),
 		"application/json", NULL);
 }
 
@@ -30,7 +31,7 @@ void api_events(struct api_call *c)
 
 	mica_buf_init(&c->out, EVENTS_MAX);
 	if (rc == MICA_OK)
-		rc = mica_core_events(c->a->o.core, c->caller, &q, &c->out, &c->err);
+		rc = mica_core_events(c->a->desk->core, c->caller, &q, &c->out, &c->err);
 	send_or_fail(c, rc, "application/json", NULL);
 }
 
@@ -46,14 +47,14 @@ void api_proof(struct api_call *c)
 		return;
 	}
 	mica_buf_init(&c->out, 1u << 20);
-	send_or_fail(c, mica_core_proof(c->a->o.core, c->caller, index, &c->out, &c->err),
+	send_or_fail(c, mica_core_proof(c->a->desk->core, c->caller, index, &c->out, &c->err),
 		"text/plain; charset=utf-8", NULL);
 }
 
 void api_checkpoint(struct api_call *c)
 {
 	mica_buf_init(&c->out, 64 * 1024);
-	send_or_fail(c, mica_core_checkpoint(c->a->o.core, &c->out, &c->err),
+	send_or_fail(c, mica_core_checkpoint(c->a->desk->core, &c->out, &c->err),
 		"text/plain; charset=utf-8", "no-cache");
 }
 
@@ -71,8 +72,8 @@ static void serve_tile(struct api_call *c, bool entries)
 		return;
 	}
 	mica_buf_init(&c->out, FILE_MAX);
-	rc = entries ? mica_core_entry_bundle(c->a->o.core, n, width, &c->out, &c->err)
-		     : mica_core_tile(c->a->o.core, level, n, width, &c->out, &c->err);
+	rc = entries ? mica_core_entry_bundle(c->a->desk->core, n, width, &c->out, &c->err)
+		     : mica_core_tile(c->a->desk->core, level, n, width, &c->out, &c->err);
 	send_or_fail(c, rc, "application/octet-stream", entries ? PRIVATE : IMMUTABLE);
 }
 

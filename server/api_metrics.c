@@ -2,8 +2,10 @@
 /* GET /metrics: what the API counts, and what others know. */
 #include "api_impl.h"
 
+#include "grpc.h"
 #include "keys.h"
 #include "kube.h"
+#include "plugged.h"
 
 #include "mica/log.h"
 
@@ -16,7 +18,7 @@ struct mica_keys_status *api_keys_status(struct api *a, unsigned *n)
 {
 	struct mica_keys_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
 
-	*n = a->o.keys ? mica_keys_status(a->o.keys, s, ISSUERS_MAX) : 0;
+	*n = a->desk->keys ? mica_keys_status(a->desk->keys, s, ISSUERS_MAX) : 0;
 	if (*n > ISSUERS_MAX)
 		*n = ISSUERS_MAX;
 	return s;
@@ -26,7 +28,7 @@ struct mica_kube_status *api_review_status(struct api *a, unsigned *n)
 {
 	struct mica_kube_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
 
-	*n = a->o.kube ? mica_kube_status(a->o.kube, s, ISSUERS_MAX) : 0;
+	*n = a->desk->kube ? mica_kube_status(a->desk->kube, s, ISSUERS_MAX) : 0;
 	if (*n > ISSUERS_MAX)
 		*n = ISSUERS_MAX;
 	return s;
@@ -65,7 +67,7 @@ static void put_core(struct api *a, struct mica_buf *b)
 {
 	struct mica_core_stats s;
 
-	mica_core_stats(a->o.core, &s);
+	mica_core_stats(a->desk->core, &s);
 	const struct figure f[] = {
 		{"mica_ledger_entries", "gauge", "Entries of the published tree.", s.entries},
 		{"mica_ledger_index_lag_entries", "gauge",
@@ -85,6 +87,44 @@ static void put_core(struct api *a, struct mica_buf *b)
 			seconds(s.jwt_key_not_after)},
 		{"mica_bundle_sequence", "gauge", "Sequence of the live bundle.",
 			s.bundle_sequence},
+		{"mica_clock_frozen", "gauge",
+			"1 = the clock disagrees with what was seen, and nothing rotates by time.",
+			s.clock_frozen},
+		{"mica_clock_unproven", "gauge",
+			"1 = no other clock has agreed since the start, and nothing leaves by "
+			"plan.",
+			s.clock_unproven},
+		{"mica_lineage_certificates", "gauge", "Certificates whose line is followed.",
+			s.lineage_links},
+		{"mica_lineage_forks_total", "counter", "Lines whose certificates two holders use.",
+			s.lineage_forks},
+		{"mica_lineage_untracked_total", "counter",
+			"Certificates whose line is not followed, for want of room.",
+			s.lineage_untracked},
+		{"mica_renewals_missed_total", "counter",
+			"Lines that ended with nothing behind them.", s.renewals_missed},
+		{"mica_signatures_ahead", "gauge",
+			"Issuing authorities that an offline root has signed and that wait.",
+			s.signed_ahead},
+		{"mica_signature_needed", "gauge",
+			"1 = an offline root has to sign again; by when says the next one.",
+			s.signature_needed},
+		{"mica_signature_needed_by_seconds", "gauge",
+			"When nothing can follow what signs, in seconds since 1970; 0 = never.",
+			seconds(s.signature_by)},
+		{"mica_compromise_exposed_holders", "gauge",
+			"Holders that still have something of a compromised authority.", s.exposed},
+		{"mica_compromise_renewal_seconds", "gauge",
+			"How long it took in the last compromise until everybody had renewed.",
+			seconds(s.renewal_seconds)},
+		{"mica_revoked_certificates", "gauge", "Certificates that CRLs name.", s.revoked},
+		{"mica_crls", "gauge", "CRLs that are published.", s.crls},
+		{"mica_crls_late", "gauge",
+			"CRLs that have passed the half of their life and were not signed anew.",
+			s.crls_late},
+		{"mica_crl_expiry_seconds", "gauge",
+			"The first nextUpdate of a published CRL, in seconds since 1970.",
+			seconds(s.crl_end)},
 	};
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }
@@ -93,7 +133,7 @@ static void put_committer(struct api *a, struct mica_buf *b)
 {
 	struct committer_stats s;
 
-	committer_stats(a->o.committer, &s);
+	committer_stats(a->desk->committer, &s);
 	const struct figure f[] = {
 		{"mica_commit_queue", "gauge", "Signed and not recorded yet.", s.queued},
 		{"mica_commits_total", "counter", "Durable commits.", s.commits},
@@ -207,15 +247,56 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 	}
 }
 
+static void put_plugged(struct api *a, struct mica_buf *b)
+{
+	struct plugged_status s;
+
+	if (!a->o.plugged)
+		return;
+	plugged_status(a->o.plugged, &s);
+	const struct figure f[] = {
+		{"mica_plugged_valid", "gauge", "1 = what is in plugged.directory now was taken.",
+			s.valid},
+		{"mica_plugged_taken_total", "counter", "Changes there that were taken.", s.taken},
+		{"mica_plugged_refused_total", "counter", "Changes there that were refused.",
+			s.refused},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+}
+
+static void put_node_pods(struct api *a, struct mica_buf *b)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} f[] = {
+		{"mica_node_pods_asked_total", "counter", "Lists of a node's pods asked for."},
+		{"mica_node_pods_failed_total", "counter", "Of these, not had."},
+		{"mica_node_pods_shared_total", "counter", "Callers who got another's list."},
+		{"mica_node_pods_refused_total", "counter", "Callers who could not be waited for."},
+		{"mica_node_pods_nodes", "gauge", "Nodes whose pods are remembered."},
+	};
+	MICA_AUTO_FREE struct mica_kube_pods_status *s = mica_calloc(ISSUERS_MAX, sizeof(*s));
+	unsigned n = a->desk->kube ? mica_kube_pods_status(a->desk->kube, s, ISSUERS_MAX) : 0;
+
+	for (unsigned k = 0; n > 0 && k < MICA_ARRAY_LEN(f); k++) {
+		metric_family(b, f[k].name, f[k].type, f[k].help);
+		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
+			const uint64_t v[] = {
+				s[i].asked, s[i].failed, s[i].shared, s[i].refused, s[i].nodes};
+			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+		}
+	}
+}
+
 static void put_own(struct api *a, struct mica_buf *b)
 {
 	const struct figure f[] = {
 		{"mica_under_way", "gauge", "Requests for SVIDs that are not answered yet.",
-			atomic_load(&a->under_way)},
+			atomic_load(&a->desk->under_way)},
 		{"mica_parked", "gauge",
 			"Requests that wait for an issuer's keys or a TokenReview.",
-			atomic_load(&a->parked)},
-		{"mica_draining", "gauge", "1 = about to end.", atomic_load(&a->draining)},
+			atomic_load(&a->desk->parked)},
+		{"mica_draining", "gauge", "1 = about to end.", atomic_load(&a->desk->draining)},
 		{"mica_start_time_seconds", "gauge", "When it started, in seconds since 1970.",
 			seconds(a->started)},
 		{"mica_log_lines_dropped_total", "counter", "Log lines that nobody read in time.",
@@ -237,15 +318,21 @@ void api_metrics(struct api_call *c)
 {
 	struct api *a = c->a;
 	struct mica_buf *b = &c->out;
+	struct grpc *g;
 
 	mica_buf_init(b, TEXT_MAX);
 	put_own(a, b);
-	metrics_write(&a->m, route_name, b);
+	metrics_write(&a->desk->m, route_name, b);
 	put_committer(a, b);
 	put_core(a, b);
 	put_issuers(a, b);
 	put_reviews(a, b);
+	put_plugged(a, b);
+	put_node_pods(a, b);
 	put_http(a, b);
+	g = atomic_load(&a->grpc);
+	if (g)
+		grpc_write_metrics(g, b);
 	metrics_write_process(b);
 	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);
 }

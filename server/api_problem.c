@@ -125,11 +125,6 @@ void api_fail_status(struct api_call *c, int status)
 
 	mica_buf_init(&body, 16 * 1024);
 	api_problem(&body, status, &c->err, c->expected);
-	if (c->route && api_issues(c->route))
-		metric_add(&c->a->m.issuance[c->route->run == api_x509 ? METRIC_X509 : METRIC_JWT]
-					    [status >= 500 ? METRIC_FAILED : METRIC_REFUSED],
-			1);
-	metric_reason(&c->a->m.refused, mica_err_fine(&c->err));
 	api_log_refused(c, status);
 	api_answer(c,
 		&(struct api_answer){.status = status,
@@ -149,52 +144,29 @@ void api_fail(struct api_call *c)
 
 /* ---- log --------------------------------------------------------------------------------- */
 
-/* What no flood can make long: over the limit one line a second stands for all of them. */
-static bool quiet(struct api *a, int64_t *before)
+static int kind_of(const struct api_call *c)
 {
-	int_least64_t now = mica_mono_ms() / 1000, last = atomic_load(&a->quiet_since);
-
-	if (last == now || !atomic_compare_exchange_strong(&a->quiet_since, &last, now)) {
-		atomic_fetch_add(&a->quiet, 1);
-		return true;
-	}
-	*before = (int64_t)atomic_exchange(&a->quiet, 0);
-	return false;
-}
-
-static struct mica_field field(const char *key, const char *v)
-{
-	return MICA_S(v[0] ? key : NULL, v);
+	if (!c->route || !api_issues(c->route))
+		return -1;
+	return c->route->run == api_x509 ? METRIC_X509 : METRIC_JWT;
 }
 
 void api_log_refused(struct api_call *c, int status)
 {
-	const struct mica_principal *p = c->caller ? &c->caller->principal : NULL;
-	enum mica_log_level level = status == 500 ? MICA_ERROR
-		: status == 404                   ? MICA_DEBUG
-						  : MICA_INFO;
-	int64_t before = 0;
-
-	/* too many to write: who floods us must not fill the disk, nor take the CPU for it */
-	if ((status == 429 || status == 503) && quiet(c->a, &before))
-		return;
-	MICA_LOG(level, "refused", field("path", c->route ? c->route->path : ""),
-		MICA_I("status", status), MICA_E(&c->err), field("issuer", p ? p->issuer : ""),
-		field("spiffe_id", p ? p->spiffe_id : ""), field("pod", p ? p->pod : ""),
-		field("address", c->address), MICA_I(before ? "unlogged" : NULL, before));
-}
-
-void api_log_issued(struct api_call *c)
-{
-	const struct mica_issued *i = &c->issue->issued;
-	const struct mica_principal *p = &c->caller->principal;
-	bool x509 = c->issue->kind == METRIC_X509;
-
-	MICA_LOG(MICA_INFO, x509 ? "x509_issued" : "jwt_issued", MICA_S("spiffe_id", i->spiffe_id),
-		field("serial", x509 ? i->serial_hex : ""), MICA_I("index", i->ledger_index),
-		MICA_I("not_after", i->not_after), field("issuer", p->issuer), field("pod", p->pod),
-		field("evidence", c->caller->evidence.id), field("address", c->address),
-		MICA_MS("ms", c->t_commit - c->t_begin));
+	desk_refused(c->a->desk,
+		&(struct desk_refusal){.front = "",
+			.path = c->route ? c->route->path : "",
+			.key = "status",
+			.number = status,
+			.failed = status >= 500,
+			.rare = status != 429 && status != 503,
+			.level = status == 500  ? MICA_ERROR
+				: status == 404 ? MICA_DEBUG
+						: MICA_INFO,
+			.err = &c->err,
+			.caller = c->caller,
+			.address = c->address,
+			.kind = kind_of(c)});
 }
 
 void api_log_admin(struct api_call *c, const char *event, const char *key, struct mica_slice value)
@@ -202,7 +174,8 @@ void api_log_admin(struct api_call *c, const char *event, const char *key, struc
 	const struct mica_caller *k = c->caller;
 	bool local = k->uid >= 0 && k->principal.spiffe_id[0] == '\0';
 
-	MICA_LOG(MICA_WARN, event, MICA_SL(key, value), field("spiffe_id", k->principal.spiffe_id),
+	MICA_LOG(MICA_WARN, event, MICA_SL(key, value),
+		desk_field("spiffe_id", k->principal.spiffe_id),
 		MICA_I(local ? "uid" : NULL, k->uid), MICA_I(local ? "pid" : NULL, k->pid),
-		field("address", c->address));
+		desk_field("address", c->address));
 }

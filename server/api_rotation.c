@@ -28,8 +28,9 @@ static mica_rc take_id(struct api_call *c, char id[48])
 void api_authorities(struct api_call *c)
 {
 	mica_buf_init(&c->out, DOC_MAX);
-	send_or_fail(
-		c, mica_core_authorities(c->a->o.core, NULL, mica_now_ms(), &c->out, &c->err), 200);
+	send_or_fail(c,
+		mica_core_authorities(c->a->desk->core, NULL, mica_now_ms(), &c->out, &c->err),
+		200);
 }
 
 void api_authority(struct api_call *c)
@@ -39,15 +40,15 @@ void api_authority(struct api_call *c)
 
 	mica_buf_init(&c->out, DOC_MAX);
 	if (rc == MICA_OK)
-		rc = mica_core_authorities(c->a->o.core, id, mica_now_ms(), &c->out, &c->err);
+		rc = mica_core_authorities(c->a->desk->core, id, mica_now_ms(), &c->out, &c->err);
 	send_or_fail(c, rc, 200);
 }
 
 void api_rotation(struct api_call *c)
 {
 	mica_buf_init(&c->out, DOC_MAX);
-	send_or_fail(
-		c, mica_core_rotation_status(c->a->o.core, mica_now_ms(), &c->out, &c->err), 200);
+	send_or_fail(c,
+		mica_core_rotation_status(c->a->desk->core, mica_now_ms(), &c->out, &c->err), 200);
 }
 
 void api_rotation_plan(struct api_call *c)
@@ -58,7 +59,7 @@ void api_rotation_plan(struct api_call *c)
 	mica_buf_init(&c->out, DOC_MAX);
 	if (rc == MICA_OK)
 		rc = mica_core_rotation_plan(
-			c->a->o.core, now_ms, now_ms / 1000 + ahead, &c->out, &c->err);
+			c->a->desk->core, now_ms, now_ms / 1000 + ahead, &c->out, &c->err);
 	send_or_fail(c, rc, 200);
 }
 
@@ -99,7 +100,7 @@ void api_authority_prepare(struct api_call *c)
 		rc = api_decode_authority(&doc, &b, &c->err);
 	if (rc == MICA_OK)
 		rc = mica_core_prepare_authority(
-			c->a->o.core, b.kind, b.recover, c->caller, mica_now_ms(), id, &c->err);
+			c->a->desk->core, b.kind, b.recover, c->caller, mica_now_ms(), id, &c->err);
 	created(c, rc, "authority_prepared", id);
 }
 
@@ -118,7 +119,7 @@ static void change(struct api_call *c, change_fn *fn, const char *event)
 	if (rc == MICA_OK)
 		rc = api_decode_force(&doc, &force, &c->err);
 	if (rc == MICA_OK)
-		rc = fn(c->a->o.core, id, force, c->caller, mica_now_ms(), &c->err);
+		rc = fn(c->a->desk->core, id, force, c->caller, mica_now_ms(), &c->err);
 	done(c, rc, event, "authority", c->param);
 }
 
@@ -127,16 +128,34 @@ void api_authority_activate(struct api_call *c)
 	change(c, mica_core_activate, "authority_activated");
 }
 
+/* Out of the bundle, or onto the CRL of its root: then everybody is in a hurry. */
 void api_authority_revoke(struct api_call *c)
 {
-	change(c, mica_core_revoke, "authority_revoked");
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct api_revoke_body b = {.force = false};
+	int64_t now_ms = mica_now_ms();
+	char id[48];
+	mica_rc rc = take_id(c, id);
+
+	if (rc == MICA_OK)
+		rc = api_body(c->d->body, &doc, &c->err);
+	if (rc == MICA_OK)
+		rc = api_decode_revoke(&doc, &b, &c->err);
+	if (rc == MICA_OK && b.crl_only)
+		rc = mica_core_revoke_by_crl(c->a->desk->core, id, c->caller, now_ms, &c->err);
+	else if (rc == MICA_OK)
+		rc = mica_core_revoke(c->a->desk->core, id, b.force, c->caller, now_ms, &c->err);
+	if (rc == MICA_OK && b.crl_only)
+		api_wake(c->a, true);
+	done(c, rc, b.crl_only ? "authority_revoked_by_crl" : "authority_revoked", "authority",
+		c->param);
 }
 
 static void start(struct api_call *c, const struct api_rotation_body *b)
 {
 	char id[MICA_KEY_ID_SIZE] = "";
 	mica_rc rc = mica_core_rotation_start(
-		c->a->o.core, b->kind, c->caller, mica_now_ms(), id, &c->err);
+		c->a->desk->core, b->kind, c->caller, mica_now_ms(), id, &c->err);
 
 	created(c, rc, "rotation_started", id);
 }
@@ -144,7 +163,7 @@ static void start(struct api_call *c, const struct api_rotation_body *b)
 void api_rotation_move(struct api_call *c)
 {
 	MICA_AUTO_JSON doc = {.root = NULL};
-	struct mica_core *core = c->a->o.core;
+	struct mica_core *core = c->a->desk->core;
 	struct api_rotation_body b;
 	int64_t now_ms = mica_now_ms();
 	mica_rc rc = api_body(c->d->body, &doc, &c->err);
@@ -165,6 +184,11 @@ void api_rotation_move(struct api_call *c)
 	case API_ROTATION_CONFIRM:
 		rc = mica_core_confirm(core, b.outlet, c->caller, now_ms, &c->err);
 		done(c, rc, "outlet_confirmed", "outlet", b.outlet);
+		break;
+	case API_ROTATION_WITHDRAW:
+		rc = mica_core_withdraw(core, b.kind, c->caller, now_ms, &c->err);
+		done(c, rc, "canary_withdrawn", "kind",
+			mica_slice_str(mica_authority_kind_name(b.kind)));
 		break;
 	case API_ROTATION_CLOCK:
 		rc = mica_core_clock_accept(core, c->caller, now_ms, &c->err);

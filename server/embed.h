@@ -5,5 +5,10 @@
 
 extern const unsigned char embed_openapi[];
 extern const unsigned long embed_openapi_len;
+/* Descriptors for reflection: serialized FileDescriptorSets. */
+extern const unsigned char embed_istio[];
+extern const unsigned long embed_istio_len;
+extern const unsigned char embed_linkerd[];
+extern const unsigned long embed_linkerd_len;
 
 #endif

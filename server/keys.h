@@ -42,7 +42,8 @@ void mica_keys_free(struct mica_keys *k); /* NULL is fine */
  * A new configuration, from one thread at a time: mica_keys_retire before mica_core_configure,
  * mica_keys_reload behind it. Issuers that did not change go on undisturbed. What was fetched for
  * an issuer by its old settings cannot reach the core as keys by the new ones: retire waits until
- * such a fetch has ended. When the core refuses the configuration, reload with the old one.
+ * such a fetch has ended. When the core refuses the configuration, reload with the old one. With
+ * config NULL all end, and whoever asks later gets `false`.
  */
 void mica_keys_retire(struct mica_keys *k, const struct mica_config *config);
 mica_rc mica_keys_reload(

@@ -14,6 +14,8 @@ struct mica_kube {
 	pthread_rwlock_t lock; /* the table; pools have their own */
 	struct kube_pool **pools;
 	unsigned n;
+	struct kube_pods **pods;
+	unsigned n_pods;
 };
 
 static struct kube_pool *find(struct mica_kube *k, const char *issuer)
@@ -44,7 +46,41 @@ static bool is_configured(const struct kube_pool *p, const struct mica_config *c
 	return found;
 }
 
-void mica_kube_retire(struct mica_kube *k, const struct mica_config *config)
+static bool lists(const struct mica_issuer_config *c)
+{
+	return c->impersonation.accounts.n > 0 && c->impersonation.url;
+}
+
+static bool pods_are_configured(const struct kube_pods *p, const struct mica_config *config)
+{
+	for (unsigned i = 0; i < config->n_issuers; i++)
+		if (kube_pods_is_of(p, &config->issuers[i]))
+			return true;
+	return false;
+}
+
+static void retire_pods(struct mica_kube *k, const struct mica_config *config)
+{
+	MICA_AUTO_FREE struct kube_pods **gone =
+		mica_calloc(k->n_pods + 1, sizeof(struct kube_pods *));
+	unsigned n_gone = 0, n_kept = 0;
+
+	pthread_rwlock_wrlock(&k->lock);
+	for (unsigned i = 0; i < k->n_pods; i++) {
+		if (config && pods_are_configured(k->pods[i], config))
+			k->pods[n_kept++] = k->pods[i];
+		else
+			gone[n_gone++] = k->pods[i];
+	}
+	k->n_pods = n_kept;
+	pthread_rwlock_unlock(&k->lock);
+	for (unsigned i = 0; i < n_gone; i++)
+		kube_pods_stop(gone[i]);
+	for (unsigned i = 0; i < n_gone; i++)
+		kube_pods_take_free(gone[i]);
+}
+
+static void retire_reviews(struct mica_kube *k, const struct mica_config *config)
 {
 	MICA_AUTO_FREE struct kube_pool **gone = mica_calloc(k->n + 1, sizeof(struct kube_pool *));
 	unsigned n_gone = 0, n_kept = 0;
@@ -64,6 +100,37 @@ void mica_kube_retire(struct mica_kube *k, const struct mica_config *config)
 		kube_pool_take_free(gone[i]);
 }
 
+void mica_kube_retire(struct mica_kube *k, const struct mica_config *config)
+{
+	retire_reviews(k, config);
+	retire_pods(k, config);
+}
+
+static struct kube_pods *find_pods(struct mica_kube *k, const char *issuer)
+{
+	for (unsigned i = 0; i < k->n_pods; i++)
+		if (strcmp(k->pods[i]->name, issuer) == 0)
+			return k->pods[i];
+	return NULL;
+}
+
+/* Under the lock. */
+static mica_rc start_pods(struct mica_kube *k, const struct mica_config *config, struct mica_err *e)
+{
+	mica_rc rc = MICA_OK;
+
+	k->pods = mica_realloc(
+		k->pods, k->n_pods + config->n_issuers + 1, sizeof(struct kube_pods *));
+	for (unsigned i = 0; i < config->n_issuers && rc == MICA_OK; i++) {
+		const struct mica_issuer_config *c = &config->issuers[i];
+		if (!lists(c) || find_pods(k, c->name))
+			continue;
+		rc = kube_pods_new(c, &k->tuning, &k->pods[k->n_pods], e);
+		k->n_pods += rc == MICA_OK;
+	}
+	return rc;
+}
+
 mica_rc mica_kube_reload(struct mica_kube *k, const struct mica_config *config, struct mica_err *e)
 {
 	mica_rc rc = MICA_OK;
@@ -78,6 +145,8 @@ mica_rc mica_kube_reload(struct mica_kube *k, const struct mica_config *config, 
 		rc = kube_pool_new(k->core, c, &k->tuning, &k->pools[k->n], e);
 		k->n += rc == MICA_OK;
 	}
+	if (rc == MICA_OK)
+		rc = start_pods(k, config, e);
 	pthread_rwlock_unlock(&k->lock);
 	return rc;
 }
@@ -114,6 +183,7 @@ void mica_kube_free(struct mica_kube *k)
 	mica_kube_retire(k, NULL);
 	pthread_rwlock_destroy(&k->lock);
 	mica_free(k->pools);
+	mica_free(k->pods);
 	mica_free(k);
 }
 
@@ -188,6 +258,67 @@ unsigned mica_kube_status(struct mica_kube *k, struct mica_kube_status *out, uns
 		pthread_mutex_lock(&k->pools[i]->lock);
 		out[i] = k->pools[i]->status;
 		pthread_mutex_unlock(&k->pools[i]->lock);
+	}
+	pthread_rwlock_unlock(&k->lock);
+	return n;
+}
+
+/* ---- pods of nodes --------------------------------------------------------------------------- */
+
+const struct mica_node_pods *mica_kube_pods_known(struct mica_kube *k, const char *issuer,
+	const char *node, int64_t max_age_ms, int64_t *age_ms)
+{
+	const struct mica_node_pods *found = NULL;
+	struct kube_pods *p;
+
+	pthread_rwlock_rdlock(&k->lock);
+	p = find_pods(k, issuer);
+	if (p)
+		found = kube_pods_known(p, node, max_age_ms, age_ms);
+	pthread_rwlock_unlock(&k->lock);
+	return found;
+}
+
+void mica_kube_pods(struct mica_kube *k, const char *issuer, const char *node, int64_t max_age_ms,
+	mica_kube_pods_done *done, void *ctx)
+{
+	struct kube_pods_waiter *w = MICA_NEW(struct kube_pods_waiter);
+	const struct mica_node_pods *pods = NULL;
+	struct mica_err e = MICA_ERR_INIT;
+	struct kube_pods *p;
+	bool taken = false;
+
+	*w = (struct kube_pods_waiter){.done = done, .ctx = ctx};
+	pthread_rwlock_rdlock(&k->lock);
+	p = find_pods(k, issuer);
+	if (p) {
+		taken = kube_pods_take_waiter(p, node, max_age_ms, w, &pods, &e);
+	} else {
+		mica_fail_fine(&e, MICA_UNAVAILABLE, "pods_unavailable",
+			"the cluster could not be asked which pods run on this node; try again",
+			"pods_no_server", "issuer %s lists no pods", issuer);
+		e.retry_after = 1;
+	}
+	pthread_rwlock_unlock(&k->lock);
+	if (!taken)
+		mica_free(w);
+	if (!taken || pods)
+		done(ctx, pods, pods ? NULL : &e);
+	mica_node_pods_unref(pods);
+}
+
+unsigned mica_kube_pods_status(struct mica_kube *k, struct mica_kube_pods_status *out, unsigned max)
+{
+	unsigned n;
+
+	pthread_rwlock_rdlock(&k->lock);
+	n = k->n_pods;
+	for (unsigned i = 0; i < n && i < max; i++) {
+		struct kube_pods *p = k->pods[i];
+		pthread_mutex_lock(&p->lock);
+		out[i] = p->status;
+		out[i].nodes = p->n_nodes;
+		pthread_mutex_unlock(&p->lock);
 	}
 	pthread_rwlock_unlock(&k->lock);
 	return n;

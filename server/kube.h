@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one Kubernetes API client: TokenReview. Each issuer that asks for reviews has a small pool of
- * threads with connections to its API server and a bounded queue, so that a cluster that is down or
- * slow holds up only its own callers. One question is under way for each (issuer, pod, service
- * account); all who come meanwhile share its answer. The core makes the question, judges the answer
- * and remembers it.
+ * The one Kubernetes API client: TokenReview, and which pods run on a node. Each issuer that asks
+ *for reviews has a small pool of threads with connections to its API server and a bounded queue, so
+ *that a cluster that is down or slow holds up only its own callers. One question is under way for
+ *each (issuer, pod, service account); all who come meanwhile share its answer. The core makes the
+ *question, judges the answer and remembers it.
  *
  *	mica_core_review_need says ASK -> mica_kube_review(k, caller, token, done, ctx)
  *
@@ -28,14 +28,15 @@ struct mica_kube_tuning {
 };
 
 /* `config` is copied (issuers whose review mode is not never); `core` is borrowed and must outlive
- * it; `tuning` may be NULL. UNAVAILABLE "no_threads". */
+ * it; `tuning` may be NULL. UNAVAILABLE "no_threads". Issuers whose pods may be asked for on
+ * others' behalf list pods, whatever their review mode. */
 mica_rc mica_kube_new(struct mica_core *core, const struct mica_config *config,
 	const struct mica_kube_tuning *tuning, struct mica_kube **out,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Ends the questions under way within a fraction of a second; who waits gets UNAVAILABLE. */
 void mica_kube_free(struct mica_kube *k); /* NULL is fine */
 /* As mica_keys_retire and mica_keys_reload: an answer of an API server by old settings is not
- * judged by new ones. */
+ * judged by new ones. With config NULL all end, and whoever asks later gets UNAVAILABLE. */
 void mica_kube_retire(struct mica_kube *k, const struct mica_config *config);
 mica_rc mica_kube_reload(
 	struct mica_kube *k, const struct mica_config *config, struct mica_err *e) MICA_MUST_CHECK;
@@ -55,6 +56,44 @@ typedef void mica_kube_done(void *ctx, mica_rc rc, const struct mica_err *e);
  */
 void mica_kube_review(struct mica_kube *k, const struct mica_caller *caller,
 	struct mica_slice token, mica_kube_done *done, void *ctx);
+
+/* ---- pods of a node ------------------------------------------------------------------------- */
+
+/* Lists count for so long, from when they were asked for. */
+#define MICA_KUBE_PODS_AGE_MS 10000
+/* Who misses a pod in one may have a newer one, at most this often for a node. */
+#define MICA_KUBE_PODS_MISS_MS 1000
+
+/* What is known of the pods of `node` in the cluster of `issuer`, asked for at most `max_age_ms`
+ * ago: a reference, and how old it is; else NULL. Never waits. */
+const struct mica_node_pods *mica_kube_pods_known(struct mica_kube *k, const char *issuer,
+	const char *node, int64_t max_age_ms, int64_t *age_ms);
+
+/* `pods` and `e` are borrowed; one of them is NULL. */
+typedef void mica_kube_pods_done(
+	void *ctx, const struct mica_node_pods *pods, const struct mica_err *e);
+/* The same, asked for if need be: one call at a time for a node, shared by all who come meanwhile.
+ * Never blocks. `done` is called exactly once, from another thread or before the return, after at
+ * most the issuer's impersonation.timeout and a fraction of a second. UNAVAILABLE
+ * "pods_unavailable" with retry_after; fine pods_queue_full, pods_resting, pods_timeout,
+ * pods_ended, pods_no_server, http_status, or what mica_http_do and mica_node_pods_read say. */
+void mica_kube_pods(struct mica_kube *k, const char *issuer, const char *node, int64_t max_age_ms,
+	mica_kube_pods_done *done, void *ctx);
+
+struct mica_kube_pods_status {
+	char issuer[MICA_NAME_MAX + 1];
+	bool failing; /* the last list could not be had */
+	uint64_t asked, failed; /* lists */
+	uint64_t shared; /* callers who got the answer to another's question */
+	uint64_t refused; /* callers who could not be waited for, or while the API server rests */
+	unsigned nodes, busy; /* that are remembered; that are being asked for */
+	const char *reason; /* of the last failure, a literal; NULL when not failing */
+};
+/* Fills at most `max`; returns how many issuers there are that list pods. */
+unsigned mica_kube_pods_status(
+	struct mica_kube *k, struct mica_kube_pods_status *out, unsigned max);
+
+/* ---- figures of reviews ---------------------------------------------------------------------- */
 
 struct mica_kube_status {
 	char issuer[MICA_NAME_MAX + 1];

@@ -2,13 +2,12 @@
 /* The threads that ask one API server, their queue, and when to leave it alone. */
 #include "kube_impl.h"
 
-#include "threads.h"
-#include "token_file.h"
-
 #include "mica/clock.h"
+#include "mica/file.h"
 #include "mica/http_client.h"
 #include "mica/log.h"
 #include "mica/mem.h"
+#include "mica/threads.h"
 #include "mica/token.h"
 
 #include <stdio.h>
@@ -63,18 +62,9 @@ bool kube_settings_equal(const struct kube_settings *a, const struct kube_settin
 
 /* ---- one call -------------------------------------------------------------------------------- */
 
-void kube_post(const struct kube_settings *s, struct mica_http_client *client,
-	struct mica_slice body, int64_t deadline_ms, bool (*cancelled)(void *ctx), void *ctx,
-	struct mica_http_response *answer, struct mica_err *e)
+void kube_call(struct mica_http_client *client, struct mica_http_request *q, const char *token_file,
+	int64_t deadline_ms, struct mica_http_response *answer, struct mica_err *e)
 {
-	struct mica_http_request q = {.method = "POST",
-		.url = s->url,
-		.content_type = "application/json",
-		.accept = "application/json",
-		.body = body,
-		.max_body = MICA_REVIEW_ANSWER_MAX,
-		.cancelled = cancelled,
-		.ctx = ctx};
 	MICA_AUTO_BUF token;
 	MICA_AUTO_BUF before;
 
@@ -82,25 +72,25 @@ void kube_post(const struct kube_settings *s, struct mica_http_client *client,
 	mica_buf_init_secret(&before, SIZE_MAX);
 	/* A token that was renewed while we used the old one: once more with the new one. */
 	for (unsigned i = 0; i < 2; i++) {
-		q.timeout_ms = deadline_ms - mica_mono_ms();
-		if (q.timeout_ms <= 0) {
+		q->timeout_ms = deadline_ms - mica_mono_ms();
+		if (q->timeout_ms <= 0) {
 			mica_fail(e, MICA_UNAVAILABLE, "timeout", "no time was left to ask");
 			return;
 		}
-		if (s->token_file) {
+		if (token_file) {
 			mica_buf_clear(&token);
-			if (token_file_read(s->token_file, &token, e) != MICA_OK)
+			if (mica_file_read_token(token_file, &token, e) != MICA_OK)
 				return;
 			if (i > 0 &&
 				mica_slice_eq_secret(
 					mica_buf_slice(&token), mica_buf_slice(&before)))
 				return;
 			mica_buf_put_slice(&before, mica_buf_slice(&token));
-			q.bearer = (const char *)token.p;
+			q->bearer = (const char *)token.p;
 		}
 		mica_http_response_clear(answer);
-		if (mica_http_do(client, &q, answer, e) != MICA_OK || answer->status != 401 ||
-			!s->token_file)
+		if (mica_http_do(client, q, answer, e) != MICA_OK || answer->status != 401 ||
+			!token_file)
 			return;
 	}
 }
@@ -288,11 +278,18 @@ static void judge(struct kube_pool *p, struct kube_job *job, struct outcome *o)
 static void ask(struct kube_pool *p, struct mica_http_client *client, struct kube_job *job,
 	struct mica_http_response *answer, struct outcome *o)
 {
+	struct mica_http_request q = {.method = "POST",
+		.url = p->settings.url,
+		.content_type = "application/json",
+		.accept = "application/json",
+		.body = mica_buf_slice(&job->body),
+		.max_body = MICA_REVIEW_ANSWER_MAX,
+		.cancelled = cancelled,
+		.ctx = p};
 	int64_t start_ms = mica_mono_ms();
 
 	o->asked = true;
-	kube_post(&p->settings, client, mica_buf_slice(&job->body), job->deadline_ms, cancelled, p,
-		answer, &o->why);
+	kube_call(client, &q, p->settings.token_file, job->deadline_ms, answer, &o->why);
 	o->ms = mica_mono_ms() - start_ms;
 	if (o->why.rc == MICA_OK) {
 		o->status = answer->status;
@@ -326,7 +323,7 @@ static void rest(struct kube_pool *p, const struct outcome *o)
 
 	for (unsigned i = FAILURES_TO_REST; i < p->failures && ms < REST_MAX_MS; i++)
 		ms *= 2;
-	ms = threads_jitter(ms < REST_MAX_MS ? ms : REST_MAX_MS, 50);
+	ms = mica_jitter(ms < REST_MAX_MS ? ms : REST_MAX_MS, 50);
 	if (asked * INT64_C(1000) > ms)
 		ms = asked * INT64_C(1000);
 	p->rest_until_ms = mica_mono_ms() + ms;
@@ -470,7 +467,7 @@ mica_rc kube_pool_new(struct mica_core *core, const struct mica_issuer_config *c
 	pthread_cond_init(&p->wake, NULL);
 	snprintf(p->status.issuer, sizeof(p->status.issuer), "%s", c->name);
 	for (; p->n_threads < tuning->threads && rc == MICA_OK; p->n_threads += rc == MICA_OK)
-		rc = threads_start(&p->threads[p->n_threads], pool_main, p, "TokenReview", e);
+		rc = mica_thread_start(&p->threads[p->n_threads], pool_main, p, "TokenReview", e);
 	if (rc != MICA_OK) {
 		kube_pool_stop(p);
 		kube_pool_take_free(p);

@@ -3,10 +3,12 @@
 #include "micad.h"
 
 #include "api.h"
-#include "committer.h"
+#include "desk.h"
+#include "grpc.h"
 #include "keys.h"
 #include "kube.h"
 #include "limits.h"
+#include "plugged.h"
 #include "serving.h"
 
 #include "mica/clock.h"
@@ -49,15 +51,22 @@ struct micad {
 	struct limits *limits;
 	struct mica_keys *keys;
 	struct mica_kube *kube;
+	struct plugged *plugged; /* NULL = nothing is plugged in */
+	struct desk *desk;
 	struct api *api;
 	struct serving *serving;
-	struct http_tls_key *tls;
+	struct grpc *grpc;
+	struct serving_key tls; /* empty: there is none yet */
 	struct http_server *door[API_LISTENER_COUNT];
 	pthread_t timer;
 	bool timer_runs;
 	atomic_bool stopping;
 	_Atomic int64_t ticked_ms; /* monotonic */
 	uint64_t compromises; /* the timer's: as they were at its last look */
+	struct mica_core_stats seen; /* the timer's */
+	bool signature_needed; /* the same */
+	uint64_t renewals; /* the same */
+	bool crls_late;
 };
 
 /* The store's outcome is unknown: whatever this process believes may be wrong. Nobody is answered;
@@ -188,11 +197,13 @@ static mica_rc first_certificate(struct micad *m, struct mica_err *e)
 static void batch_begin(void)
 {
 	http_finish_begin();
+	mica_rpc_batch_begin();
 	mica_log_hold();
 }
 
 static void batch_end(void)
 {
+	mica_rpc_batch_end();
 	http_finish_end();
 	mica_log_release();
 }
@@ -209,8 +220,8 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 		.ctx = m,
 	};
 	const struct limits_options limits = limits_of(m->config);
+	struct desk_options desk = {.core = m->core, .config = m->config};
 	struct api_options api = {
-		.core = m->core,
 		.config = m->config,
 		.admin_gid = m->admin_gid,
 		.audit_gid = m->audit_gid,
@@ -229,12 +240,18 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	if (rc != MICA_OK)
 		return rc;
 	mica_keys_wait(m->keys, FIRST_KEYS_MS);
-	api.committer = m->committer;
-	api.replay = m->replay;
-	api.limits = m->limits;
-	api.keys = m->keys;
-	api.kube = m->kube;
-	rc = api_new(&api, &m->api, e);
+	/* what signs has to be there before our own certificate is asked for */
+	m->plugged = plugged_new(&(struct plugged_options){.core = m->core, .config = m->config});
+	desk.committer = m->committer;
+	desk.replay = m->replay;
+	desk.limits = m->limits;
+	desk.keys = m->keys;
+	desk.kube = m->kube;
+	rc = desk_new(&desk, &m->desk, e);
+	api.desk = m->desk;
+	api.plugged = m->plugged;
+	if (rc == MICA_OK)
+		rc = api_new(&api, &m->api, e);
 	if (rc != MICA_OK)
 		return rc;
 	m->serving = serving_new(m->core, m->committer, m->config);
@@ -266,31 +283,51 @@ static mica_rc open_door(
 	return MICA_OK;
 }
 
+static unsigned cores(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 ? (unsigned)n : 1;
+}
+
 /* Those that need a certificate, and are not open yet. */
 static mica_rc open_tls_doors(struct micad *m, struct mica_err *e)
 {
 	const struct mica_config *c = m->config;
 	struct http_options watch = {.listen = &c->https.watch,
-		.tls = m->tls,
+		.tls = m->tls.http,
 		.want_client_cert = true,
 		.threads = 1,
 		.max_connections = (unsigned)c->https.max_watchers + WATCH_SPARE,
 		.max_per_address = (unsigned)c->https.max_connections_per_address,
 		.deferred_timeout_ms = 90 * 1000};
 	struct http_options https = {.listen = &c->https.listen,
-		.tls = m->tls,
+		.tls = m->tls.http,
 		.want_client_cert = true,
-		.threads = (unsigned)c->https.threads,
 		.max_connections = (unsigned)c->https.max_connections,
 		.max_per_address = (unsigned)c->https.max_connections_per_address,
 		.deferred_timeout_ms = 90 * 1000};
+	unsigned loops;
 	mica_rc rc = MICA_OK;
 
+	grpc_threads(c, cores(), &loops, &https.threads);
 	if (c->https.watch.text && c->https.watch.text[0] && !m->door[API_WATCH])
 		rc = open_door(m, API_WATCH, &watch, e);
+	if (rc == MICA_OK && !m->grpc && mica_config_has_grpc(c))
+		rc = grpc_new(m->desk, c, m->tls.rpc, &m->grpc, e);
+	if (rc == MICA_OK && m->grpc)
+		api_set_grpc(m->api, m->grpc);
 	if (rc == MICA_OK && !m->door[API_PUBLIC])
 		rc = open_door(m, API_PUBLIC, &https, e);
 	return rc;
+}
+
+/* The files have brought another root, or another authority that signs. */
+static void plugged_changed(void *ctx)
+{
+	struct micad *m = ctx;
+
+	api_wake(m->api, false);
 }
 
 static mica_rc open_doors(struct micad *m, struct mica_err *e)
@@ -310,7 +347,9 @@ static mica_rc open_doors(struct micad *m, struct mica_err *e)
 		rc = open_door(m, API_METRICS, &metrics, e);
 	if (rc == MICA_OK && c->admin.socket && c->admin.socket[0])
 		rc = open_door(m, API_ADMIN, &admin, e);
-	return rc == MICA_OK && m->tls ? open_tls_doors(m, e) : rc;
+	if (rc == MICA_OK && m->plugged)
+		rc = plugged_start(m->plugged, plugged_changed, m, e);
+	return rc == MICA_OK && m->tls.http ? open_tls_doors(m, e) : rc;
 }
 
 static struct mica_field door_field(const struct micad *m, enum api_listener l, const char *key)
@@ -318,10 +357,17 @@ static struct mica_field door_field(const struct micad *m, enum api_listener l, 
 	return MICA_S(m->door[l] ? key : NULL, m->door[l] ? http_server_address(m->door[l]) : "");
 }
 
+static struct mica_field grpc_field(const struct micad *m, enum grpc_listener l, const char *key)
+{
+	return desk_field(key, m->grpc ? grpc_address(m->grpc, l) : "");
+}
+
 static void say_ready(const struct micad *m)
 {
 	MICA_LOG(MICA_INFO, "ready", door_field(m, API_PUBLIC, "https"),
-		door_field(m, API_WATCH, "watch"), door_field(m, API_METRICS, "metrics"),
+		door_field(m, API_WATCH, "watch"), grpc_field(m, GRPC_TLS, "grpc"),
+		grpc_field(m, GRPC_PLAINTEXT, "grpc_plaintext"),
+		grpc_field(m, GRPC_SOCKET, "grpc_socket"), door_field(m, API_METRICS, "metrics"),
 		door_field(m, API_ADMIN, "admin"), MICA_S("trust_domain", m->config->trust_domain),
 		MICA_S("version", MICA_VERSION), MICA_I("pid", getpid()));
 	if (m->door[API_PUBLIC])
@@ -364,6 +410,76 @@ static void look_for_compromise(struct micad *m)
 	api_wake(m->api, true);
 }
 
+/* What began or ended since the last look; the ledger has who it is. */
+static void look_for_news(struct micad *m)
+{
+	struct mica_core_stats s, *was = &m->seen;
+
+	mica_core_stats(m->core, &s);
+	if (s.clock_frozen && !was->clock_frozen)
+		MICA_LOG(MICA_ERROR, "clock_disagrees", MICA_S("next", "mica rotation clock"));
+	if (!s.clock_frozen && was->clock_frozen)
+		MICA_LOG(MICA_INFO, "clock_agrees", MICA_I("now", mica_now()));
+	if (s.clock_unproven && !was->clock_unproven)
+		MICA_LOG(MICA_WARN, "clock_unproven", MICA_I("now", mica_now()));
+	if (!s.clock_unproven && was->clock_unproven)
+		MICA_LOG(MICA_INFO, "clock_proven", MICA_I("now", mica_now()));
+	if (s.lineage_forks != was->lineage_forks)
+		MICA_LOG(MICA_WARN, "lineage_forked",
+			MICA_I("lines", (int64_t)(s.lineage_forks - was->lineage_forks)));
+	if (s.renewals_missed != was->renewals_missed)
+		MICA_LOG(MICA_INFO, "renewals_missed",
+			MICA_I("lines", (int64_t)(s.renewals_missed - was->renewals_missed)));
+	*was = s;
+}
+
+/* What an offline root has signed ahead comes to its end, or no longer does. */
+static void look_for_signatures(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.signature_needed == m->signature_needed)
+		return;
+	m->signature_needed = s.signature_needed;
+	if (s.signature_needed)
+		MICA_LOG(MICA_WARN, "signature_needed", MICA_I("ahead", s.signed_ahead),
+			MICA_I("by", s.signature_by),
+			MICA_S("next", "mica authority csr, and let the root sign"));
+	else
+		MICA_LOG(MICA_INFO, "signatures_suffice", MICA_I("ahead", s.signed_ahead),
+			MICA_I("until", s.signature_by));
+}
+
+/* Nobody has anything of what was compromised any more. */
+static void look_for_renewals(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.renewals_done == m->renewals)
+		return;
+	m->renewals = s.renewals_done;
+	MICA_LOG(MICA_INFO, "compromise_renewed", MICA_I("seconds", s.renewal_seconds));
+}
+
+/* Whoever checks CRLs refuses everybody when they have ended. */
+static void look_at_crls(struct micad *m)
+{
+	struct mica_core_stats s;
+
+	mica_core_stats(m->core, &s);
+	if (s.crls_late > 0 && !m->crls_late)
+		MICA_LOG(MICA_ERROR, "crl_late", MICA_I("crls", s.crls_late),
+			MICA_I("first_end", s.crl_end),
+			MICA_S("next",
+				"see maintenance_failed; relying parties refuse what a CRL "
+				"that has ended was to tell of"));
+	if (s.crls_late == 0 && m->crls_late)
+		MICA_LOG(MICA_INFO, "crl_in_time", MICA_I("first_end", s.crl_end));
+	m->crls_late = s.crls_late > 0;
+}
+
 static void maintain(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
@@ -379,25 +495,30 @@ static void maintain(struct micad *m, const char **last)
 	if (changed)
 		api_wake(m->api, false);
 	look_for_compromise(m);
+	look_for_news(m);
+	look_for_signatures(m);
+	look_for_renewals(m);
+	look_at_crls(m);
 }
 
 static void renew_serving(struct micad *m, const char **last)
 {
 	struct mica_err e = MICA_ERR_INIT;
-	struct http_tls_key *key = NULL;
+	struct serving_key key;
 	mica_rc rc = serving_renew(m->serving, mica_now_ms(), &key, &e);
 
 	/* Not due yet again: a failure of before stands until the next attempt succeeds. */
-	if (rc == MICA_OK && !key)
+	if (rc == MICA_OK && !key.http)
 		return;
 	tell("serving_certificate_not_renewed", "serving_certificate_renewed_again", rc, &e, last);
 	if (rc != MICA_OK)
 		return;
 	for (int i = 0; i < API_LISTENER_COUNT; i++)
 		if (m->door[i] && (i == API_PUBLIC || i == API_WATCH))
-			http_server_set_tls(m->door[i], key);
-	if (m->tls)
-		http_tls_key_unref(m->tls);
+			http_server_set_tls(m->door[i], key.http);
+	if (m->grpc)
+		grpc_set_key(m->grpc, key.rpc);
+	serving_key_clear(&m->tls);
 	m->tls = key;
 	MICA_LOG(MICA_INFO, "serving_certificate_renewed",
 		MICA_I("not_after", serving_not_after(m->serving)));
@@ -409,16 +530,27 @@ static void open_late(struct micad *m, const char **last)
 	struct mica_err e = MICA_ERR_INIT;
 	mica_rc rc;
 
-	if (!m->tls || m->door[API_PUBLIC])
+	if (!m->tls.http || m->door[API_PUBLIC])
 		return;
 	rc = open_tls_doors(m, &e);
 	tell("listener_not_opened", "listener_opened", rc, &e, last);
 	if (rc != MICA_OK)
 		return;
 	MICA_LOG(MICA_INFO, "listening", door_field(m, API_PUBLIC, "https"),
-		door_field(m, API_WATCH, "watch"));
+		door_field(m, API_WATCH, "watch"), grpc_field(m, GRPC_TLS, "grpc"),
+		grpc_field(m, GRPC_PLAINTEXT, "grpc_plaintext"),
+		grpc_field(m, GRPC_SOCKET, "grpc_socket"));
 	sd_notifyf(0, "STATUS=Serving %s on %s", m->config->trust_domain,
 		http_server_address(m->door[API_PUBLIC]));
+}
+
+/* What /readyz would say: health checks of gRPC get the last word of it. */
+static void tell_health(struct micad *m)
+{
+	struct mica_err e = MICA_ERR_INIT;
+
+	if (m->grpc)
+		grpc_set_serving(m->grpc, mica_core_ready(m->core, mica_now_ms(), &e) == MICA_OK);
 }
 
 static void *run_timer(void *arg)
@@ -431,6 +563,7 @@ static void *run_timer(void *arg)
 		maintain(m, &maintenance);
 		renew_serving(m, &serving);
 		open_late(m, &listeners);
+		tell_health(m);
 		atomic_store(&m->ticked_ms, mica_mono_ms());
 		usleep(TICK_MS * 1000);
 	}
@@ -447,8 +580,9 @@ static void say_what_needs_restart(const struct micad *m, const struct mica_conf
 	mica_string_list_clear(&names);
 }
 
-/* Nothing that was fetched or asked by an issuer's old settings reaches the core as if it were by
- * the new ones: such fetches end first. When the core refuses, the old ones go on. */
+/* Nothing that was fetched or asked by an issuer's old settings reaches the core as if it
+ * were by the new ones: such fetches end first. When the core refuses, the old ones go on.
+ */
 static mica_rc configure(struct micad *m, struct mica_config *fresh, struct mica_err *e)
 {
 	const struct mica_config *now = m->current ? m->current : m->config;
@@ -478,6 +612,7 @@ static mica_rc apply(struct micad *m, struct mica_config *fresh, struct mica_err
 	if (rc != MICA_OK)
 		return rc;
 	mica_log_level((enum mica_log_level)fresh->log.level);
+	desk_reconfigure(m->desk, fresh);
 	api_reconfigure(m->api, fresh);
 	limits_set_rates(m->limits, &limits);
 	return MICA_OK;
@@ -490,6 +625,7 @@ static void reload(struct micad *m)
 	mica_rc rc = mica_config_load(m->config_path, &fresh, &e);
 
 	sd_notify(0, "RELOADING=1");
+	plugged_look(m->plugged);
 	if (rc == MICA_OK)
 		rc = apply(m, fresh, &e);
 	if (rc == MICA_INTERNAL)
@@ -529,7 +665,8 @@ static void watch_over(struct micad *m, const sigset_t *signals)
 	}
 }
 
-/* ---- stop ---------------------------------------------------------------------------------- */
+/* ---- stop
+ * ---------------------------------------------------------------------------------- */
 
 /* In the order that api.h gives: every request that was taken is answered by its owner. */
 static void stop(struct micad *m)
@@ -540,11 +677,19 @@ static void stop(struct micad *m)
 	for (int i = 0; i < API_LISTENER_COUNT; i++)
 		if (m->door[i])
 			http_server_drain(m->door[i]);
+	if (m->grpc)
+		grpc_drain(m->grpc);
 	atomic_store(&m->stopping, true);
 	if (m->timer_runs)
 		pthread_join(m->timer, NULL);
-	mica_keys_free(m->keys);
-	mica_kube_free(m->kube);
+	/* whoever waits for them is answered; a request that comes whole later finds nobody, so
+	 * that they themselves outlive the fronts */
+	if (m->keys)
+		mica_keys_retire(m->keys, NULL);
+	if (m->kube)
+		mica_kube_retire(m->kube, NULL);
+	if (m->desk)
+		desk_stop(m->desk);
 	if (m->api)
 		api_stop(m->api);
 	if (m->committer)
@@ -555,10 +700,18 @@ static void stop(struct micad *m)
 		api_set_server(m->api, (enum api_listener)i, NULL);
 		http_server_stop(m->door[i], DRAIN_MS);
 	}
+	if (m->grpc) {
+		api_set_grpc(m->api, NULL);
+		grpc_stop(m->grpc, DRAIN_MS);
+	}
 	serving_free(m->serving);
-	if (m->tls)
-		http_tls_key_unref(m->tls);
+	serving_key_clear(&m->tls);
+	grpc_free(m->grpc);
 	api_free(m->api);
+	mica_keys_free(m->keys);
+	mica_kube_free(m->kube);
+	plugged_free(m->plugged);
+	desk_free(m->desk);
 	committer_free(m->committer);
 	limits_free(m->limits);
 	mica_replay_free(m->replay);

@@ -19,6 +19,8 @@ struct serving {
 	struct mica_core *core;
 	struct committer *committer;
 	const struct mica_config *config;
+	const char *names[MICA_LEAF_DNS_MAX];
+	struct mica_string_list dns; /* of `names` */
 	int64_t due_ms, retry_ms, not_after;
 };
 
@@ -39,6 +41,8 @@ struct serving *serving_new(
 	s->core = core;
 	s->committer = committer;
 	s->config = config;
+	s->dns.n = (unsigned)mica_config_dns_names(config, s->names, MICA_ARRAY_LEN(s->names));
+	s->dns.v = (char **)(uintptr_t)s->names;
 	s->retry_ms = RETRY_FIRST_MS;
 	return s;
 }
@@ -46,6 +50,26 @@ struct serving *serving_new(
 void serving_free(struct serving *s)
 {
 	mica_free(s);
+}
+
+void serving_key_clear(struct serving_key *k)
+{
+	if (k->http)
+		http_tls_key_unref(k->http);
+	mica_rpc_key_unref(k->rpc);
+	*k = (struct serving_key){.http = NULL};
+}
+
+static mica_rc make_keys(const struct serving *s, struct mica_slice chain_pem,
+	const struct mica_secret *pkcs8, struct serving_key *out, struct mica_err *e)
+{
+	mica_rc rc = http_tls_key_new(chain_pem, mica_secret_view(pkcs8), &out->http, e);
+
+	if (rc == MICA_OK && mica_config_has_grpc(s->config))
+		rc = mica_rpc_key_new(chain_pem, mica_secret_view(pkcs8), &out->rpc, e);
+	if (rc != MICA_OK)
+		serving_key_clear(out);
+	return rc;
 }
 
 int64_t serving_not_after(const struct serving *s)
@@ -105,8 +129,7 @@ static void keep(struct serving *s, const struct mica_secret *pkcs8, struct mica
 }
 
 static mica_rc take_issued(struct serving *s, const struct mica_signer *key,
-	const struct mica_candidate *k, int64_t now_ms, struct http_tls_key **out,
-	struct mica_err *e)
+	const struct mica_candidate *k, int64_t now_ms, struct serving_key *out, struct mica_err *e)
 {
 	MICA_AUTO_SECRET pkcs8 = NULL;
 	struct mica_issued issued;
@@ -115,7 +138,7 @@ static mica_rc take_issued(struct serving *s, const struct mica_signer *key,
 	if (rc != MICA_OK)
 		return rc;
 	mica_candidate_issued(k, &issued);
-	rc = http_tls_key_new(issued.chain_pem, mica_secret_view(pkcs8), out, e);
+	rc = make_keys(s, issued.chain_pem, pkcs8, out, e);
 	if (rc != MICA_OK)
 		return rc;
 	s->not_after = issued.not_after;
@@ -124,7 +147,7 @@ static mica_rc take_issued(struct serving *s, const struct mica_signer *key,
 	return MICA_OK;
 }
 
-mica_rc serving_last(struct serving *s, struct http_tls_key **out, struct mica_err *e)
+mica_rc serving_last(struct serving *s, struct serving_key *out, struct mica_err *e)
 {
 	MICA_AUTO_SECRET pkcs8 = NULL;
 	struct mica_cert_info info;
@@ -133,12 +156,12 @@ mica_rc serving_last(struct serving *s, struct http_tls_key **out, struct mica_e
 	size_t n = 0;
 	mica_rc rc;
 
-	*out = NULL;
+	*out = (struct serving_key){.http = NULL};
 	mica_buf_init(&pem, 8 * MICA_CERT_MAX);
 	mica_buf_init(&der, 4 * MICA_CERT_MAX);
 	rc = mica_core_kept_serving(s->core, &pkcs8, &pem, e);
 	if (rc == MICA_OK)
-		rc = http_tls_key_new(mica_buf_slice(&pem), mica_secret_view(pkcs8), out, e);
+		rc = make_keys(s, mica_buf_slice(&pem), pkcs8, out, e);
 	if (rc != MICA_OK)
 		return rc;
 	if (mica_pem_certs(mica_buf_slice(&pem), &der, certs, MICA_ARRAY_LEN(certs), &n, NULL) ==
@@ -149,11 +172,11 @@ mica_rc serving_last(struct serving *s, struct http_tls_key **out, struct mica_e
 }
 
 static mica_rc issue(struct serving *s, const struct mica_signer *key, int64_t now_ms,
-	struct http_tls_key **out, struct mica_err *e)
+	struct serving_key *out, struct mica_err *e)
 {
 	struct mica_self_request r = {
 		.spki = mica_pubkey_spki(mica_signer_public(key)),
-		.dns_names = &s->config->https.dns_names,
+		.dns_names = &s->dns,
 		.ip_addresses = &s->config->https.ip_addresses,
 	};
 	struct mica_candidate *k = NULL;
@@ -169,13 +192,13 @@ static mica_rc issue(struct serving *s, const struct mica_signer *key, int64_t n
 }
 
 mica_rc serving_renew(
-	struct serving *s, int64_t now_ms, struct http_tls_key **out, struct mica_err *e)
+	struct serving *s, int64_t now_ms, struct serving_key *out, struct mica_err *e)
 {
 	MICA_AUTO_SIGNER key = NULL;
 	int64_t longest;
 	mica_rc rc;
 
-	*out = NULL;
+	*out = (struct serving_key){.http = NULL};
 	if (now_ms < s->due_ms)
 		return MICA_OK;
 	/* A new key each time; on P-256, since a handshake with RSA costs six times as much. */

@@ -41,6 +41,8 @@ enum mica_authority_event {
 	MICA_AE_TAINTED, /* no longer to be trusted; what it signed is to be replaced */
 	MICA_AE_REVOKED,
 	MICA_AE_REMOVED, /* out of the bundle */
+	MICA_AE_CANARY_IN, /* in the canary channel's bundle, whatever the live one has */
+	MICA_AE_CANARY_OUT, /* no longer in it, though the live one still has it */
 	MICA_AE_COUNT
 };
 const char *mica_authority_event_name(enum mica_authority_event ev);
@@ -59,7 +61,10 @@ enum mica_authority_state {
 };
 const char *mica_authority_state_name(enum mica_authority_state s);
 
-#define MICA_AUTHORITY_TIMES_MAX  64
+#define MICA_AUTHORITY_TIMES_MAX 64
+#define MICA_AUTHORITY_CHAIN_MAX 3 /* certificates in `chain`: with its own, and a leaf, 5 */
+/* "No end" (RFC 5280 4.1.2.5): of one that waits for its certificate. 9999-12-31T23:59:59Z. */
+#define MICA_AUTHORITY_NO_END     INT64_C(253402300799)
 #define MICA_AUTHORITY_RECORD_MAX (32 * 1024)
 
 struct mica_authority_time {
@@ -77,11 +82,14 @@ struct mica_authority {
 	struct mica_authority_time times[MICA_AUTHORITY_TIMES_MAX]; /* in the order of recording */
 	unsigned n_times;
 	bool standby; /* kept for an emergency: never activated by plan */
-	bool canary_only; /* published in the canary channel alone */
 	/* Of the first live bundle that has it: who acknowledges this one, or a later one, has it.
-	 * 0 = unsaid: it is as old as the store. */
+	 * 0 = unsaid: it is as old as the store, or in the canary channel alone. */
 	uint64_t sequence;
+	uint64_t canary_sequence; /* the same of the canary channel; 0 = as `sequence` */
 	struct mica_buf cert; /* DER; empty for a JWT key and while a signature is awaited */
+	/* issuing: certificates between its own and the root's, DER one behind the other, the
+	 * issuer of `cert` first; empty when the root signed it */
+	struct mica_buf chain;
 	struct mica_buf spki; /* of its key */
 	struct mica_buf envelope; /* its key under the store's; empty: the key is not here */
 	struct mica_buf rest; /* fields that this program does not know */
@@ -100,6 +108,11 @@ mica_rc mica_authority_encode(
  * is not. `a` is initialised here; on failure it is clear. */
 mica_rc mica_authority_decode(
 	struct mica_slice record, struct mica_authority *a, struct mica_err *e) MICA_MUST_CHECK;
+
+/* The certificates of `chain`. CORRUPT "authority_malformed". */
+mica_rc mica_authority_chain(const struct mica_authority *a,
+	struct mica_slice out[MICA_AUTHORITY_CHAIN_MAX], size_t *n,
+	struct mica_err *e) MICA_MUST_CHECK;
 
 /* Adds a time. LIMIT "too_many_times". */
 mica_rc mica_authority_add_time(struct mica_authority *a, enum mica_authority_event ev, int64_t at,
@@ -124,6 +137,9 @@ int64_t mica_authority_next_change(const struct mica_authority *a, int64_t now);
  * is replaced. So do expired ones, which nobody accepts: a clock that is wrong must not take away
  * what is right, and removal is a step that waits for a clock that can be trusted (rotation.h). */
 bool mica_authority_is_published(const struct mica_authority *a, int64_t now);
+/* The same for the canary channel, which gets what is published, and loses what is removed, before
+ * the live one (canary.c). */
+bool mica_authority_in_canary(const struct mica_authority *a, int64_t now);
 
 /* The one that signs: index into `list` of the authority of set and kind in state ACTIVE, -1 if
  * none. Of several the one activated last wins; there should be one at most. */

@@ -31,6 +31,12 @@ struct mica_bundle_content {
 	size_t n_roots;
 	const struct mica_bundle_key *jwt_keys;
 	size_t n_jwt_keys;
+	/* Issuing authorities (ids: what a leaf's authority key identifier says) whose certificates
+	 * are to be renewed before a time, since they will no longer be believed; 0 of them = none.
+	 */
+	const char *const *renew;
+	size_t n_renew;
+	int64_t renew_before;
 };
 
 const char *mica_channel_name(enum mica_channel ch); /* "live" "canary" */
@@ -46,7 +52,9 @@ mica_rc mica_sequence_next(
 /* SHA-256 over what relying parties see of it, the sequence left out: equal content, equal hash. */
 void mica_bundle_hash(const struct mica_bundle_content *c, uint8_t hash[32]);
 
-/* SPIFFE Trust Domain and Bundle 4: JWK set with spiffe_sequence and spiffe_refresh_hint. */
+/* SPIFFE Trust Domain and Bundle 4: JWK set with spiffe_sequence and spiffe_refresh_hint. With
+ * `renew` also "mica_renew": {"authorities": [id, ...], "before": time}; RFC 7517 5: who does not
+ * know a member passes over it. */
 mica_rc mica_bundle_put_json(const struct mica_bundle_content *c, struct mica_buf *out,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* The roots, one PEM block each. */
@@ -69,5 +77,8 @@ mica_rc mica_bundle_put_jws(const struct mica_bundle_content *c, const struct mi
  * was signed: its ETag tells it apart from the one before, which has the same sequence. */
 const struct mica_snapshot *mica_snapshot_take_new(struct mica_buf *b, const char *set,
 	enum mica_channel ch, uint64_t sequence, int64_t iat, int64_t expires);
+/* The same of something else that is published, under an ETag of its own (with its quotes). */
+const struct mica_snapshot *mica_snapshot_take_made(
+	struct mica_buf *b, const char *etag, uint64_t sequence, int64_t expires);
 
 #endif

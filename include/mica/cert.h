@@ -3,13 +3,14 @@
  * X.509 certificates: the writer of leaves and authorities, and a strict reader.
  *
  * A certificate is signed in exactly one (static) function of ca/cert.c; what it may contain is
- *what a struct mica_leaf_spec or struct mica_ca_spec can say. The profile:
+ * what a struct mica_leaf_spec or struct mica_ca_spec can say. The profile:
  *
  *	leaf	   subject O=<trust domain>; SAN [dns_first] URI [dns...] [ip...]; CA:FALSE
- *(critical); digitalSignature (critical); serverAuth + clientAuth; AKI. No SKI, no CRL or AIA
- *pointers. root	   self-signed, subject = issuer; CA:TRUE (critical), no path length;
- *keyCertSign + cRLSign (critical); SKI, AKI; SAN URI spiffe://<td> issuing	   the same, signed
- *by a root, path length 0
+ *		   (critical); digitalSignature (critical); serverAuth + clientAuth; AKI. No SKI, no
+ *		   AIA; a CRL distribution point only when one is given.
+ *	root	   self-signed, subject = issuer; CA:TRUE (critical), no path length;
+ *		   keyCertSign + cRLSign (critical); SKI, AKI; SAN URI spiffe://<td>
+ *	issuing	   the same, signed by a root, path length 0
  */
 #ifndef MICA_CERT_H
 #define MICA_CERT_H
@@ -57,16 +58,20 @@ struct mica_leaf_spec {
 	 * upper bound) O is "SPIFFE". */
 	const char *trust_domain;
 	const char *dns_first; /* stands before the URI (Linkerd); NULL = none */
-	const char *uri; /* the SPIFFE ID, already checked by its owner */
+	/* The SPIFFE ID, already checked by its owner; NULL where dns_first names the holder alone.
+	 */
+	const char *uri;
 	const char *const *dns; /* behind the URI */
 	size_t n_dns;
 	const struct mica_slice *ip; /* 4 or 16 octets each; serving certificates only */
 	size_t n_ip;
 	const struct mica_pubkey *key;
+	const char *crl_url; /* where its issuer's CRL is; NULL = it does not say */
 };
 /* Appends DER to `out`. INVALID "outside_issuer_validity", "validity_empty", "serial_invalid",
  * "name_invalid" (a URI not beginning with spiffe:// or above 2048 octets, a DNS name with other
- * octets than letters, digits, '.', '-', '_', '*' or above 253), "issuer_not_for_leaves"; LIMIT
+ * octets than letters, digits, '.', '-', '_', '*' or above 253, a crl_url with others than visible
+ * ASCII), "issuer_not_for_leaves"; LIMIT
  * "too_many_names"; UNAVAILABLE "signing_failed". */
 mica_rc mica_leaf_sign(const struct mica_cert_issuer *issuer, const struct mica_leaf_spec *spec,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
@@ -80,6 +85,7 @@ struct mica_ca_spec {
 	/* Subject: O=<trust domain>, CN="Mica root <id>" or "Mica issuing <id>", id = hex of the
 	 * key id. */
 	const struct mica_pubkey *key; /* NULL for a root: its signer's */
+	const char *crl_url; /* issuing: where the root's CRL is; NULL = it does not say */
 };
 /* A self-signed root. The signature is checked before this returns. */
 mica_rc mica_root_sign(const struct mica_signer *signer, const struct mica_ca_spec *spec,
@@ -122,7 +128,7 @@ struct mica_cert_info {
 	int64_t not_before, not_after; /* seconds, both inclusive */
 	struct mica_slice spki; /* not looked into: mica_pubkey_read() */
 	struct mica_slice ski, aki; /* key identifiers; empty = absent */
-	bool has_basic, is_ca;
+	bool has_basic, basic_critical, is_ca;
 	int path_len; /* -1 = none */
 	bool has_ku, ku_critical;
 	unsigned ku; /* enum mica_key_usage; 0 when absent */

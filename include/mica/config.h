@@ -64,6 +64,14 @@ struct mica_issuer_config {
 		bool allow_on_failure;
 		int64_t timeout;
 	} review;
+	/* Agents of nodes that may ask for the pods beside them, and the API server that knows
+	 * where pods are. What was not given is as in `review`. */
+	struct {
+		struct mica_string_list accounts; /* "namespace/name"; none = nobody */
+		char *url; /* https://host[:port]; NULL when unset */
+		char *ca_file, *token_file; /* NULL when unset */
+		int64_t timeout;
+	} impersonation;
 	struct mica_claim_map *claims;
 	unsigned n_claims;
 	struct mica_claim_require *require;
@@ -92,10 +100,18 @@ struct mica_rule {
 };
 
 /* A way by which bundles reach holders that give no evidence. */
+/* Stands for the authority's id in crl.distribution_url. */
+#define MICA_CRL_URL_ID "{authority}"
+
 struct mica_outlet_config {
 	char *name; /* [a-z0-9-] */
 	int64_t propagation; /* 0 = unknown: waits for `mica rotation confirm` */
+	bool crl; /* whoever it reaches fetches CRLs and refuses what they name */
 };
+
+/* Who has the keys of roots: micad, somebody who signs elsewhere, or whoever writes the files of a
+ * plugged-in authority. */
+enum mica_root_home { MICA_ROOT_OWN, MICA_ROOT_OFFLINE, MICA_ROOT_FILES };
 
 struct mica_config {
 	char *trust_domain;
@@ -116,6 +132,15 @@ struct mica_config {
 		int64_t idle_timeout, request_timeout, max_request_body;
 	} https;
 	struct {
+		struct mica_listen listen; /* TLS */
+		struct mica_listen plaintext; /* loopback only */
+		char *socket; /* Unix, without TLS; NULL when unset */
+		struct mica_string_list dns_names; /* of the serving certificate, beside https's */
+		int64_t threads; /* 0 = half of the cores */
+		int64_t max_connections, max_connections_per_address, max_age;
+		bool reflection;
+	} grpc;
+	struct {
 		char *socket, *group, *audit_group; /* groups NULL when unset */
 	} admin;
 	struct mica_listen metrics;
@@ -132,6 +157,7 @@ struct mica_config {
 	struct {
 		int64_t ttl, max_ttl, min_ttl;
 		uint32_t key_types;
+		bool refuse_forks; /* of renewals by certificate: those of a forked line */
 	} x509;
 	struct {
 		int64_t ttl, max_ttl;
@@ -141,11 +167,26 @@ struct mica_config {
 	struct {
 		int64_t root_life, issuing_life, jwt_life;
 		enum mica_key_name key_type;
+		enum mica_root_home root;
 	} authorities;
+	struct {
+		char *directory; /* of the files; NULL when unset */
+		char *passphrase_file; /* of the key's file; NULL when unset */
+		int64_t poll; /* seconds: how often it is looked at besides notifications */
+	} plugged;
 	struct {
 		int64_t refresh_hint;
 	} bundle;
 	/* Times in seconds; what was not given follows from other settings (config_check.c). */
+	/* Linkerd's identities. */
+	struct {
+		char *control_plane_namespace;
+		char *trust_domain; /* NULL = as above */
+		bool spiffe;
+	} linkerd;
+	/* What Linkerd's proxies call the service that gives them certificates, when some issuer
+	 * lets them in and the gRPC front is on; else NULL. */
+	char *linkerd_server;
 	struct {
 		struct {
 			bool automatic;
@@ -155,7 +196,16 @@ struct mica_config {
 		int64_t propagation, hold, ack_timeout, skew, trash, deadline;
 		struct mica_outlet_config *outlets;
 		unsigned n_outlets;
+		struct {
+			/* whose holders get steps first: each stands for itself and all below it */
+			struct mica_string_list spiffe_ids;
+			int64_t time; /* that a step stays there; 0 = until it is confirmed */
+		} canary;
 	} rotation;
+	struct {
+		int64_t validity; /* seconds from one CRL to its nextUpdate */
+		char *distribution_url; /* with MICA_CRL_URL_ID in it; NULL = leaves name none */
+	} crl;
 	struct {
 		int64_t failures_per_address, requests_per_identity; /* a minute; 0 = no limit */
 		int64_t queue; /* issuances that may wait for their commit */
@@ -191,10 +241,16 @@ void mica_config_free(struct mica_config *c);
 /*
  * Appends the names ("https.listen", "issuers[0].skew"; "issuers" when their number differs) of
  * what differs between a and b but cannot change without a restart. What can: roles, rules, x509,
- * jwt, limits, deny, log.level, log.caller_address.
+ * jwt, rotation, crl, limits, deny, log.level, log.caller_address.
  */
 void mica_config_needs_restart(
 	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);
 void mica_string_list_clear(struct mica_string_list *l);
+/* Whether any listener of the gRPC front is on. */
+bool mica_config_has_grpc(const struct mica_config *c);
+/* The DNS names of the serving certificate, each once: https's, and those of the gRPC front and of
+ * Linkerd's service when they are on. Borrowed pointers, at most `max`; returns how many there are.
+ */
+size_t mica_config_dns_names(const struct mica_config *c, const char **out, size_t max);
 
 #endif

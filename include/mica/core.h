@@ -21,6 +21,7 @@
 #include "mica/authority.h"
 #include "mica/buf.h"
 #include "mica/config.h"
+#include "mica/nodepods.h"
 #include "mica/principal.h"
 #include "mica/secret.h"
 
@@ -33,11 +34,13 @@ struct mica_init_result {
 	char vkey[512]; /* note verifier key of the log */
 	char root_id[41], issuing_id[41]; /* authority ids: hex of the subject key id */
 	int64_t root_not_after, issuing_not_after;
+	unsigned pending; /* keys that wait for the signature of a root elsewhere */
 };
 /* `mica init`: makes the store of config->store.path and in it the set `default`: a root, an
- * issuing authority, a JWT key, the log key and the publication key, each encrypted under the
- * passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when a
- * store is there already, "directory_not_empty" when something else is (nothing is touched); a
+ * issuing authority (with authorities.root: offline neither, but issuing keys that wait for their
+ * certificates; with files neither), a JWT key, the log key and the publication key, each encrypted
+ * under the passphrase, the first bundle and the first ledger entries. CONFLICT "store_exists" when
+ * a store is there already, "directory_not_empty" when something else is (nothing is touched); a
  * failure leaves nothing behind, a crash half way a
  * store that is refused as `store_partial` and says to remove it. */
 mica_rc mica_core_init(const struct mica_config *config, const struct mica_secret *passphrase,
@@ -140,7 +143,8 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 	struct mica_err *e) MICA_MUST_CHECK;
 /* A client certificate chain in DER, leaf first: our one verifier, then the ledger says who it was
  * issued to. UNAUTHENTICATED "svid_*": those of verify.h, "svid_unknown" (the ledger has not this
- * very certificate), "svid_denied" (its key is on the deny list, or one of ours). */
+ * very certificate), "svid_denied" (its key is on the deny list, or one of ours), "svid_revoked".
+ */
 mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
 	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
 /* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...],
@@ -165,7 +169,28 @@ mica_rc mica_core_review_request(struct mica_core *c, const struct mica_caller *
 mica_rc mica_core_review_judge(struct mica_core *c, const struct mica_caller *caller, int status,
 	struct mica_slice answer, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* A caller that asks for the identity of a pod on its node (nodepods.h). `admit` is looked at
+ * first, before the cluster is asked for the pods of caller->principal.node; then `judge`, whose
+ * *out is the caller to issue for: the pod as principal, who asked in its evidence, no roles. Both:
+ * DENIED as nodepods.h says, "denied_by_list" (who asks is on the deny list). `out` may not be
+ * `caller`. */
+mica_rc mica_core_impersonation_admit(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, struct mica_err *e) MICA_MUST_CHECK;
+mica_rc mica_core_impersonation_judge(struct mica_core *c, const struct mica_caller *caller,
+	struct mica_slice identity, const struct mica_node_pods *pods, struct mica_caller *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* Bundles come in two channels: the canary channel gets what is published, and loses what is
+ * removed, before the live one. */
+enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
+
 /* ---- issuance -------------------------------------------------------------------------- */
+
+/* How a certificate names its holder. */
+enum mica_scheme {
+	MICA_SCHEME_SPIFFE, /* the principal's SPIFFE ID */
+	MICA_SCHEME_LINKERD /* its name in Linkerd, first; EC keys alone */
+};
 
 struct mica_x509_request {
 	const struct mica_caller *caller;
@@ -173,6 +198,12 @@ struct mica_x509_request {
 	int64_t ttl; /* seconds; 0 = default */
 	uint64_t bundle_sequence; /* what the caller holds; 0 = unsaid */
 	enum mica_outlet_class outlet;
+	enum mica_scheme scheme;
+	struct mica_slice identity; /* LINKERD: the name that is asked for */
+	/* Of several programs in one pod, which one: the same for each of its requests,
+	 * [A-Za-z0-9._-] up to MICA_INSTANCE_MAX. Its certificates are of one line. Empty = unsaid.
+	 */
+	struct mica_slice instance;
 };
 struct mica_jwt_request {
 	const struct mica_caller *caller;
@@ -189,8 +220,10 @@ struct mica_self_request {
 
 struct mica_candidate; /* a signed thing that has not been recorded yet; opaque */
 
-/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed", INVALID "csr_*" | "key_*"
- * | "ttl_too_short" | "audience_not_allowed", UNAVAILABLE "no_active_authority" | "store_full" |
+/* DENIED "denied_by_list" | "fresh_evidence_needed" | "name_not_allowed" | "identity_mismatch" (it
+ * has another name in the scheme than it asks for) | "linkerd_name_invalid" | "lineage_forked"
+ * (when the configuration says so, of a renewal only), INVALID "csr_*" | "key_*" | "ttl_too_short"
+ * | "audience_not_allowed" | "bad_instance", UNAVAILABLE "no_active_authority" | "store_full" |
  * "store_failed" (a commit has failed: the process is about to end). A TTL above the maximum, or
  * beyond the authority's end, is clamped. For the server's own certificate besides: INVALID
  * "dns_name_invalid" | "address_invalid" | "too_many_names". */
@@ -213,7 +246,9 @@ mica_rc mica_candidate_rc(const struct mica_candidate *k);
 
 /* What an answer says; valid after a commit with OK, borrowed from the candidate; else all of it is
  * empty. renew_after lies between 50 % and 60 % of the way from now to not_after, spread by random
- * octets of the certificate itself. */
+ * octets of the certificate itself; or sooner, when a step of a rotation is helped by it
+ * (rotation.h, struct mica_renewal_calls). bundle_sequence and bundle_wanted are about the bundle
+ * of `channel`, which is the canary channel for the identities that the configuration lists. */
 struct mica_issued {
 	const char *spiffe_id;
 	char serial_hex[33]; /* x509 */
@@ -226,6 +261,7 @@ struct mica_issued {
 	uint64_t ledger_index;
 	uint64_t bundle_sequence;
 	bool bundle_wanted; /* the caller's is older or unsaid */
+	enum mica_channel channel;
 };
 void mica_candidate_issued(const struct mica_candidate *k, struct mica_issued *out);
 
@@ -242,7 +278,6 @@ enum mica_format {
 	MICA_FMT_JWKS,
 	MICA_FMT_COUNT
 };
-enum mica_channel { MICA_CHANNEL_LIVE, MICA_CHANNEL_CANARY, MICA_CHANNEL_COUNT };
 
 /* An immutable encoding, shared by all readers. Reference-counted; any thread. */
 struct mica_snapshot {
@@ -265,6 +300,32 @@ uint64_t mica_core_bundle_sequence(struct mica_core *c, enum mica_channel ch);
 mica_rc mica_core_ack(struct mica_core *c, const struct mica_caller *caller, enum mica_channel ch,
 	uint64_t sequence, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 
+/* ---- revocation ------------------------------------------------------------------------------ */
+
+/* The CRL of a root or issuing authority, by its id (40 hex digits): snapshots as above, shared by
+ * all readers; `authority` is not looked at for MICA_CRL_ALL_PEM. NOT_FOUND "no_such_crl": there is
+ * no such authority, it was removed, or its key is elsewhere. */
+enum mica_crl_form { MICA_CRL_DER, MICA_CRL_PEM, MICA_CRL_ALL_PEM };
+mica_rc mica_core_crl(struct mica_core *c, struct mica_slice authority, enum mica_crl_form form,
+	const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The CRL (PEM) of an authority whose key is elsewhere, signed there: published from then on.
+ * INVALID as mica_crl_read and mica_pem_next, "crl_wrong_issuer", "crl_bad_signature",
+ * "crl_not_in_time"; CONFLICT "crl_not_newer" (its number), "crl_signed_here"; NOT_FOUND
+ * "no_such_authority". What is published already is OK. */
+mica_rc mica_core_import_crl(struct mica_core *c, const char *authority_id, struct mica_slice pem,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* The certificate of this serial is not to be trusted any more. After OK, which is durable, it
+ * neither authenticates nor renews, and the CRL of its authority names it. `reason`: a name of
+ * crl.h, empty = unspecified. INVALID "bad_serial" | "bad_reason"; NOT_FOUND "no_such_certificate";
+ * CONFLICT "revoked_already" | "certificate_expired" | "own_certificate" (micad's own); LIMIT
+ * "too_many_revoked". Any thread. */
+mica_rc mica_core_revoke_certificate(struct mica_core *c, struct mica_slice serial_hex,
+	struct mica_slice reason, const struct mica_caller *actor, int64_t now_ms,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"revoked": [{"serial", "authority", "at", "not_after", "reason"}, ...]}: what CRLs name. */
+mica_rc mica_core_revocations(
+	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
 /* ---- the ledger's read side -------------------------------------------------------------------
  */
 
@@ -280,7 +341,8 @@ mica_rc mica_core_entry_bundle(struct mica_core *c, uint64_t n, unsigned width,
 mica_rc mica_core_proof(struct mica_core *c, const struct mica_caller *reader, uint64_t index,
 	struct mica_buf *out, struct mica_err *e) MICA_MUST_CHECK;
 /* {"certificate": PEM, "ledger_index", "spiffe_id", "serial", "authority", "not_before",
- * "not_after", "entry": its octets in base64, "event": {...}}: same rule, NOT_FOUND
+ * "not_after", "revoked": null or {"at", "reason"}, "entry": its octets in base64, "event":
+ * {...}}: same rule, NOT_FOUND
  * "no_such_certificate". Serial in hex, else INVALID "bad_serial". */
 mica_rc mica_core_certificate(struct mica_core *c, const struct mica_caller *reader,
 	struct mica_slice serial_hex, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
@@ -311,8 +373,10 @@ mica_rc mica_core_status(struct mica_core *c, int64_t now_ms, struct mica_buf *j
  * "no_active_authority" | "signing_failed" | "issuer_keys_missing" (no issuer has usable ones). */
 mica_rc mica_core_ready(struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* What the monotonic clock says, before mica_core_maintain: how a wall clock that jumps is known.
- * While it disagrees with what was seen, nothing rotates by time; issuing goes on. Errors as a
- * commit: a disagreement that begins or ends is recorded. */
+ * While it disagrees with what was seen, nothing rotates by time; issuing goes on. After a start
+ * that is more than 10 minutes behind the last time that was proved, nothing is taken away until a
+ * token that was made within the last 10 minutes was verified, or an administrator accepts the
+ * clock. Errors as a commit: what begins or ends is recorded. */
 mica_rc mica_core_tick(
 	struct mica_core *c, int64_t now_ms, int64_t mono_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Writes behind: indexes, acks, what follows from authorities' times, rotation, JWS re-signing
@@ -349,29 +413,109 @@ mica_rc mica_core_rotation_start(struct mica_core *c, enum mica_authority_kind k
 mica_rc mica_core_prepare_authority(struct mica_core *c, enum mica_authority_kind kind,
 	bool recover, const struct mica_caller *actor, int64_t now_ms, char id[41],
 	struct mica_err *e) MICA_MUST_CHECK;
-/* CONFLICT "not_everywhere" (force), "active_already", "retired", "not_usable"; NOT_FOUND
- * "no_such_authority". */
+/* CONFLICT "not_everywhere" (force), "in_canary" (not even then), "active_already", "retired",
+ * "not_usable"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_activate(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force). */
+/* Back to the one that retired last. CONFLICT "no_way_back", "too_little_left" (force),
+ * "not_everywhere" (force). */
 mica_rc mica_core_roll_back(struct mica_core *c, enum mica_authority_kind kind, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* A root, or JWT key, leaves the bundle now. CONFLICT "in_use" (force), "active",
  * "no_replacement", "removed_already", "root_vouches_for_it"; NOT_FOUND "no_such_authority". */
 mica_rc mica_core_revoke(struct mica_core *c, const char *authority_id, bool force,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
-/* Whoever is reached by this outlet has the newest bundle. NOT_FOUND "no_such_outlet"; CONFLICT
+/* An issuing authority is compromised, and every relying party consumes CRLs: it is tainted, and
+ * the CRL of its root names it; the root stays. CONFLICT "outlets_ignore_crls" (an outlet of the
+ * configuration is not declared to consume them, or none is there), "no_crl_signer" (the root's key
+ * is not here, the root is tainted, or in no bundle), "crl_only_is_for_issuing",
+ * "removed_already", "revoked_already"; NOT_FOUND "no_such_authority". */
+mica_rc mica_core_revoke_by_crl(struct mica_core *c, const char *authority_id,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Whoever is reached by this outlet has the newest bundle; the outlet "canary": what the canary
+ * channel has is right, and comes to everybody. NOT_FOUND "no_such_outlet"; CONFLICT
  * "nothing_to_confirm". */
 mica_rc mica_core_confirm(struct mica_core *c, struct mica_slice outlet,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* What of this kind the canary channel has got, or lost, and the live one has not, is taken back: a
+ * successor is removed, what was removed is published there again. CONFLICT "nothing_in_canary". */
+mica_rc mica_core_withdraw(struct mica_core *c, enum mica_authority_kind kind,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* The clock is right, and what was seen before was not. */
 mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *actor, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* ---- authorities that others sign --------------------------------------------------------------
+ *
+ * With authorities.root: offline the root's key is never here. Issuing keys are made ahead, and
+ * wait in state pending for certificates that whoever has the root's key signs; at least two are to
+ * be signed and unused at any time (rotation.h: MICA_SIGNED_AHEAD). Durable and in the ledger after
+ * OK; any thread. Errors besides as a commit.
+ */
+
+#define MICA_REQUESTS_MAX 8
+
+/* Makes keys until `count` wait for a signature, and tells all that wait: {"made", "signatures": as
+ * in the status of rotation, "requests": [{"id", "created", "csr": PEM}], "extensions": a file for
+ * openssl's -extfile, with a section mica_<id> for each}. INVALID "too_many_requests_ahead";
+ * CONFLICT "root_not_offline"; LIMIT "too_many_authorities". */
+mica_rc mica_core_requests(struct mica_core *c, unsigned count, const struct mica_caller *actor,
+	int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+
+#define MICA_IMPORT_MAX 8 /* certificates at once */
+
+/* What the signer has sent back: certificates for requests that wait, roots, CRLs of roots, in one
+ * PEM text in any order. All of it is taken, or nothing. A root that is not known is published, and
+ * used when everybody has it and it has signed something; `new_root` says that it is meant
+ * (otherwise INVALID "root_unknown"), `standby` that it is kept for an emergency. *json:
+ * {"imported": [{"id", "kind", "state", "not_after"}], "crls": how many}; CRLs are taken behind the
+ * certificates, each by itself, as mica_core_import_crl does. CONFLICT "root_not_offline",
+ * "imported_already" (all of it), "already_certified", "key_taken", "subject_taken",
+ * "root_unusable"; INVALID "pem_*", "cert_*", "key_*", "import_empty", "no_such_request",
+ * "issuer_unknown", and "ca_*": what ca_check.h asks.
+ */
+struct mica_import {
+	struct mica_slice pem;
+	bool new_root, standby;
+};
+mica_rc mica_core_import(struct mica_core *c, const struct mica_import *in,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* A plugged-in authority (authorities.root: files): what its files hold, all of one moment. */
+struct mica_plug_file {
+	const char *name; /* for messages */
+	struct mica_slice text; /* PEM */
+};
+struct mica_plug {
+	/* The issuing authority first, and those above it perhaps; those above it, may be empty;
+	 * the roots to be trusted; the private key of the first of `cert`. */
+	struct mica_plug_file cert, chain, roots, key;
+	const struct mica_secret *passphrase; /* of the key; NULL = it is not encrypted */
+};
+struct mica_plug_result {
+	bool changed; /* something was written */
+	char issuing_id[41], root_id[41]; /* of what the files hold */
+	bool active; /* that issuing authority signs; false: its root is not known everywhere yet */
+	/* What it lacks, and does without: no CRL can be signed with it; strict clients (Python
+	 * 3.13, OpenSSL's -x509_strict) refuse what it signs. */
+	bool no_crl_sign, no_key_ids;
+};
+/* Checks all of it and takes it, or nothing: the key is sealed in the store as all are. Roots are
+ * published, and used when everybody has them; an issuing authority below the active root signs at
+ * once. What was taken from files that do not hold it any more, and was never used, goes. Durable
+ * and in the ledger after OK; any thread. CONFLICT "root_not_in_files" (authorities.root),
+ * "root_unusable", "key_given_up" (tainted or removed), "key_taken", "same_key_other_root",
+ * "root_renamed"; INVALID "pem_*", "cert_*", "key_*", "plugged_*", "ca_*": ca_files.h and
+ * ca_check.h have them all. */
+mica_rc mica_core_plug(struct mica_core *c, const struct mica_plug *files, int64_t now_ms,
+	struct mica_plug_result *out, struct mica_err *e) MICA_MUST_CHECK;
+
 /* {"authorities": [...]} as in `status`; of one id: {...} with its certificate, NOT_FOUND
  * "no_such_authority". */
 mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int64_t now_ms,
 	struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
-/* What each rotation waits for, until when, and who is missing. */
+/* What each rotation waits for, until when, and who is missing; of compromised authorities who has
+ * not renewed, and who is exposed until when. */
 mica_rc mica_core_rotation_status(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* {"steps": [...]}: what will happen by `until` (seconds), by the same machine with a moved clock.
@@ -411,8 +555,24 @@ struct mica_core_stats {
 	uint64_t bundle_sequence;
 	uint64_t rotation_steps; /* that micad took by itself */
 	uint64_t compromises; /* that made another authority take over */
+	uint64_t exposed; /* holders that have something of a compromised authority */
+	uint64_t renewals_done; /* compromises after which everybody had renewed */
+	int64_t renewal_seconds; /* of the last one, from the command to the last renewal; 0 = none
+				  */
+	uint64_t revoked; /* certificates that CRLs name */
+	unsigned crls, crls_late; /* published; of these past the half of their life */
+	int64_t crl_end; /* the first nextUpdate; 0 = there is none */
 	bool space_low;
+	/* Below an offline root; all 0 without one. */
+	unsigned signed_ahead; /* issuing authorities that wait to be used */
+	bool signature_needed; /* now, and by when: then nothing could follow what signs */
+	int64_t signature_by;
 	bool clock_frozen; /* nothing rotates: the clock disagrees with what was seen */
+	/* Lines of certificates (docs/API.md, Renewal): certificates that are followed now; two
+	 * holders of one line; lines that ended with nothing behind them; certificates for which
+	 * there was no room. */
+	uint64_t lineage_links, lineage_forks, renewals_missed, lineage_untracked;
+	bool clock_unproven; /* nothing leaves by plan: no other clock has agreed since the start */
 };
 void mica_core_stats(struct mica_core *c, struct mica_core_stats *out);
 

@@ -26,4 +26,30 @@
 mica_rc mica_csr_read(struct mica_slice csr, const struct mica_key_policy *policy,
 	struct mica_pubkey *out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* Our own request: PKCS #10 in PEM with the key alone, no subject and no attributes, since only the
+ * key is taken. Appends. UNAVAILABLE "signing_failed"; LIMIT when `pem` is full. */
+mica_rc mica_csr_write(
+	const struct mica_signer *key, struct mica_buf *pem, struct mica_err *e) MICA_MUST_CHECK;
+
+/* A request for an issuing authority of ours, for whoever has the root's key: subject and
+ * extensions (extensionRequest, RFC 2985 5.4.2) are those that its certificate shall have. Appends
+ * DER. INVALID "name_invalid" (trust domain); UNAVAILABLE "signing_failed". */
+mica_rc mica_csr_make(const struct mica_signer *key, const char *trust_domain, struct mica_buf *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+
+/* What names a request asks for, in DER alone: common names of its subject, and subjectAltName of
+ * its extensionRequest (RFC 2985 5.4.2). They prove nothing and give nothing; a protocol that
+ * demands them of its clients can look whether they are there. Slices point into `der`. The
+ * signature is not checked, and the key is not looked at. LIMIT "csr_too_large"; INVALID
+ * "csr_empty", "csr_trailing_data", "csr_malformed" (PEM, too; an extension twice, or names that
+ * are not well-formed). */
+struct mica_csr_names {
+	struct mica_slice cn; /* the first */
+	struct mica_slice dns; /* the first */
+	size_t n_cn, n_dns;
+	size_t n_others; /* URIs, addresses, and all others */
+};
+mica_rc mica_csr_names(
+	struct mica_slice der, struct mica_csr_names *out, struct mica_err *e) MICA_MUST_CHECK;
+
 #endif

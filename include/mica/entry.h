@@ -35,10 +35,12 @@ enum mica_entry_type {
 	MICA_ENTRY_POLICY = 20,
 	MICA_ENTRY_DENY = 21, /* deny list */
 	MICA_ENTRY_ADMIN = 22, /* reload, backup ... */
+	MICA_ENTRY_REVOCATION = 23, /* of a certificate; field authority */
+	MICA_ENTRY_LINEAGE = 24, /* renewal_missed, forked, untold */
 	MICA_ENTRY_TYPE_MAX = 63
 };
-/* "x509_issued" "jwt_issued" "log" "authority" "bundle" "key" "policy" "deny" "admin"; NULL for
- * others. */
+/* "x509_issued" "jwt_issued" "log" "authority" "bundle" "key" "policy" "deny" "admin"
+ * "revocation" "lineage"; NULL for others. */
 const char *mica_entry_type_name(enum mica_entry_type t);
 /* 0 when unknown. */
 enum mica_entry_type mica_entry_type_parse(struct mica_slice name);
@@ -70,13 +72,18 @@ struct mica_entry {
 	 * is never an issuance). */
 	uint64_t origin_index;
 	int64_t origin_time; /* seconds */
+	/* Who asked for the principal; asker_ns empty = it did so itself. */
+	struct mica_slice asker_ns, asker_sa, asker_pod;
+	struct mica_uid asker_pod_uid;
 	int64_t requested_ttl;
 	enum mica_outlet_class outlet;
 	struct mica_slice address; /* of the caller; may be switched off */
+	struct mica_slice instance; /* of several programs in one pod, which one; as it said */
 
 	struct mica_slice certificate; /* X509_ISSUED: DER */
 
-	/* JWT_ISSUED: its claims, never the token. */
+	/* JWT_ISSUED: its claims, never the token. X509_ISSUED: `sub` is the principal's SPIFFE ID
+	 * when the certificate does not hold it. */
 	struct mica_slice sub, jti, kid;
 	struct mica_slice aud[MICA_ENTRY_AUD_MAX];
 	size_t n_aud;

@@ -73,6 +73,11 @@ static inline void mica_auto_fd_(int *fd)
 }
 #define MICA_AUTO_FD __attribute__((cleanup(mica_auto_fd_)))
 
+/* For a large buffer on the stack that is written before it is read: the compiler zeroes all
+ * others.
+ */
+#define MICA_UNINIT __attribute__((uninitialized))
+
 #define MICA_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 #endif

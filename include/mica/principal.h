@@ -16,6 +16,7 @@
 #define MICA_K8S_NAME_MAX    253 /* RFC 1123 subdomain */
 #define MICA_K8S_NS_MAX      63 /* RFC 1123 label */
 #define MICA_EVIDENCE_ID_MAX 255
+#define MICA_INSTANCE_MAX    64 /* of a program in a pod */
 
 /* A Kubernetes object's UID; all zero = unknown. */
 struct mica_uid {
@@ -57,6 +58,15 @@ struct mica_principal {
 	char spiffe_id[MICA_SPIFFE_ID_MAX + 1];
 };
 
+/* A pod that asked for another one's identity (Istio's ztunnel): the credential is its own. It is
+ * of the principal's issuer, cluster and node. */
+struct mica_asker {
+	char ns[MICA_K8S_NS_MAX + 1]; /* "" = the principal asked for itself */
+	char sa[MICA_K8S_NAME_MAX + 1];
+	char pod[MICA_K8S_NAME_MAX + 1];
+	struct mica_uid pod_uid;
+};
+
 struct mica_evidence {
 	enum mica_evidence_kind kind;
 	enum mica_front front;
@@ -66,6 +76,7 @@ struct mica_evidence {
 	uint64_t origin_index;
 	int64_t origin_time;
 	int64_t credential_expiry; /* exp of the token, notAfter of the SVID; 0 = none */
+	struct mica_asker asker;
 };
 
 #endif

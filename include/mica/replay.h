@@ -63,7 +63,7 @@ enum mica_replay_verdict mica_replay_begin(struct mica_replay *r,
 
 /* The answer for the request and all that wait for it: `each` is called once per waiting job, from
  * this thread and without a lock held; it takes its own reference. Remembered when `keep` (an
- * answer of success). */
+ * answer of success); NULL when there is none, and then `ctx` says why. */
 void mica_replay_finish(struct mica_replay *r, const uint8_t key[MICA_REPLAY_KEY_LEN],
 	int64_t now_ms, const struct mica_answer *answer, bool keep,
 	void (*each)(void *ctx, void *job, const struct mica_answer *answer), void *ctx);

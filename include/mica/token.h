@@ -84,6 +84,10 @@ const struct mica_string_list *mica_issuer_audiences(
 /* Whether this issuer may vouch for `spiffe_id` at all: in our trust domain, of its template's
  * shape, not reserved. For renewals, whose token is long gone. */
 bool mica_issuer_may_name(const struct mica_issuer *i, struct mica_slice spiffe_id);
+/* Fills p->spiffe_id of a pod of this issuer (Kubernetes), whose other fields are set: the name
+ * that its own token would give it. DENIED as mica_template_expand. */
+mica_rc mica_issuer_name_pod(
+	const struct mica_issuer *i, struct mica_principal *p, struct mica_err *e) MICA_MUST_CHECK;
 
 /* ---- verification ------------------------------------------------------------------------ */
 

@@ -47,7 +47,7 @@ https:
   max_connections_per_address: 20000
   max_watchers: 20000
   idle_timeout: 30m
-admin:
+{grpc}admin:
   socket: {dir}/admin.sock
 metrics:
   listen: 127.0.0.1:0
@@ -63,6 +63,13 @@ issuers:
     cluster: demo
     keys:
       jwks_file: {keys}/jwks.json
+    audiences:
+      rest: [mica]
+      istio: [mica]
+"""
+GRPC = """grpc:
+  listen: 127.0.0.1:0
+  threads: 1
 """
 
 SHORT = {"warm": 500, "one": 300, "eight": 1500, "all": 5000, "new": 400, "held": 1000, "rounds": 1}
@@ -110,7 +117,7 @@ class Requests:
 class Server:
     """micad on core 0, its store in a folder of its own."""
 
-    def __init__(self, args, requests, name):
+    def __init__(self, args, requests, name, grpc=False):
         self.build, self.requests = args.build, requests
         self.dir = os.path.join(args.folder, name)
         os.mkdir(self.dir)
@@ -119,7 +126,8 @@ class Server:
         os.close(fd)
         self.config = os.path.join(self.dir, "micad.yaml")
         with open(self.config, "w", encoding="utf-8") as f:
-            f.write(CONFIG.format(dir=self.dir, keys=requests.keys, issuer=ISSUER))
+            f.write(CONFIG.format(dir=self.dir, keys=requests.keys, issuer=ISSUER,
+                                  grpc=GRPC if grpc else ""))
         run(os.path.join(self.build, "mica"), "init", "--config", self.config)
         self.process, self.sent = None, 0
 
@@ -153,6 +161,8 @@ class Server:
         opened = re.search(r"event=store_opened .*?unlock_ms=([\d.]+) open_ms=([\d.]+)", text)
         self.unlock_ms, self.open_ms = (float(opened.group(i)) for i in (1, 2))
         self.host, self.port = where["https"].rsplit(":", 1)
+        self.ports = {"grpc": where.get("grpc", ":").rsplit(":", 1)[1]}
+        self.ports["grpc-new"] = self.ports["grpc"]
         self.watch_port = where["watch"].rsplit(":", 1)[1]
         self.metrics_at = where["metrics"]
         self.roots = os.path.join(self.dir, "roots.pem")
@@ -202,7 +212,8 @@ class Server:
         r = json.loads(
             run(
                 "taskset", "-c", "1", os.path.join(self.build, "tests/bench/load"), "run", self.host,
-                self.port, self.roots, self.pid, self.requests.path, str(self.sequence),
+                self.ports.get("".join(more), self.port), self.roots, self.pid,
+                self.requests.path, str(self.sequence),
                 str(self.sent), str(requests), str(clients), *more,
             )
         )
@@ -262,12 +273,12 @@ def median(rows, key):
     return statistics.median(r[key] for r in rows)
 
 
-def full_load(args, server):
+def full_load(args, server, *more):
     """The main figure: rounds of raw operations and load by turns, so that both meet the same machine."""
     rows = []
     for _ in range(args.size["rounds"]):
         raw, floor = floor_us(args.build)
-        row = server.load(CLIENTS, args.size["all"])
+        row = server.load(CLIENTS, args.size["all"], *more)
         row.update(raw, floor_us=min(floor, floor_us(args.build)[1]))
         row["cpu_ratio"] = row["cpu_us"] / row["floor_us"]
         rows.append(row)
@@ -296,6 +307,25 @@ def measure_new(args, server, figures):
     figures["cpu_us_new_connection"] = fresh["cpu_us"]
     figures["per_second_new_connection"] = fresh["per_second"]
     figures["handshake_cpu_us"] = fresh["cpu_us"] - kept["cpu_us"]
+
+
+def measure_grpc(args, requests, figures):
+    """The same tokens and keys through Istio's certificate service, and REST by turns beside it."""
+    server = Server(args, requests, "grpc", grpc=True).start()
+    args.servers.append(server)
+    server.load(8, args.size["warm"], "grpc")
+    rows = full_load(args, server, "grpc")
+    rest = full_load(args, server)
+    figures["grpc_cpu_us_per_cert"] = median(rows, "cpu_us")
+    figures["grpc_cpu_ratio"] = median(rows, "cpu_ratio")
+    figures["grpc_certs_per_second"] = median(rows, "per_second")
+    figures["grpc_to_rest_ratio"] = figures["grpc_cpu_us_per_cert"] / median(rest, "cpu_us")
+    for k in ("p50_ms", "p99_ms"):
+        figures[f"grpc_{k}_{CLIENTS}"] = median(rows, k)
+    kept = server.load(8, args.size["eight"], "grpc")
+    fresh = server.load(8, args.size["new"], "grpc-new")
+    figures["grpc_handshake_cpu_us"] = fresh["cpu_us"] - kept["cpu_us"]
+    server.stop()
 
 
 def measure_held(args, server, figures):
@@ -356,6 +386,8 @@ def measure(args, figures):
         progress(step.__name__.replace("_", " "))
         step(args, server, figures)
     server.stop()
+    progress("measure the gRPC front")
+    measure_grpc(args, requests, figures)
     progress(f"measure with {' and '.join(map(str, args.entries))} entries")
     measure_entries(args, requests, figures)
 

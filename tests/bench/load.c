@@ -4,13 +4,16 @@
  * micad for certificates, every request with a token and a key of its own.
  *
  *	load prepare ISSUER_KEY KID ISSUER COUNT FILE	requests, made beforehand
- *	load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new]	one JSON object
+ *	load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new|grpc|grpc-new]
+ *							one JSON object
  *	load hold HOST PORT CA COUNT [ETAG]		COUNT idle connections, or waiting watchers
  *
  * `run` sends the requests FIRST to FIRST + REQUESTS - 1 of the file, each of them once, and says
  *in them that it holds bundle SEQUENCE. It reads the CPU time of the server's threads from the
- *kernel before and after. With `new` each request has a connection of its own. `hold` says "held"
- *and stays until its input ends. Whatever happens, no call lasts longer than ten minutes.
+ *kernel before and after. With `new` each request has a connection of its own; with `grpc` the same
+ *tokens and keys go to Istio's certificate service, one call at a time on each connection.
+ *`hold` says "held" and stays until its input ends. Whatever happens, no call lasts longer than ten
+ *minutes.
  */
 #define _GNU_SOURCE /* strcasestr */
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -23,6 +26,7 @@
 #include "mica/buf.h"
 #include "mica/clock.h"
 #include "mica/file.h"
+#include "mica/wire.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -226,6 +230,11 @@ struct conn {
 	int fd;
 	SSL *ssl;
 	struct mica_slice send; /* what is left of the request */
+	bool h2, settings; /* to be acknowledged */
+	uint32_t stream; /* of the call; 0 = none yet */
+	size_t seen; /* octets of the answer whose frames were looked at */
+	size_t message; /* octets of DATA */
+	uint8_t out[REQUEST_MAX + 128];
 	int64_t began;
 	size_t got, want; /* octets of the answer; want 0 = its length is not known yet */
 	char answer[ANSWER_MAX + 1];
@@ -247,7 +256,9 @@ static void conn_open(struct conn *c)
 	SSL_set_tlsext_host_name(c->ssl, "localhost");
 	SSL_set_connect_state(c->ssl);
 	must(epoll_ctl(c->t->epoll, EPOLL_CTL_ADD, c->fd, &ev) == 0, "epoll");
-	c->got = c->want = 0;
+	c->got = c->want = c->seen = 0;
+	c->stream = 0;
+	c->settings = false;
 }
 
 static void conn_close(struct conn *c)
@@ -269,11 +280,40 @@ static bool again(struct conn *c, int rc)
 	exit(1);
 }
 
+/* HTTP/2: the frames that are whole; a call is over with the one that ends its stream. */
+enum { H2_FRAME = 9, H2_DATA = 0, H2_HEADERS = 1, H2_SETTINGS = 4, H2_GOAWAY = 7 };
+
+static void measure_frames(struct conn *c)
+{
+	while (c->got - c->seen >= H2_FRAME) {
+		const uint8_t *p = (const uint8_t *)c->answer + c->seen;
+		const size_t len = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
+		const uint32_t stream =
+			(uint32_t)p[5] << 24 | (uint32_t)p[6] << 16 | (uint32_t)p[7] << 8 | p[8];
+
+		must(len + H2_FRAME <= ANSWER_MAX, "a frame of a few kilobytes");
+		if (c->got - c->seen < H2_FRAME + len)
+			return;
+		must(p[3] != H2_GOAWAY, "a connection that stays");
+		if (p[3] == H2_SETTINGS && !(p[4] & 1))
+			c->settings = true;
+		if (p[3] == H2_DATA && stream == c->stream)
+			c->message += len;
+		c->seen += H2_FRAME + len;
+		if (stream == c->stream && stream && (p[4] & 1))
+			c->want = c->got;
+	}
+}
+
 /* The whole answer's length, once its header is there. */
 static void measure(struct conn *c)
 {
 	char *end, *len;
 
+	if (c->h2) {
+		measure_frames(c);
+		return;
+	}
 	c->answer[c->got] = '\0';
 	end = strstr(c->answer, "\r\n\r\n");
 	if (!end)
@@ -384,12 +424,131 @@ static void load_requests(const char *path, const char *sequence, struct request
 	}
 }
 
+/* ---- gRPC ---------------------------------------------------------------------------------- */
+
+static void put_frame(
+	struct mica_buf *b, uint8_t type, uint8_t flags, uint32_t stream, struct mica_slice payload)
+{
+	mica_buf_put_u8(b, 0);
+	mica_buf_put_be16(b, (uint16_t)payload.len);
+	mica_buf_put_u8(b, type);
+	mica_buf_put_u8(b, flags);
+	mica_buf_put_be32(b, stream);
+	mica_buf_put_slice(b, payload);
+}
+
+/* HPACK: a string as it is, a literal that nobody remembers. */
+static void put_string(struct mica_buf *b, struct mica_slice s)
+{
+	size_t n = s.len;
+
+	if (n >= 127) {
+		mica_buf_put_u8(b, 127);
+		for (n -= 127; n >= 128; n >>= 7)
+			mica_buf_put_u8(b, (uint8_t)(n & 127) | 128);
+	}
+	mica_buf_put_u8(b, (uint8_t)n);
+	mica_buf_put_slice(b, s);
+}
+
+static void put_literal(struct mica_buf *b, const char *name, struct mica_slice value)
+{
+	mica_buf_put_u8(b, 0);
+	put_string(b, mica_slice_str(name));
+	put_string(b, value);
+}
+
+static struct mica_slice between(struct mica_slice in, const char *from, const char *to)
+{
+	const uint8_t *a = memmem(in.p, in.len, from, strlen(from)), *z;
+
+	must(a != NULL, from);
+	a += strlen(from);
+	z = memmem(a, (size_t)(in.p + in.len - a), to, strlen(to));
+	must(z != NULL, to);
+	return mica_slice(a, (size_t)(z - a));
+}
+
+/* A request of the file as one of Istio's: HEADERS and DATA of stream 1. */
+static struct mica_slice as_call(struct mica_slice http)
+{
+	struct mica_slice csr = between(http, "{\"csr\":\"", "\"");
+	MICA_AUTO_BUF pem, message, data, head;
+	struct mica_buf out;
+
+	mica_buf_init(&pem, REQUEST_MAX);
+	mica_buf_init(&message, REQUEST_MAX);
+	mica_buf_init(&data, REQUEST_MAX);
+	mica_buf_init(&head, REQUEST_MAX);
+	mica_buf_init(&out, REQUEST_MAX);
+	for (size_t i = 0; i < csr.len; i++)
+		if (csr.p[i] == '\\')
+			mica_buf_put_u8(&pem, csr.p[++i] == 'n' ? '\n' : csr.p[i]);
+		else
+			mica_buf_put_u8(&pem, csr.p[i]);
+	mica_wire_put_bytes(&message, 1, mica_buf_slice(&pem));
+	mica_wire_put_varint(&message, 3, 3600);
+	mica_buf_put_u8(&data, 0);
+	mica_buf_put_be32(&data, (uint32_t)message.len);
+	mica_buf_put_slice(&data, mica_buf_slice(&message));
+	put_literal(&head, ":method", MICA_LIT("POST"));
+	put_literal(&head, ":scheme", MICA_LIT("https"));
+	put_literal(&head, ":authority", MICA_LIT("localhost"));
+	put_literal(&head, ":path",
+		MICA_LIT("/istio.v1.auth.IstioCertificateService/CreateCertificate"));
+	put_literal(&head, "content-type", MICA_LIT("application/grpc"));
+	put_literal(&head, "te", MICA_LIT("trailers"));
+	mica_buf_put_u8(&head, 0);
+	put_string(&head, MICA_LIT("authorization"));
+	mica_buf_reset(&pem);
+	mica_buf_put_str(&pem, "Bearer ");
+	mica_buf_put_slice(&pem, between(http, "Bearer ", "\r\n"));
+	put_string(&head, mica_buf_slice(&pem));
+	put_frame(&out, H2_HEADERS, 4, 1, mica_buf_slice(&head));
+	put_frame(&out, H2_DATA, 1, 1, mica_buf_slice(&data));
+	must(mica_buf_rc(&out, NULL) == MICA_OK, "fitting a call");
+	return mica_slice(out.p, out.len); /* kept until the end */
+}
+
+static void set_stream(uint8_t *frames, uint32_t stream)
+{
+	const size_t second = H2_FRAME + ((size_t)frames[1] << 8 | frames[2]);
+
+	for (int i = 0; i < 4; i++)
+		frames[5 + i] = frames[second + 5 + (size_t)i] = (uint8_t)(stream >> (24 - 8 * i));
+}
+
+/* What stands before the call: the preface, or an acknowledgement. */
+static void send_call(struct conn *c, struct mica_slice call)
+{
+	static const char first[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+				    "\0\0\0\4\0\0\0\0\0"
+				    "\0\0\4\x8\0\0\0\0\0\x7f\xf0\0\0",
+			  ack[] = "\0\0\0\4\1\0\0\0\0";
+	size_t n = 0;
+
+	if (c->stream == 0) {
+		n = sizeof(first) - 1;
+		memcpy(c->out, first, n);
+	} else if (c->settings) {
+		n = sizeof(ack) - 1;
+		memcpy(c->out, ack, n);
+		c->settings = false;
+	}
+	c->stream = c->stream ? c->stream + 2 : 1;
+	c->seen = c->message = 0;
+	memcpy(c->out + n, call.p, call.len);
+	set_stream(c->out + n, c->stream);
+	c->send = mica_slice(c->out, n + call.len);
+}
+
 struct run {
 	struct requests *requests;
 	size_t first, next, done, all;
 	uint64_t created, refused;
 	double *ms;
 	bool fresh; /* a connection a request */
+	bool h2;
 };
 
 static void begin(struct run *r, struct conn *c)
@@ -398,14 +557,18 @@ static void begin(struct run *r, struct conn *c)
 		return;
 	if (!c->ssl)
 		conn_open(c);
-	c->send = r->requests->v[r->first + r->next++];
 	c->got = c->want = 0;
+	if (c->h2)
+		send_call(c, r->requests->v[r->first + r->next++]);
+	else
+		c->send = r->requests->v[r->first + r->next++];
 	c->began = mica_mono_ns();
 }
 
 static void finish(struct run *r, struct conn *c)
 {
-	bool created = strncmp(c->answer, "HTTP/1.1 201 ", 13) == 0;
+	/* a call that is refused has no message */
+	bool created = c->h2 ? c->message > 1000 : strncmp(c->answer, "HTTP/1.1 201 ", 13) == 0;
 
 	r->ms[r->done++] = (double)(mica_mono_ns() - c->began) / 1e6;
 	r->created += created;
@@ -456,7 +619,10 @@ static void run_init(struct run *r, struct requests *requests, int argc, char **
 	r->all = number(argv[7]);
 	must(r->all > 0 && r->first <= requests->n && r->all <= requests->n - r->first,
 		"requests that were not sent yet");
-	r->fresh = argc > 9 && strcmp(argv[9], "new") == 0;
+	r->fresh = argc > 9 && strcmp(argv[9], "grpc") != 0;
+	r->h2 = argc > 9 && strncmp(argv[9], "grpc", 4) == 0;
+	for (size_t i = 0; r->h2 && i < r->all; i++)
+		requests->v[r->first + i] = as_call(requests->v[r->first + i]);
 	r->ms = mica_calloc(r->all, sizeof(double));
 }
 
@@ -486,8 +652,11 @@ static int run(int argc, char **argv)
 
 	target_init(&t, argv[0], argv[1], argv[2]);
 	run_init(&r, &requests, argc, argv);
+	if (r.h2)
+		SSL_CTX_set_alpn_protos(t.tls, (const uint8_t *)"\2h2", 3);
 	for (unsigned i = 0; i < clients; i++) {
 		conns[i].t = &t;
+		conns[i].h2 = r.h2;
 		if (!r.fresh) { /* handshakes are not part of the figures */
 			conn_open(&conns[i]);
 			while (SSL_do_handshake(conns[i].ssl) != 1)
@@ -562,7 +731,7 @@ int main(int argc, char **argv)
 	if ((argc == 6 || argc == 7) && strcmp(argv[1], "hold") == 0)
 		return hold(argc - 2, argv + 2);
 	fputs("usage: load prepare KEY KID ISSUER COUNT FILE\n"
-	      "       load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new]\n"
+	      "       load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new|grpc|grpc-new]\n"
 	      "       load hold HOST PORT CA COUNT [ETAG]\n",
 		stderr);
 	return 2;

@@ -12,7 +12,7 @@ tests_bench_fill_LDADD = $(X509_TEST_LDADD)
 check_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c
 tests_bench_load_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(SSL_CFLAGS)
-tests_bench_load_LDADD = $(BASE_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS)
+tests_bench_load_LDADD = libmica-rpc.a $(BASE_LIBS) $(SSL_LIBS) $(CRYPTO_LIBS)
 
 check_PROGRAMS += tests/bench/grow
 tests_bench_grow_SOURCES = tests/bench/grow.c

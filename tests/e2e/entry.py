@@ -4,11 +4,12 @@ import struct
 import uuid
 
 TYPES = {1: "x509_issued", 2: "jwt_issued", 16: "log", 17: "authority", 18: "bundle", 19: "key",
-         20: "policy", 21: "deny", 22: "admin"}
+         20: "policy", 21: "deny", 22: "admin", 23: "revocation", 24: "lineage"}
 TEXTS = {1: "set", 2: "issuer", 3: "cluster", 4: "namespace", 5: "serviceaccount", 6: "pod",
-         7: "node", 8: "subject", 17: "address", 33: "sub", 34: "jti", 35: "kid", 36: "audience",
+         7: "node", 8: "subject", 17: "address", 18: "asker_namespace",
+         19: "asker_serviceaccount", 20: "asker_pod", 22: "instance", 33: "sub", 34: "jti", 35: "kid", 36: "audience",
          48: "action", 51: "detail"}
-UIDS = {9: "serviceaccount_uid", 10: "pod_uid", 11: "node_uid"}
+UIDS = {9: "serviceaccount_uid", 10: "pod_uid", 11: "node_uid", 21: "asker_pod_uid"}
 NUMBERS = {13: "evidence_expires", 15: "requested_ttl"}
 EVIDENCE = {1: "token", 2: "renewal", 3: "pod-certificate-request", 4: "join", 5: "admin",
             6: "self"}

@@ -188,11 +188,11 @@ class KubeApi:
     def node(self, name):
         return self.ensure("/api/v1/nodes", name, {"metadata": {"name": name}})
 
-    def pod(self, ns, sa, name, node="node-1"):
+    def pod(self, ns, sa, name, node="node-1", annotations=None):
         self.service_account(ns, sa)
         self.node(node)
         return self.ensure("/api/v1/namespaces/%s/pods" % ns, name, {
-            "metadata": {"name": name},
+            "metadata": {"name": name, "annotations": annotations or {}},
             "spec": {"serviceAccountName": sa, "nodeName": node,
                      "automountServiceAccountToken": False,
                      "containers": [{"name": "main", "image": "registry.invalid/none"}]}})
@@ -203,6 +203,13 @@ class KubeApi:
     def delete_pod(self, ns, name):
         """At once: no kubelet would end it."""
         return self.delete("/api/v1/namespaces/%s/pods/%s" % (ns, name))
+
+    def phase(self, ns, name, phase):
+        """What kubelet would report."""
+        path = "/api/v1/namespaces/%s/pods/%s" % (ns, name)
+        pod = self.call("GET", path)
+        pod["status"]["phase"] = phase
+        return self.call("PUT", path + "/status", pod)
 
     def delete_service_account(self, ns, sa):
         return self.delete("/api/v1/namespaces/%s/serviceaccounts/%s" % (ns, sa))
@@ -241,6 +248,20 @@ class KubeApi:
             "metadata": {"name": "mica-reviewer"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
                         "name": "system:auth-delegator"},
+            "subjects": [{"kind": "ServiceAccount", "namespace": ns, "name": sa}]})
+        return self.token(ns, sa, audiences=[self.issuer], ttl=ttl)
+
+    def lister(self, ns="mica-system", sa="micad-lister", ttl=3600):
+        """A bearer token that may list pods and nothing else (docs/OPERATIONS.md)."""
+        self.service_account(ns, sa)
+        rbac = "/apis/rbac.authorization.k8s.io/v1/"
+        self.ensure(rbac + "clusterroles", "mica-node-pods", {
+            "metadata": {"name": "mica-node-pods"},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]})
+        self.ensure(rbac + "clusterrolebindings", "mica-node-pods", {
+            "metadata": {"name": "mica-node-pods"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                        "name": "mica-node-pods"},
             "subjects": [{"kind": "ServiceAccount", "namespace": ns, "name": sa}]})
         return self.token(ns, sa, audiences=[self.issuer], ttl=ttl)
 

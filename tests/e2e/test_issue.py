@@ -15,7 +15,8 @@ from micad import TRUST_DOMAIN, certificates, openssl_verify, spiffe_id, verify_
 
 ID = "spiffe://%s/ns/payments/sa/checkout" % TRUST_DOMAIN
 REQUIRED = {"spiffe_id", "serial", "certificate_chain", "not_before", "not_after", "renew_after",
-            "ttl_clamped", "bundle_sequence", "ledger_index"}
+            "ttl_clamped", "bundle_channel", "bundle_sequence",
+            "ledger_index"}
 
 
 def when(text):

@@ -75,6 +75,8 @@ enum lie {
 	TWO_ACTIVE, /* who is followed does not retire */
 	NO_CLOCK_RULE, /* a clock that jumps is believed */
 	NO_READ_SET, /* leaves are signed by whom an old view believes to be active */
+	NO_PROOF, /* the clock of a start is believed, whatever it says */
+	CANARY_IS_LIVE, /* what the canary channel has is believed to be everywhere */
 	LIES
 };
 
@@ -84,6 +86,7 @@ struct leaf {
 	bool jwt;
 	int64_t born; /* true time */
 	bool carried; /* its holder has the bundle of that time */
+	unsigned ch; /* of this channel */
 	bool excused; /* or there was nothing else to sign with: its anchor had not spread yet */
 };
 
@@ -93,7 +96,10 @@ struct holder {
 	int64_t has; /* true time of its bundle */
 	int64_t told; /* the same, as far as the CA knows */
 	int64_t next;
+	unsigned ch; /* its channel: an index of rings */
 };
+
+enum { LIVE, CANARY, CHANNELS };
 
 struct published {
 	int64_t from; /* true time */
@@ -123,14 +129,16 @@ struct world {
 	struct leaf leaf[LEAVES];
 	unsigned n_leaf;
 	struct holder holder[HOLDERS];
-	struct published ring[CHANGES];
-	uint64_t sequence; /* of the last; its place is sequence % CHANGES */
+	struct published ring[CHANNELS][CHANGES];
+	uint64_t sequence[CHANNELS]; /* of the last; its place is sequence % CHANGES */
+	int64_t hand; /* when somebody looks at the canary channel next */
 	/* the view of who signs without a read set */
 	int stale_issuing, stale_jwt;
 	int64_t stale_until;
 	char stale_issuing_id[MICA_KEY_ID_SIZE], stale_jwt_id[MICA_KEY_ID_SIZE];
 	/* counted */
 	uint64_t steps, activations, leaves, removals, taints, frozen_looks, emergencies;
+	uint64_t canaries, withdrawals, unproven_looks;
 	uint64_t rollbacks, starts, recoveries, cut_off;
 	/* the first broken promise */
 	char broken[256];
@@ -203,36 +211,43 @@ static bool in_bundle(const struct published *b, const char *id)
 	return false;
 }
 
-static void fill_bundle(const struct world *w, struct published *b)
+static void fill_bundle(const struct world *w, unsigned ch, struct published *b)
 {
 	b->n = 0;
 	for (size_t i = 0; i < w->n; i++)
 		if (w->v[i].kind != MICA_AUTHORITY_ISSUING &&
-			mica_authority_is_published(&w->v[i], decision_time(w)))
+			(ch == CANARY ? mica_authority_in_canary(&w->v[i], decision_time(w))
+				      : mica_authority_is_published(&w->v[i], decision_time(w))))
 			memcpy(b->ids[b->n++], w->v[i].id, MICA_KEY_ID_SIZE);
 }
 
-static void publish(struct world *w)
+static void publish_in(struct world *w, unsigned ch)
 {
-	struct published next = {.from = w->now}, *last = &w->ring[w->sequence % CHANGES];
+	struct published next = {.from = w->now}, *last = &w->ring[ch][w->sequence[ch] % CHANGES];
 	bool same;
 
-	fill_bundle(w, &next);
+	fill_bundle(w, ch, &next);
 	same = next.n == last->n;
 	for (unsigned i = 0; same && i < next.n; i++)
 		same = in_bundle(last, next.ids[i]);
 	if (!same)
-		w->ring[++w->sequence % CHANGES] = next;
+		w->ring[ch][++w->sequence[ch] % CHANGES] = next;
+}
+
+static void publish(struct world *w)
+{
+	publish_in(w, LIVE);
+	publish_in(w, CANARY);
 }
 
 /* The bundle that was current at a time. */
-static const struct published *bundle_at(const struct world *w, int64_t at)
+static const struct published *bundle_at(const struct world *w, unsigned ch, int64_t at)
 {
-	uint64_t s = w->sequence;
+	uint64_t s = w->sequence[ch];
 
-	while (s > 0 && w->ring[s % CHANGES].from > at && w->sequence - s < CHANGES - 1)
+	while (s > 0 && w->ring[ch][s % CHANGES].from > at && w->sequence[ch] - s < CHANGES - 1)
 		s--;
-	return &w->ring[s % CHANGES];
+	return &w->ring[ch][s % CHANGES];
 }
 
 /* How stale a relying party may be that says nothing. */
@@ -244,20 +259,25 @@ static int64_t staleness(const struct world *w, bool jwt)
 }
 
 /* Whether whoever may meet the leaf trusts it: every bundle that somebody may hold has its root. */
-static bool everybody_trusts(const struct world *w, const char *id, bool jwt)
+static bool channel_trusts(const struct world *w, unsigned ch, const char *id, bool jwt)
 {
 	int64_t oldest = w->now - staleness(w, jwt);
-	uint64_t s = w->sequence;
+	uint64_t s = w->sequence[ch];
 
 	for (;; s--) {
-		const struct published *b = &w->ring[s % CHANGES];
+		const struct published *b = &w->ring[ch][s % CHANGES];
 
 		if (!in_bundle(b, id))
 			return false;
-		if (b->from <= oldest || s == 0 || w->sequence - s == CHANGES - 1)
+		if (b->from <= oldest || s == 0 || w->sequence[ch] - s == CHANGES - 1)
 			break;
 	}
 	return true;
+}
+
+static bool everybody_trusts(const struct world *w, const char *id, bool jwt)
+{
+	return channel_trusts(w, LIVE, id, jwt) && channel_trusts(w, CANARY, id, jwt);
 }
 
 /* ---- what the machine does ----------------------------------------------------------------------
@@ -323,7 +343,6 @@ static bool is_unproved(const struct world *w, const char *id)
 static void look_at_activation(struct world *w, const struct mica_rotation_step *s)
 {
 	const struct mica_authority *a = &w->v[s->at];
-	int64_t known = staleness(w, a->kind == MICA_AUTHORITY_JWT);
 
 	w->activations++;
 	if (s->emergency) {
@@ -335,15 +354,11 @@ static void look_at_activation(struct world *w, const struct mica_rotation_step 
 	}
 	if (a->kind == MICA_AUTHORITY_ISSUING)
 		return;
-	for (uint64_t q = w->sequence; q > 0 && w->sequence - q < CHANGES - 1; q--) {
-		if (w->ring[q % CHANGES].from <= w->now - known)
-			break;
-		if (!in_bundle(&w->ring[q % CHANGES], a->id))
-			breaks(w, "%s %s is active, and not known to everybody",
-				mica_authority_kind_name(a->kind), a->id);
-	}
-	if (!in_bundle(&w->ring[w->sequence % CHANGES], a->id))
-		breaks(w, "%s is active and in no bundle", a->id);
+	for (unsigned ch = LIVE; ch < CHANNELS; ch++)
+		if (!channel_trusts(w, ch, a->id, a->kind == MICA_AUTHORITY_JWT))
+			breaks(w, "%s %s is active, and not known to everybody of the %s channel",
+				mica_authority_kind_name(a->kind), a->id,
+				ch == LIVE ? "live" : "canary");
 	if (a->kind == MICA_AUTHORITY_ROOT && !w->facts[s->at].confirmed && !is_unproved(w, a->id))
 		breaks(w, "root %s is active, and not confirmed", a->id);
 }
@@ -371,7 +386,9 @@ static void trace(struct world *w, const struct mica_rotation_step *s)
 			is_frozen(w) ? '*' : ' ', mica_rotation_action_name(s->action),
 			mica_authority_kind_name(s->kind), s->at < 0 ? "-" : w->v[s->at].id,
 			s->instead < 0 ? "-" : w->v[s->instead].id, mica_rotation_why_name(s->why),
-			s->emergency ? " emergency" : "");
+			s->canary              ? " canary"
+				: s->emergency ? " emergency"
+					       : "");
 }
 
 static void apply(struct world *w, const struct mica_rotation_step *s, int64_t now)
@@ -390,6 +407,9 @@ static void apply(struct world *w, const struct mica_rotation_step *s, int64_t n
 		if (s->action == MICA_ROT_READY)
 			look_at_ready(w, s);
 		w->removals += s->action == MICA_ROT_REMOVE;
+		w->canaries += s->action == MICA_ROT_PUBLISH;
+		if (s->action == MICA_ROT_PUBLISH)
+			w->facts[s->at].carried = w->carried;
 		if (mica_rotation_mark(s, &w->v[s->at], instead >= 0 ? &w->v[instead] : NULL, now,
 			    NULL) != MICA_OK)
 			breaks(w, "a time could not be noted");
@@ -402,26 +422,39 @@ static void apply(struct world *w, const struct mica_rotation_step *s, int64_t n
 static void tell_facts(struct world *w)
 {
 	for (size_t i = 0; i < w->n; i++) {
-		int64_t since = mica_authority_first(&w->v[i], MICA_AE_PUBLISHED, decision_time(w));
-
 		w->facts[i].acked = true;
+		/* by numbers of bundles: whatever our clock said when they were published */
 		for (unsigned h = 0; h < HOLDERS && w->lie != NO_ACKS; h++)
-			if (w->holder[h].told < since + w->p.skew)
+			if (!in_bundle(
+				    bundle_at(w, w->holder[h].ch, w->holder[h].told), w->v[i].id))
 				w->facts[i].acked = false;
 	}
 }
 
+static void believe_canary(struct mica_authority *a)
+{
+	for (unsigned i = 0; i < a->n_times; i++)
+		if (a->times[i].event == MICA_AE_CANARY_IN)
+			a->times[i].event = MICA_AE_PUBLISHED;
+}
+
 static struct mica_rotation_step ask(struct world *w)
 {
+	struct mica_authority v[ROOM];
 	struct mica_rotation_fact blind[ROOM];
 	struct mica_rotation_policy p = w->p;
 	struct mica_rotation_facts f = {.of = w->facts,
 		.frozen = is_frozen(w),
 		.carried = w->lie == NO_CARRIED ? 0 : w->carried,
-		.look_again = w->look_again};
+		.look_again = w->look_again,
+		.unproven = w->clock.unproven && w->lie != NO_PROOF};
 
 	tell_facts(w);
 	w->frozen_looks += f.frozen;
+	w->unproven_looks += f.unproven;
+	memcpy(v, w->v, w->n * sizeof(v[0])); /* borrowed */
+	for (size_t i = 0; w->lie == CANARY_IS_LIVE && i < w->n; i++)
+		believe_canary(&v[i]);
 	if (w->lie == NO_PROPAGATION)
 		p.propagation = p.refresh_hint = p.ack_timeout = 0;
 	memcpy(blind, w->facts, sizeof(blind));
@@ -433,7 +466,7 @@ static struct mica_rotation_step ask(struct world *w)
 			blind[i].carried = 0;
 		blind[i].confirmed = blind[i].confirmed || w->lie == NO_CONFIRMATION;
 	}
-	return mica_rotation_next(&p, &f, w->v, w->n, decision_time(w));
+	return mica_rotation_next(&p, &f, v, w->n, decision_time(w));
 }
 
 /* ---- promises
@@ -451,7 +484,7 @@ static void look_at_states(struct world *w)
 		n_active[a->kind] += s == MICA_AS_ACTIVE;
 		/* what a clock that was overruled has made is thrown away */
 		coming[a->kind] += !a->standby && a->not_before <= decision_time(w) + w->p.skew &&
-			(s == MICA_AS_PUBLISHED || s == MICA_AS_READY);
+			(s == MICA_AS_PENDING || s == MICA_AS_PUBLISHED || s == MICA_AS_READY);
 		if (parent >= 0 && a->not_after > w->v[parent].not_after)
 			breaks(w, "%s outlives its root", a->id);
 	}
@@ -510,14 +543,14 @@ static void look_at_holders(struct world *w)
 		return; /* an emergency: there was no other */
 	for (unsigned i = 0; i < w->n_leaf; i++)
 		if (w->leaf[i].carried && w->leaf[i].end > w->now &&
-			!in_bundle(bundle_at(w, w->leaf[i].born), w->v[root].id))
+			!in_bundle(bundle_at(w, w->leaf[i].ch, w->leaf[i].born), w->v[root].id))
 			breaks(w, "root %s is active, and who has it not has not renewed",
 				w->v[root].id);
 	since = mica_authority_first(&w->v[root], MICA_AE_PUBLISHED, MICA_TIME_NEVER);
 	for (unsigned h = 0; h < HOLDERS; h++)
 		/* by our clock, which may be off by that */
 		if (w->now < since + w->p.ack_timeout - w->p.skew &&
-			!in_bundle(bundle_at(w, w->holder[h].has), w->v[root].id))
+			!in_bundle(bundle_at(w, w->holder[h].ch, w->holder[h].has), w->v[root].id))
 			breaks(w, "root %s is active, and holder %u has it not", w->v[root].id, h);
 }
 
@@ -670,8 +703,11 @@ static void issue(struct world *w, bool jwt)
 	if (w->lie != NO_READ_SET && is_tainted(&w->v[at]))
 		breaks(w, "signed by a tainted one");
 	l = &w->leaf[w->n_leaf++];
-	*l = (struct leaf){
-		.end = end, .jwt = jwt, .born = w->now, .carried = !jwt && one_in(&w->c, 4)};
+	*l = (struct leaf){.end = end,
+		.jwt = jwt,
+		.born = w->now,
+		.carried = !jwt && one_in(&w->c, 4),
+		.ch = (unsigned)between(&w->c, LIVE, CANARY)};
 	if (l->carried && w->carried < end)
 		w->carried = end;
 	memcpy(l->issuer, w->v[at].id, sizeof(l->issuer));
@@ -721,7 +757,7 @@ static void move_clock(struct world *w)
 	else
 		w->off = one_in(&w->c, 2) ? between(&w->c, 11 * MINUTE, 40 * DAY)
 					  : -between(&w->c, 3 * MINUTE, 40 * DAY);
-	w->off_until = w->now + between(&w->c, 1, 6 * HOUR);
+	w->off_until = w->now + between(&w->c, 1, one_in(&w->c, 6) ? 3 * DAY : 6 * HOUR);
 }
 
 /* A clock that was ahead, and is right again, leaves the CA waiting for it: somebody looks within a
@@ -734,6 +770,7 @@ static void accept_clock(struct world *w)
 		w->clock.seen_ms = w->now * 1000;
 		w->calm_since = w->now;
 		mica_clock_anchor(&w->clock, w->now * 1000, w->now * 1000);
+		w->clock.unproven = false;
 		w->look_again = w->now + second_look(w);
 		for (size_t i = 0; i < w->n; i++)
 			(void)mica_rotation_redate(&w->v[i], w->now);
@@ -783,6 +820,7 @@ static void roll_back(struct world *w, enum mica_authority_kind kind)
 		by_hand(MICA_ROT_ACTIVATE, kind, mica_rotation_way_back(w->v, w->n, kind, now));
 
 	if (s.at < 0 || w->v[s.at].not_after < now + ttl + w->p.hold ||
+		mica_canary_unsure(&w->p, &w->v[s.at], now) ||
 		w->v[s.at].n_times > MICA_AUTHORITY_TIMES_MAX / 2)
 		return;
 	s.instead = active(w, kind);
@@ -796,6 +834,7 @@ static void begin_one(struct world *w, enum mica_authority_kind kind)
 
 	if (active(w, kind) < 0 || mica_rotation_successor(w->v, w->n, kind, decision_time(w)) >= 0)
 		return;
+	s.canary = w->p.canary && kind != MICA_AUTHORITY_ISSUING;
 	if (kind == MICA_AUTHORITY_ISSUING) {
 		s.parent = active(w, MICA_AUTHORITY_ROOT);
 		if (s.parent < 0)
@@ -840,11 +879,48 @@ static void start_ca(struct world *w)
 	if (mica_env("MICA_SCENARIO_TRACE"))
 		printf("%12.6f %+8lld start\n", (double)(w->now - START) / DAY, (long long)w->off);
 	w->look_again = decision_time(w) + second_look(w);
-	/* a machine that boots with a wrong clock gets the right one before it is looked at again
-	 */
-	if (w->off != 0 && w->off_until > w->now + w->p.propagation / 2)
-		w->off_until = w->now + w->p.propagation / 2;
+	mica_clock_start(&w->clock, clock_of(w) * 1000);
 	mica_clock_anchor(&w->clock, clock_of(w) * 1000, w->now * 1000);
+}
+
+/* A token comes by, which was made by a good clock within the last hour. */
+static void see_a_token(struct world *w)
+{
+	int64_t made = w->now - between(&w->c, 0, HOUR);
+
+	if (w->down_until > 0 || is_frozen(w))
+		return;
+	(void)mica_clock_prove(&w->clock, clock_of(w) * 1000, made * 1000);
+	mica_clock_keep(&w->clock, clock_of(w) * 1000);
+}
+
+static bool waits_in_canary(const struct world *w, size_t i)
+{
+	return mica_authority_state_at(&w->v[i], decision_time(w)) != MICA_AS_EXPIRED &&
+		(mica_canary_alone(&w->v[i], decision_time(w)) ||
+			mica_canary_gone(&w->v[i], decision_time(w)));
+}
+
+/* Somebody looks at the canary channel now and then: confirms what is there, or takes it back. */
+static void look_by_hand(struct world *w)
+{
+	bool back = one_in(&w->c, 4);
+
+	if (w->now < w->hand || is_frozen(w))
+		return;
+	w->hand = w->now + between(&w->c, HOUR, 6 * DAY);
+	for (size_t i = 0; i < w->n; i++) {
+		struct mica_rotation_step s = by_hand(MICA_ROT_REMOVE, w->v[i].kind, (int)i);
+		bool alone = mica_canary_alone(&w->v[i], decision_time(w));
+
+		if (!waits_in_canary(w, i) || (!back && w->p.canary_time > 0))
+			continue;
+		if (back != alone)
+			s.action = alone ? MICA_ROT_PUBLISH : MICA_ROT_RESTORE;
+		w->withdrawals += back;
+		apply(w, &s, decision_time(w));
+		look(w);
+	}
 }
 
 static void live(struct world *w)
@@ -867,6 +943,8 @@ static void live(struct world *w)
 				w->look_again = decision_time(w) + second_look(w);
 
 			steal_a_key(w);
+			see_a_token(w);
+			look_by_hand(w);
 			administer(w);
 			next = rotate(w) - w->off;
 			if (next < wake && next > w->now)
@@ -892,6 +970,7 @@ static void draw_policy(struct world *w)
 	struct mica_rotation_policy *p = &w->p;
 	struct mica_rotation_breach b;
 
+	p->canary = one_in(&w->c, 2);
 	do {
 		p->refresh_hint = between(&w->c, MINUTE, HOUR);
 		p->max_leaf_ttl = between(&w->c, HOUR, 2 * DAY);
@@ -906,6 +985,7 @@ static void draw_policy(struct world *w)
 		p->ack_timeout = between(&w->c, HOUR, 10 * DAY);
 		p->trash = between(&w->c, 0, one_in(&w->c, 2) ? 10 * DAY : HOUR);
 		p->deadline = between(&w->c, p->propagation, p->propagation + DAY);
+		p->canary_time = one_in(&w->c, 4) ? 0 : between(&w->c, 10 * MINUTE, 2 * DAY);
 		p->standby = !one_in(&w->c, 4);
 		for (int k = 1; k < MICA_AUTHORITY_KIND_COUNT; k++) {
 			p->kind[k].automatic = true;
@@ -932,9 +1012,11 @@ static void begin(struct world *w)
 			mica_authority_add_time(&w->v[i], MICA_AE_ACTIVE, w->now, NULL) != MICA_OK)
 			breaks(w, "no room");
 	}
-	used_clock(w); /* `mica init` has committed */
-	fill_bundle(w, &w->ring[0]); /* whoever comes to be has it */
-	w->ring[0].from = 0;
+	used_clock(w);
+	for (unsigned ch = LIVE; ch < CHANNELS; ch++) {
+		fill_bundle(w, ch, &w->ring[ch][0]); /* whoever comes to be has it */
+		w->ring[ch][0].from = 0;
+	}
 }
 
 static struct world *world_new(uint64_t seed, enum lie lie, bool compromises)
@@ -950,8 +1032,10 @@ static struct world *world_new(uint64_t seed, enum lie lie, bool compromises)
 	begin(w);
 	start_ca(w);
 	w->look_again = 0;
+	w->clock.unproven = false;
+	mica_clock_keep(&w->clock, w->now * 1000);
 	for (unsigned h = 0; h < HOLDERS; h++)
-		w->holder[h] = (struct holder){w->now, w->now, w->now};
+		w->holder[h] = (struct holder){w->now, w->now, w->now, h % CHANNELS};
 	return w;
 }
 
@@ -978,6 +1062,7 @@ static unsigned seeds(void)
 
 struct sum {
 	uint64_t worlds, broken, steps, activations, leaves, removals, taints, frozen, emergencies;
+	uint64_t canaries, withdrawals, unproven;
 	uint64_t rollbacks, starts, recoveries, cut_off;
 	char first[512];
 };
@@ -1003,6 +1088,9 @@ static struct sum run(enum lie lie, bool compromises, unsigned n)
 		s.taints += w->taints;
 		s.frozen += w->frozen_looks;
 		s.emergencies += w->emergencies;
+		s.canaries += w->canaries;
+		s.withdrawals += w->withdrawals;
+		s.unproven += w->unproven_looks;
 		s.rollbacks += w->rollbacks;
 		s.starts += w->starts;
 		s.recoveries += w->recoveries;
@@ -1010,15 +1098,18 @@ static struct sum run(enum lie lie, bool compromises, unsigned n)
 		world_free(w);
 	}
 	print_message("    %llu worlds: %llu steps, %llu activations, %llu leaves, %llu removals, "
-		      "%llu taints, %llu frozen, %llu emergencies, %llu roll-backs, %llu started "
-		      "by hand, %llu recoveries, %llu holders cut off; %llu broken%s%s\n",
+		      "%llu taints, %llu frozen, %llu unproven, %llu emergencies, %llu canaries, "
+		      "%llu withdrawals, %llu roll-backs, %llu started by hand, %llu recoveries, "
+		      "%llu holders cut off; %llu broken%s%s\n",
 		(unsigned long long)s.worlds, (unsigned long long)s.steps,
 		(unsigned long long)s.activations, (unsigned long long)s.leaves,
 		(unsigned long long)s.removals, (unsigned long long)s.taints,
-		(unsigned long long)s.frozen, (unsigned long long)s.emergencies,
-		(unsigned long long)s.rollbacks, (unsigned long long)s.starts,
-		(unsigned long long)s.recoveries, (unsigned long long)s.cut_off,
-		(unsigned long long)s.broken, s.first[0] ? ", " : "", s.first);
+		(unsigned long long)s.frozen, (unsigned long long)s.unproven,
+		(unsigned long long)s.emergencies, (unsigned long long)s.canaries,
+		(unsigned long long)s.withdrawals, (unsigned long long)s.rollbacks,
+		(unsigned long long)s.starts, (unsigned long long)s.recoveries,
+		(unsigned long long)s.cut_off, (unsigned long long)s.broken, s.first[0] ? ", " : "",
+		s.first);
 	return s;
 }
 
@@ -1035,6 +1126,7 @@ static void ten_years_without_a_broken_promise(void **state)
 	/* and it was no idle world */
 	assert_true(s.activations > 250 * s.worlds && s.leaves > 5000 * s.worlds);
 	assert_true(s.removals > 200 * s.worlds && s.frozen > 0);
+	assert_true(s.canaries > 10 * s.worlds && s.withdrawals > s.worlds && s.unproven > 0);
 	assert_true(s.rollbacks > s.worlds && s.starts > s.worlds && s.cut_off > s.worlds);
 }
 
@@ -1063,7 +1155,8 @@ static void there_was_enough_of_it(void **state)
 static void controls_are_caught(void **state)
 {
 	static const char *const names[LIES] = {"", "no propagation", "no last leaf", "no acks",
-		"no carried", "no confirmation", "two active", "no clock rule", "no read set"};
+		"no carried", "no confirmation", "two active", "no clock rule", "no read set",
+		"no proof of the clock", "the canary channel is taken for the live one"};
 
 	(void)state;
 	for (int lie = HONEST + 1; lie < LIES && !mica_env("MICA_SCENARIO_HONEST"); lie++) {

@@ -137,12 +137,20 @@ static void get_token(struct virtual *v, struct virtual_holder *h, struct virtua
 	l->token_end = i.not_after;
 }
 
+/* Who asks for a certificate shows a token that was made a moment ago, by a clock that is right. */
+static void show_token(struct virtual *v)
+{
+	if (v->now <= virtual_clock_ms(v) / 1000)
+		mica_core_hear_clock(v->core, v->now);
+}
+
 static void keep(struct virtual *v, struct virtual_holder *h, const struct mica_candidate *k)
 {
 	struct virtual_leaf *l = &h->leaf[h->n_leaf++ % VIRTUAL_LEAVES];
 	struct mica_issued i;
 	int64_t half;
 
+	show_token(v);
 	mica_candidate_issued(k, &i);
 	leaf_clear(l);
 	l->cert = ct_x509(i.chain_der[0]);
@@ -219,6 +227,23 @@ static bool given_up(const struct virtual *v, const char *id)
 	return false;
 }
 
+static bool is_tainted(const struct virtual *v, const struct virtual_leaf *l)
+{
+	for (unsigned i = 0; i < v->n_taint; i++)
+		if (strcmp(v->taint[i].id, l->issuing) == 0 || strcmp(v->taint[i].id, l->root) == 0)
+			return true;
+	return false;
+}
+
+/* Who has renewed after a compromise shows what it got then, and nothing from before. */
+static bool replaced(
+	const struct virtual *v, const struct virtual_holder *a, const struct virtual_leaf *l)
+{
+	const struct virtual_leaf *newest = &a->leaf[(a->n_leaf - 1) % VIRTUAL_LEAVES];
+
+	return is_tainted(v, l) && newest->cert && !is_tainted(v, newest);
+}
+
 /* Trust is judged, and ends are, by the time that is right. */
 static int openssl(const struct virtual *v, struct virtual_leaf *l, X509_STORE *store)
 {
@@ -256,7 +281,8 @@ static void judge(
 	const struct virtual_holder *b = &v->holder[by];
 	int err;
 
-	if (l->judged[by] == b->bundle->sequence || given_up(v, l->issuing) || given_up(v, l->root))
+	if (l->judged[by] == b->bundle->sequence || given_up(v, l->issuing) ||
+		given_up(v, l->root) || replaced(v, a, l))
 		return;
 	v->meetings++;
 	l->judged[by] = b->bundle->sequence;

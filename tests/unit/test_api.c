@@ -31,6 +31,7 @@ struct fx {
 	struct committer *committer;
 	struct mica_replay *replay;
 	struct limits *limits;
+	struct desk *desk;
 	struct api *api;
 	struct http_server *server[API_LISTENER_COUNT];
 	char socket[96];
@@ -94,6 +95,38 @@ unsigned mica_kube_status(struct mica_kube *k, struct mica_kube_status *out, uns
 	return 1;
 }
 
+/* Nobody is trusted here to ask for others. */
+const struct mica_node_pods *mica_kube_pods_known(struct mica_kube *k, const char *issuer,
+	const char *node, int64_t max_age_ms, int64_t *age_ms)
+{
+	(void)k;
+	(void)issuer;
+	(void)node;
+	(void)max_age_ms;
+	(void)age_ms;
+	return NULL;
+}
+
+void mica_kube_pods(struct mica_kube *k, const char *issuer, const char *node, int64_t max_age_ms,
+	mica_kube_pods_done *done, void *ctx)
+{
+	(void)k;
+	(void)issuer;
+	(void)node;
+	(void)max_age_ms;
+	(void)done;
+	(void)ctx;
+	abort();
+}
+
+unsigned mica_kube_pods_status(struct mica_kube *k, struct mica_kube_pods_status *out, unsigned max)
+{
+	(void)k;
+	(void)out;
+	(void)max;
+	return 0;
+}
+
 static void serve(struct fx *f, enum api_listener l, const char *unix_path)
 {
 	const struct mica_listen any = {.text = ct_str("127.0.0.1:0"), .host = ct_str("127.0.0.1")};
@@ -123,11 +156,9 @@ static int setup(void **state)
 		.identity = {.per_minute = 600, .burst = 20},
 		.anonymous = {.per_minute = 60000, .burst = 1000}};
 	struct committer_options co = {.max_queue = 64, .fatal = fatal};
-	struct api_options ao = {.kube = &f->kube,
-		.admin_gid = -1,
-		.audit_gid = -1,
-		.own_uid = getuid(),
-		.version = "0"};
+	struct desk_options d = {.kube = &f->kube};
+	struct api_options ao = {
+		.admin_gid = -1, .audit_gid = -1, .own_uid = getuid(), .version = "0"};
 	void *ct = NULL;
 	int64_t now = mica_now_ms();
 
@@ -138,12 +169,14 @@ static int setup(void **state)
 	assert_ok(mica_core_init(&f->t->config, f->t->pass, now - 1000, &f->t->born, e));
 	ct_open_at(ct, now);
 	ct_set_jwks(ct, now);
-	co.core = ao.core = f->kube.core = f->t->core;
+	co.core = d.core = f->kube.core = f->t->core;
 	assert_ok(committer_new(&co, &f->committer, e));
-	ao.committer = f->committer;
-	ao.replay = f->replay = mica_replay_new(64, 8);
-	ao.limits = f->limits = limits_new(&lo);
-	ao.config = &f->t->config;
+	d.committer = f->committer;
+	d.replay = f->replay = mica_replay_new(64, 8);
+	d.limits = f->limits = limits_new(&lo);
+	d.config = ao.config = &f->t->config;
+	assert_ok(desk_new(&d, &f->desk, e));
+	ao.desk = f->desk;
 	assert_ok(api_new(&ao, &f->api, e));
 	snprintf(f->socket, sizeof(f->socket), "%s/x", f->t->dir);
 	serve(f, API_PUBLIC, NULL);
@@ -162,6 +195,7 @@ static int teardown(void **state)
 	api_drain(f->api);
 	for (unsigned l = 0; l < API_LISTENER_COUNT; l++)
 		http_server_drain(f->server[l]);
+	desk_stop(f->desk);
 	api_stop(f->api);
 	committer_stop(f->committer);
 	for (unsigned l = 0; l < API_LISTENER_COUNT; l++) {
@@ -169,6 +203,7 @@ static int teardown(void **state)
 		http_server_stop(f->server[l], 1000);
 	}
 	api_free(f->api);
+	desk_free(f->desk);
 	committer_free(f->committer);
 	mica_replay_free(f->replay);
 	limits_free(f->limits);
@@ -850,7 +885,7 @@ static void decisions_are_made_again(void **state)
 		for (int i = 0; i < CROWD / 8; i++)
 			read_answer(other[i]);
 	}
-	assert_int_equal(atomic_load(&f->api->under_way), 0);
+	assert_int_equal(atomic_load(&f->desk->under_way), 0);
 }
 
 static void keys_that_are_unknown_are_refused(void **state)

@@ -144,8 +144,8 @@ static void assert_has(const struct mica_yaml_doc *all, const struct mica_yaml_d
 
 static void the_example_has_every_setting(void **state)
 {
-	static const char *const alternatives[] = {
-		"env:", "credential:", "jwks_uri:", "jwks_file:", NULL};
+	static const char *const alternatives[] = {"env:", "credential:", "jwks_uri:", "jwks_file:",
+		"directory:", "passphrase_file:", NULL};
 	MICA_AUTO_BUF text = example();
 	MICA_AUTO_BUF all = uncomment(&text, true, NULL);
 	MICA_AUTO_BUF defaults = uncomment(&text, false, NULL);
@@ -206,12 +206,17 @@ static void defaults(void **state)
 	assert_true(c->rotation.root.automatic && c->rotation.issuing.automatic);
 	assert_true(c->rotation.jwt.automatic && c->rotation.standby);
 	assert_int_equal(c->rotation.root.rotate_at, 50);
+	assert_int_equal(c->crl.validity, 86400);
+	assert_null(c->crl.distribution_url);
 	assert_int_equal(c->rotation.propagation, 900);
 	assert_int_equal(c->rotation.hold, 86460);
 	assert_int_equal(c->rotation.ack_timeout, 7 * 86400);
 	assert_int_equal(c->rotation.skew, 60);
 	assert_int_equal(c->rotation.trash, 7 * 86400);
 	assert_int_equal(c->rotation.deadline, 4500);
+	assert_int_equal(c->rotation.canary.spiffe_ids.n, 0);
+	assert_int_equal(c->rotation.canary.time, 3600);
+	assert_false(c->x509.refuse_forks);
 	assert_false(c->jwt.oidc_discovery);
 	assert_string_equal(is->cluster, "");
 	assert_true(is->keys.discovery);
@@ -296,6 +301,54 @@ static void values(void **state)
 	mica_config_free(c);
 }
 
+/* What is not said of the API server that knows where pods are is as for reviews. */
+static void meshes(void **state)
+{
+	struct mica_config *c = parse(MIN
+		"linkerd: {control_plane_namespace: l5d, trust_domain: cluster.local, spiffe: false}\n" PROD
+		"  audiences: {istio: [istio-ca], linkerd: [identity.l5d.io]}\n"
+		"  review: {url: 'https://10.0.0.1:6443/x/y', ca_file: /ca, token_file: /t}\n"
+		"  impersonation: {accounts: [istio-system/ztunnel], timeout: 2s, ca_file: /own}\n"
+		"- {name: two, kind: kubernetes, issuer: 'https://2', same_names_as: [prod],\n"
+		"   audiences: {istio: [istio-ca], linkerd: [identity.l5d.io]},\n"
+		"   impersonation: {accounts: [a/b.c], url: 'https://[::1]:1', token_file: /t}}\n");
+	const struct mica_issuer_config *is = c->issuers;
+
+	(void)state;
+	assert_int_equal(c->warnings.n, 0);
+	assert_string_equal(is[0].impersonation.url, "https://10.0.0.1:6443");
+	assert_string_equal(is[0].impersonation.ca_file, "/own");
+	assert_string_equal(is[0].impersonation.token_file, "/t");
+	assert_int_equal(is[0].impersonation.timeout, 2);
+	assert_string_equal(is[1].impersonation.url, "https://[::1]:1");
+	assert_string_equal(c->linkerd.control_plane_namespace, "l5d");
+	assert_string_equal(c->linkerd.trust_domain, "cluster.local");
+	assert_false(c->linkerd.spiffe);
+	mica_config_free(c);
+	c = parse(MIN PROD);
+	assert_string_equal(c->linkerd.control_plane_namespace, "linkerd");
+	assert_null(c->linkerd.trust_domain); /* that of SPIFFE IDs */
+	assert_true(c->linkerd.spiffe);
+	assert_null(c->linkerd_server);
+	mica_config_free(c);
+	/* who never tells which roots it has is waited for */
+	c = parse(MIN "grpc: {listen: ':1'}\n" PROD "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_string_equal(c->linkerd_server,
+		"linkerd-identity.linkerd.serviceaccount.identity.linkerd.example.org");
+	assert_int_equal(c->rotation.n_outlets, 1);
+	assert_string_equal(c->rotation.outlets[0].name, "linkerd");
+	assert_int_equal(c->rotation.outlets[0].propagation, 0);
+	assert_int_equal(c->warnings.n, 1);
+	mica_config_free(c);
+	c = parse(
+		MIN "grpc: {listen: ':1'}\n"
+		    "rotation: {outlets: [{name: files, propagation: 1h}, {name: linkerd}]}\n" PROD
+		    "  audiences: {linkerd: [identity.l5d.io]}\n");
+	assert_int_equal(c->rotation.n_outlets, 2);
+	assert_int_equal(c->warnings.n, 0);
+	mica_config_free(c);
+}
+
 /* For a playground: everything in seconds, as long as the inequalities hold. */
 static void short_lives(void **state)
 {
@@ -343,6 +396,13 @@ static void warnings(void **state)
 			"issuer prod: review.url does nothing while review.mode is never"},
 		{MIN PROD "  review: {mode: always, url: 'https://x'}\n",
 			"issuer prod: review.token_file is missing, and API servers answer no strangers"},
+		{MIN PROD "  impersonation: {url: 'https://x'}\n",
+			"issuer prod: impersonation.url does nothing without accounts"},
+		{MIN PROD
+			"  audiences: {istio: [i]}\n  impersonation: {url: 'https://x', accounts: [a/b]}\n",
+			"issuer prod: impersonation.token_file is missing, and API servers answer no strangers"},
+		{MIN PROD "  impersonation: {url: 'https://x', token_file: /t, accounts: [a/b]}\n",
+			"issuer prod: impersonation does nothing without audiences.istio"},
 		{MIN PROD "  keys: {jwks_file: /k, allow_hosts: [a]}\n",
 			"issuer prod: keys.allow_hosts is for discovery and does nothing here"},
 		{MIN PROD "rules: [{namespace: a, dns: [db.a]}]\n",
@@ -478,6 +538,18 @@ static void bad_values(void **state)
 		{MIN "https: {public_host: '::1'}\n", "config_value", 3, 22, "is not a host"},
 		{MIN "https: {dns_names: [a, b, a]}\n", "config_value", 3, 27,
 			"https.dns_names[2]: \"a\" stands in the list already, as entry 1"},
+		{MIN "grpc: {plaintext: ':15010'}\n", "config_value", 3, 19,
+			"not of this machine alone"},
+		{MIN "grpc: {plaintext: '10.0.0.1:15010'}\n", "config_value", 3, 19,
+			"not of this machine alone"},
+		{MIN "grpc: {listen: ':8443'}\n", "config_conflict", 3, 16,
+			"is the address of https.listen"},
+		{MIN "grpc: {listen: ':15012', plaintext: '127.0.0.1:15012'}\n", "config_conflict",
+			3, 37, "is the address of grpc.listen"},
+		{MIN "grpc: {socket: x}\n", "config_value", 3, 16, "grpc.socket"},
+		{MIN "grpc: {dns_names: ['*.x']}\n", "dns_name_invalid", 3, 20,
+			"grpc.dns_names[0]"},
+		{MIN "grpc: {max_age: 10}\n", "config_value", 3, 17, "from 1m to 1d"},
 		{MIN "admin: {socket: admin.sock}\n", "config_value", 3, 17, "admin.socket"},
 		{MIN "admin: {group: 'a b'}\n", "config_value", 3, 16, "is not a name"},
 		{MIN "x509: {key_types: []}\n", "config_value", 3, 19, "no key type at all"},
@@ -561,8 +633,26 @@ static void bad_together(void **state)
 		{MIN "authorities: {jwt_life: 1d}\nrotation: {jwt: {rotate_at: 99}}\n",
 			"config_lifetimes", 4, 29,
 			"rotation.jwt.rotate_at (99) leaves too little of authorities.jwt_life (1d)"},
+		{MIN "crl: {distribution_url: 'http://a/x.crl'}\n", "config_value", 3, 25,
+			"expected http[s]://host[:port]/path with one {authority} in the path"},
+		{MIN "crl: {distribution_url: 'http://{authority}/x'}\n", "config_value", 3, 25,
+			"cannot lead to a CRL"},
+		{MIN "crl: {distribution_url: 'http://a/{authority}/{authority}'}\n",
+			"config_value", 3, 25, "with one {authority}"},
+		{MIN "crl: {distribution_url: 'ldap://a/{authority}'}\n", "config_value", 3, 25,
+			"cannot lead to a CRL"},
 		{MIN "rotation: {outlets: [{name: a}, {name: a}]}\n", "config_value", 3, 40,
 			"entry 1 has this name already"},
+		{MIN "rotation: {outlets: [{name: canary}]}\n", "config_value", 3, 29,
+			"\"canary\" is the canary channel's; expected another"},
+		{MIN "rotation: {canary: {spiffe_ids: [spiffe://other.org/ns/a]}}\n",
+			"config_value", 3, 34,
+			"is of another trust domain, which has bundles of its own; expected "
+			"spiffe://example.org/..."},
+		{MIN "rotation: {canary: {spiffe_ids: [spiffe://example.org/ns/a], time: 4d}}\n",
+			"config_lifetimes", 1, 1,
+			"authorities.jwt_life: rotation.jwt.rotate_at (50) leaves too little of authorities.jwt_life (7d) for "
+			"canary.time"},
 		{MIN "rotation: {outlets: [{name: A}]}\n", "config_value", 3, 29,
 			"\"A\" cannot name an outlet"},
 		{MIN PROD "rules: [{max_ttl: 3d}]\n", "config_lifetimes", 7, 19,
@@ -589,6 +679,30 @@ static void bad_issuers(void **state)
 		{MIN PROD "  keys: {discovery: true, jwks_file: /k}\n", "config_conflict", 7, 9,
 			"issuers[0].keys: several sources for the issuer's keys; expected exactly one"},
 		{MIN PROD "  keys: {discovery: false}\n", "config_missing", 7, 9, "no source"},
+		{MIN PROD "  impersonation: {accounts: [ztunnel]}\n", "config_value", 7, 30,
+			"issuers[0].impersonation.accounts[0]: \"ztunnel\" is not a service account"},
+		{MIN PROD "  impersonation: {accounts: [a.b/c]}\n", "config_value", 7, 30,
+			"expected namespace/name"},
+		{MIN PROD "  impersonation: {accounts: [a/b]}\n", "config_missing", 7, 18,
+			"issuers[0].impersonation: who knows which pods run on a node?"},
+		{MIN PROD
+			"  require_pod: false\n  impersonation: {accounts: [a/b], url: 'https://x'}\n",
+			"config_conflict", 8, 18, "only pods have a node"},
+		{MIN OIDC "  spiffe_path: /ci/{sub}\n  audiences: {linkerd: [x]}\n",
+			"config_conflict", 8, 24, "Linkerd's names are of service accounts"},
+		{MIN PROD
+			"  audiences: {linkerd: [x]}\n"
+			"- {name: two, kind: kubernetes, issuer: 'https://2', audiences: {linkerd: [x]},\n"
+			"   spiffe_path: '/2/ns/{namespace}/sa/{serviceaccount}'}\n",
+			"names_overlap", 8, 75,
+			"issuers prod and two would give one name to different accounts"},
+		{"trust_domain: a_b\npassphrase: {file: /p}\n" PROD "  audiences: {linkerd: [x]}\n",
+			"linkerd_trust_domain_invalid", 1, 1,
+			"linkerd.trust_domain: \"a_b\" is not a DNS name"},
+		{MIN "linkerd: {control_plane_namespace: a.b}\n" PROD
+		     "  audiences: {linkerd: [x]}\n",
+			"linkerd_namespace_invalid", 3, 36,
+			"linkerd.control_plane_namespace: \"a.b\" is not a namespace"},
 		{MIN "issuers:\n- {name: a, kind: kubernetes, issuer: plain}\n", "config_missing",
 			4, 3, "issuers[0].keys: no source"},
 		{MIN "issuers:\n- {name: a, kind: kubernetes, issuer: plain, keys: {discovery: true}}\n",
@@ -711,6 +825,59 @@ static void bad_files(void **state)
 	assert_true(strncmp(e.text, "1:1: passphrase: ", 17) == 0);
 }
 
+/* The names of the serving certificate: each once, and those of a front that is off not at all. */
+static void serving_names(void **state)
+{
+	static const struct {
+		const char *text, *names;
+	} cases[] = {
+		{MIN, "localhost"},
+		{MIN "grpc: {dns_names: [b]}\n", "localhost"},
+		{MIN "grpc: {listen: ':15012', dns_names: [istiod.istio-system.svc]}\n",
+			"localhost istiod.istio-system.svc"},
+		{MIN "grpc: {socket: /s, dns_names: [b, a]}\nhttps: {dns_names: [a]}\n", "a b"},
+		{MIN "grpc: {plaintext: '[::1]:1', dns_names: []}\n", "localhost"},
+	};
+	(void)state;
+
+	for (size_t i = 0; i < MICA_ARRAY_LEN(cases); i++) {
+		struct mica_err e = MICA_ERR_INIT;
+		struct mica_config *c = NULL;
+		const char *names[4];
+		char joined[256] = "";
+
+		if (mica_config_parse(mica_slice_str(cases[i].text), NULL, &c, &e) != MICA_OK)
+			fail_msg("%s: %s", cases[i].text, e.text);
+		for (size_t n = mica_config_dns_names(c, names, 4), k = 0; k < n; k++)
+			snprintf(joined + strlen(joined), sizeof(joined) - strlen(joined), "%s%s",
+				k ? " " : "", names[k]);
+		assert_string_equal(joined, cases[i].names);
+		/* what does not fit is counted, so that it can be refused */
+		assert_int_equal(
+			mica_config_dns_names(c, names, 1), mica_config_dns_names(c, names, 4));
+		mica_config_free(c);
+	}
+}
+
+/* A rule's template that could make a name of the gRPC front is no mistake by itself: that one name
+ * is given to nobody. */
+static void reserved_names_warn(void **state)
+{
+	static const char text[] =
+		MIN PROD "rules:\n- dns: ['{serviceaccount}.{namespace}.svc']\n"
+			 "grpc: {listen: ':15012', dns_names: [istiod.istio-system.svc]}\n";
+	struct mica_err e = MICA_ERR_INIT;
+	struct mica_config *c = NULL;
+	bool found = false;
+	(void)state;
+
+	assert_int_equal(mica_config_parse(mica_slice_str(text), NULL, &c, &e), MICA_OK);
+	for (unsigned i = 0; i < c->warnings.n; i++)
+		found = found || strstr(c->warnings.v[i], "istiod.istio-system.svc");
+	assert_true(found);
+	mica_config_free(c);
+}
+
 /* ---- what waits for a restart -------------------------------------------------------------------
  */
 
@@ -725,6 +892,8 @@ static void needs_restart(void **state)
 		{MIN, MIN "https: {listen: ':1', threads: 2, dns_names: [a]}\n",
 			"https.listen https.dns_names https.threads"},
 		{MIN, MIN "https: {listen: ':8443'}\n", ""},
+		{MIN, MIN "grpc: {listen: ':15012', dns_names: [a]}\n",
+			"grpc.listen grpc.dns_names"},
 		{MIN,
 			MIN
 			"metrics: {listen: 'off'}\nlog: {level: debug, format: json, caller_address: false}\n",
@@ -789,12 +958,15 @@ int main(void)
 		cmocka_unit_test(short_lives),
 		cmocka_unit_test(no_warnings),
 		cmocka_unit_test(warnings),
+		cmocka_unit_test(meshes),
 		cmocka_unit_test(bad_forms),
 		cmocka_unit_test(bad_values),
 		cmocka_unit_test(bad_together),
 		cmocka_unit_test(bad_issuers),
 		cmocka_unit_test(bad_rules),
 		cmocka_unit_test(bad_files),
+		cmocka_unit_test(serving_names),
+		cmocka_unit_test(reserved_names_warn),
 		cmocka_unit_test(needs_restart),
 		cmocka_unit_test(key_names),
 	};

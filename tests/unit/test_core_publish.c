@@ -235,12 +235,12 @@ static void put_canary(struct ct *t, bool canary, int64_t removed)
 	mica_buf_init(&record, MICA_AUTHORITY_RECORD_MAX);
 	snprintf(a.set, sizeof(a.set), "default");
 	a.kind = MICA_AUTHORITY_JWT;
-	a.canary_only = canary;
 	mica_pubkey_id_hex(mica_signer_public(key), a.id);
 	a.not_before = NOW - DAY;
 	a.not_after = NOW + 300 * DAY;
 	mica_buf_put_slice(&a.spki, mica_pubkey_spki(mica_signer_public(key)));
-	assert_ok(mica_authority_add_time(&a, MICA_AE_PUBLISHED, NOW - 1, e));
+	assert_ok(mica_authority_add_time(
+		&a, canary ? MICA_AE_CANARY_IN : MICA_AE_PUBLISHED, NOW - 1, e));
 	if (removed)
 		assert_ok(mica_authority_add_time(&a, MICA_AE_REMOVED, removed, e));
 	assert_ok(mica_authority_encode(&a, &record, e));

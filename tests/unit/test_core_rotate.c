@@ -443,7 +443,7 @@ static void a_new_root_when_there_is_none(void **state)
 /* An outlet whose propagation nobody knows stops a rotation of roots, and says so. */
 static void an_unknown_outlet_is_waited_for(void **state)
 {
-	static struct mica_outlet_config outlets[] = {{(char *)(uintptr_t) "linkerd", 0}};
+	static struct mica_outlet_config outlets[] = {{.name = (char *)(uintptr_t) "linkerd"}};
 	struct ct *t = *state;
 	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
 	struct id old = active(t, MICA_AUTHORITY_ROOT, NOW);
@@ -560,6 +560,7 @@ static void holders_are_read_again_a_part_at_a_time(void **state)
 	struct mica_caller admin = ct_role(MICA_ROLE_ADMIN), who;
 	struct mica_candidate *k[HOLDERS];
 	int64_t now = NOW + 1;
+	const uint64_t first[MICA_CHANNEL_COUNT] = {1, 1};
 	bool acked = true;
 	char id[41];
 
@@ -577,7 +578,7 @@ static void holders_are_read_again_a_part_at_a_time(void **state)
 	for (int i = 0; i < HOLDERS; i++)
 		mica_candidate_free(k[i]);
 	ct_reopen(t, now * 1000); /* they were only in memory */
-	assert_ok(mica_core_acked(t->core, 1, now, &acked, e));
+	assert_ok(mica_core_acked(t->core, first, now, &acked, e));
 	assert_false(acked);
 	(void)maintain(t, now);
 	assert_in_range(missing_count(t, now), 0, HOLDERS - 1);

@@ -436,6 +436,37 @@ static void grows(void **state)
 	}
 }
 
+/* The commit itself needs pages, for the list of free ones: the map may be full only then. Where
+ * that happens depends on sizes, so many are tried; each store ends with what was written. */
+static void full_at_the_commit(void **state)
+{
+	static char value[40000];
+
+	(void)state;
+	memset(value, 'v', sizeof(value));
+	for (size_t size = 4000; size < sizeof(value); size += 1500) {
+		struct fix *f = NULL;
+
+		assert_int_equal(setup_lmdb((void **)&f), 0);
+		for (unsigned i = 0; i < 1500000 / size; i++) {
+			struct mica_write w[3];
+			char keys[3][16];
+
+			for (unsigned j = 0; j < 3; j++) {
+				snprintf(
+					keys[j], sizeof(keys[j]), "k%u", j < 2 ? 2 * i + j : i / 2);
+				w[j] = (struct mica_write){MICA_T_SNAPSHOT,
+					j < 2 ? MICA_PUT : MICA_DELETE, mica_slice_str(keys[j]),
+					mica_slice(value, j < 2 ? size / (j + 1) : 0)};
+			}
+			assert_ok(mica_store_commit(f->s,
+				&(struct mica_change){.writes = w, .n_writes = 3}, 1, NULL, e));
+			expect(f->s, MICA_T_SNAPSHOT, w[2].key, NULL);
+		}
+		assert_int_equal(teardown((void **)&f), 0);
+	}
+}
+
 struct reader {
 	struct mica_store *s;
 	bool stop;
@@ -792,6 +823,7 @@ int main(void)
 		both(arguments),
 		both(faults),
 		both(grows),
+		cmocka_unit_test(full_at_the_commit),
 		both(isolated),
 		lmdb_only(reopens),
 		lmdb_only(refuses_formats),
