@@ -4,6 +4,7 @@
 #include "anchor.h"
 #include "config.h"
 #include "files.h"
+#include "join.h"
 #include "keep.h"
 #include "sds.h"
 #include "store.h"
@@ -34,6 +35,7 @@ struct agent {
 	struct agent_config *config;
 	struct keep *keep;
 	struct anchor *anchor;
+	struct join *join;
 	struct talk *talk;
 	struct watch *watch;
 	struct workload *workload;
@@ -64,6 +66,30 @@ static void load_state(struct agent *a)
 			MICA_S("next", "begins with the bootstrap"));
 	}
 	trust_unref(held);
+}
+
+/* What has joined goes on with the certificate of before. Of what cannot be opened with this
+ * passphrase nothing is written over: the right one may come. */
+static mica_rc load_joined(struct agent *a, struct mica_err *e)
+{
+	for (unsigned i = 0; i < a->config->n_identities; i++) {
+		const char *name = a->config->identities[i].name;
+		struct mica_err why = MICA_ERR_INIT;
+		AUTO_SVID s = NULL;
+		mica_rc rc = join_load(a->join, i, &s, &why);
+
+		if (rc == MICA_UNAUTHENTICATED || rc == MICA_UNAVAILABLE)
+			return mica_fail(e, rc, why.reason, "%s", why.text);
+		if (rc == MICA_OK && mica_now_ms() < s->times.not_after) {
+			talk_have(a->talk, i, s);
+			MICA_LOG(MICA_INFO, "svid_loaded", MICA_S("identity", name),
+				MICA_S("spiffe_id", s->id), MICA_S("serial", s->serial));
+		} else if (rc != MICA_OK && rc != MICA_NOT_FOUND) {
+			MICA_LOG(MICA_WARN, "svid_not_loaded", MICA_S("identity", name),
+				MICA_E(&why));
+		}
+	}
+	return MICA_OK;
 }
 
 static void bundle_is_old(void *ctx)
@@ -135,6 +161,7 @@ static mica_rc start(struct agent *a, struct mica_err *e)
 	a->talk = talk_new(&(struct talk_options){.config = a->config,
 		.keep = a->keep,
 		.anchor = a->anchor,
+		.join = a->join,
 		.bundle_is_old = bundle_is_old,
 		.ctx = a});
 	a->workload = workload_new(&(struct workload_options){
@@ -145,7 +172,9 @@ static mica_rc start(struct agent *a, struct mica_err *e)
 	keep_listen(a->keep, workload_changed, a->workload);
 	keep_listen(a->keep, files_changed, a->files);
 	keep_listen(a->keep, sds_changed, a->sds);
-	rc = listen_on_socket(a, e);
+	rc = load_joined(a, e);
+	if (rc == MICA_OK)
+		rc = listen_on_socket(a, e);
 	if (rc == MICA_OK)
 		rc = watch_start(a->watch, e);
 	if (rc == MICA_OK)
@@ -170,6 +199,7 @@ static void stop(struct agent *a)
 	files_free(a->files);
 	workload_free(a->workload);
 	talk_free(a->talk);
+	join_free(a->join);
 	watch_free(a->watch);
 	anchor_free(a->anchor);
 	keep_free(a->keep);
@@ -249,6 +279,11 @@ int agent_run(const char *path)
 		MICA_LOG(MICA_WARN, "memory_not_locked",
 			MICA_S("next", "raise RLIMIT_MEMLOCK (LimitMEMLOCK= of the unit)"));
 	block_signals(&signals);
+	rc = join_new(c, &a.join, &e);
+	if (rc != MICA_OK) {
+		MICA_LOG(MICA_ERROR, "not_started", MICA_E(&e));
+		return mica_rc_exit(rc);
+	}
 	rc = start(&a, &e);
 	if (rc == MICA_OK) {
 		MICA_LOG(MICA_INFO, "ready", MICA_S("socket", c->socket.path),

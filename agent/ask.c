@@ -5,6 +5,7 @@
 #include "mica/file.h"
 #include "mica/http_client.h"
 #include "mica/json.h"
+#include "mica/log.h"
 #include "mica/spiffeid.h"
 
 #include <stdatomic.h>
@@ -171,12 +172,58 @@ static mica_rc post(struct ask *a, const char *path, const char *bearer, struct 
 	return rc;
 }
 
-static mica_rc post_with_token(struct ask *a, const struct agent_identity *id, const char *path,
+/* With an SVID: a connection of its own, since the one that is kept shows no certificate. */
+static mica_rc post_with_svid(struct ask *a, const struct svid *s, const char *path,
 	struct mica_slice body, struct mica_http_response *out, struct mica_err *e)
 {
-	MICA_AUTO_BUF token;
-	mica_rc rc = mica_file_read_token(id->token_file, &token, e);
+	MICA_AUTO_HTTP_CLIENT http = NULL;
+	AUTO_ANCHOR_NOW now = {.bootstrap = false};
+	MICA_AUTO_BUF key;
+	char url[URL_SIZE];
+	const struct mica_http_request r = {.method = "POST",
+		.url = url,
+		.content_type = JSON_TYPE,
+		.accept = JSON_TYPE,
+		.body = body,
+		.timeout_ms = a->o.config->micad.timeout_ms,
+		.max_body = ANSWER_MAX,
+		.cancelled = a->o.cancelled,
+		.ctx = a->o.ctx};
+	mica_rc rc = connect_to(a, &now, e);
 
+	mica_buf_init_secret(&key, PROBLEM_MAX);
+	svid_put_key_pem(s, &key);
+	if (rc == MICA_OK)
+		rc = new_client(&(struct mica_http_options){.ca_pem = mica_buf_slice(&now.pem),
+					.cert_pem = mica_buf_slice(&s->pem),
+					.key_pem = mica_buf_slice(&key)},
+			&http, e);
+	snprintf(url, sizeof(url), "%s%s", a->o.config->micad.url, path);
+	if (rc == MICA_OK)
+		rc = mica_http_do(http, &r, out, e);
+	return rc == MICA_OK && out->status / 100 != 2 ? refused(out, e) : rc;
+}
+
+static unsigned index_of(const struct ask *a, const struct agent_identity *id)
+{
+	return (unsigned)(id - a->o.config->identities);
+}
+
+/* By whatever the identity is known: its token, or for one that has joined the SVID. */
+static mica_rc post_as(struct ask *a, const struct agent_identity *id, const char *path,
+	struct mica_slice body, struct mica_http_response *out, struct mica_err *e)
+{
+	AUTO_SVID held = keep_svid(a->o.keep, index_of(a, id));
+	MICA_AUTO_BUF token;
+	mica_rc rc;
+
+	mica_buf_init_secret(&token, PROBLEM_MAX);
+	if (id->join_token_file && held)
+		return post_with_svid(a, held, path, body, out, e);
+	if (id->join_token_file)
+		return mica_fail(e, MICA_UNAVAILABLE, "join_needed",
+			"this identity has not joined, or its certificate has ended");
+	rc = mica_file_read_token(id->token_file, &token, e);
 	return rc == MICA_OK ? post(a, path, (const char *)token.p, body, out, e) : rc;
 }
 
@@ -202,7 +249,7 @@ static mica_rc x509_body(const struct agent_identity *id, const struct mica_sign
 	return mica_buf_rc(body, e);
 }
 
-mica_rc ask_x509(struct ask *a, const struct agent_identity *id, uint64_t bundle_sequence,
+static mica_rc ask_plainly(struct ask *a, const struct agent_identity *id, uint64_t bundle_sequence,
 	const struct svid **out, struct mica_err *e)
 {
 	MICA_AUTO_HTTP_RESPONSE answer = {0};
@@ -215,10 +262,99 @@ mica_rc ask_x509(struct ask *a, const struct agent_identity *id, uint64_t bundle
 	if (rc == MICA_OK)
 		rc = x509_body(id, key, bundle_sequence, &body, e);
 	if (rc == MICA_OK)
-		rc = post_with_token(a, id, "/v1/x509-svids", mica_buf_slice(&body), &answer, e);
+		rc = post_as(a, id, "/v1/x509-svids", mica_buf_slice(&body), &answer, e);
 	if (rc == MICA_OK)
 		rc = svid_read(
 			a->o.config->trust_domain, mica_buf_slice(&answer.body), key, out, e);
+	return rc;
+}
+
+/* A request that micad has not answered is repeated as it was: its token may be spent already, and
+ * only the same request gets the same answer (API.md, Replays). */
+static mica_rc ask_with_join_token(struct ask *a, const struct agent_identity *id,
+	struct mica_slice token, uint64_t bundle_sequence, const struct svid **out,
+	struct mica_err *e)
+{
+	const unsigned i = index_of(a, id);
+	struct join_question *q = join_question(a->o.join, i, token);
+	MICA_AUTO_HTTP_RESPONSE answer = {0};
+	mica_rc rc = MICA_OK;
+
+	if (!q->key) {
+		mica_buf_reset(&q->body);
+		rc = mica_signer_generate(id->key_type, &q->key, e);
+		if (rc == MICA_OK)
+			rc = x509_body(id, q->key, bundle_sequence, &q->body, e);
+	}
+	if (rc == MICA_OK)
+		rc = post(a, "/v1/x509-svids", (const char *)token.p, mica_buf_slice(&q->body),
+			&answer, e);
+	if (rc == MICA_OK)
+		rc = svid_read(
+			a->o.config->trust_domain, mica_buf_slice(&answer.body), q->key, out, e);
+	if (rc == MICA_OK || answer.status == 401)
+		join_spent(a->o.join, i, token);
+	return rc;
+}
+
+static mica_rc join_or_renew(struct ask *a, const struct agent_identity *id,
+	uint64_t bundle_sequence, bool *joined, const struct svid **out, struct mica_err *e)
+{
+	const unsigned i = index_of(a, id);
+	AUTO_SVID held = keep_svid(a->o.keep, i);
+	struct mica_err why = MICA_ERR_INIT;
+	MICA_AUTO_BUF token;
+	mica_rc rc;
+
+	mica_buf_init_secret(&token, PROBLEM_MAX);
+	rc = join_token(a->o.join, i, &token, &why);
+	if (rc == MICA_OK) {
+		rc = ask_with_join_token(a, id, mica_buf_slice(&token), bundle_sequence, out, &why);
+		*joined = rc == MICA_OK;
+		/* one that is good for nothing does not stand in the way */
+		if (rc == MICA_UNAUTHENTICATED && held)
+			MICA_LOG(MICA_WARN, "join_token_refused", MICA_S("identity", id->name),
+				MICA_E(&why));
+	}
+	if (held && (rc == MICA_NOT_FOUND || rc == MICA_UNAUTHENTICATED)) {
+		mica_err_clear(&why);
+		rc = ask_plainly(a, id, bundle_sequence, out, &why);
+	}
+	if (rc == MICA_OK)
+		return rc;
+	rc = mica_fail(e, rc, why.reason, "%s", why.text);
+	if (e)
+		e->retry_after = why.retry_after;
+	if (rc == MICA_UNAUTHENTICATED || rc == MICA_DENIED)
+		join_advise(a->o.join, i, e);
+	return rc;
+}
+
+/* Kept before it is used: who has shown it to anybody can still show it after a crash. */
+static void keep_joined(
+	struct ask *a, const struct agent_identity *id, const struct svid *s, bool joined)
+{
+	struct mica_err why = MICA_ERR_INIT;
+	const unsigned i = index_of(a, id);
+
+	if (join_save(a->o.join, i, s, &why) != MICA_OK)
+		MICA_LOG(MICA_ERROR, "state_not_kept", MICA_S("identity", id->name), MICA_E(&why),
+			MICA_S("next", "a restart would need another join token"));
+	if (joined)
+		join_remove_token(a->o.join, i);
+}
+
+mica_rc ask_x509(struct ask *a, const struct agent_identity *id, uint64_t bundle_sequence,
+	const struct svid **out, struct mica_err *e)
+{
+	bool joined = false;
+	mica_rc rc;
+
+	if (!id->join_token_file)
+		return ask_plainly(a, id, bundle_sequence, out, e);
+	rc = join_or_renew(a, id, bundle_sequence, &joined, out, e);
+	if (rc == MICA_OK)
+		keep_joined(a, id, *out, joined);
 	return rc;
 }
 
@@ -324,7 +460,7 @@ mica_rc ask_jwt(struct ask *a, const struct agent_identity *id, const struct mic
 	mica_buf_put_str(&body, "]}");
 	rc = mica_buf_rc(&body, e);
 	if (rc == MICA_OK)
-		rc = post_with_token(a, id, "/v1/jwt-svids", mica_buf_slice(&body), &answer, e);
+		rc = post_as(a, id, "/v1/jwt-svids", mica_buf_slice(&body), &answer, e);
 	if (rc == MICA_OK)
 		rc = jwt_read(a->o.config->trust_domain, mica_buf_slice(&answer.body), out, e);
 	return rc;
@@ -380,38 +516,14 @@ mica_rc ask_bundle(struct ask *a, struct ask_bundle *b, struct mica_err *e)
 
 /* ---- evidence ------------------------------------------------------------------------------ */
 
-/* With the SVID itself, and so for its serial: a connection of its own, since the one that is kept
- * shows no certificate. */
+/* With the SVID itself, and so for its serial. */
 mica_rc ask_ack(struct ask *a, const struct svid *s, uint64_t sequence, struct mica_err *e)
 {
-	MICA_AUTO_HTTP_CLIENT http = NULL;
 	MICA_AUTO_HTTP_RESPONSE answer = {0};
-	AUTO_ANCHOR_NOW now = {.bootstrap = false};
 	MICA_AUTO_BUF body;
-	MICA_AUTO_BUF key;
-	char url[URL_SIZE];
-	struct mica_http_request r = {.method = "POST",
-		.url = url,
-		.content_type = JSON_TYPE,
-		.timeout_ms = a->o.config->micad.timeout_ms,
-		.max_body = PROBLEM_MAX,
-		.cancelled = a->o.cancelled,
-		.ctx = a->o.ctx};
-	mica_rc rc = connect_to(a, &now, e);
 
 	mica_buf_init(&body, 256);
-	mica_buf_init_secret(&key, PROBLEM_MAX);
-	svid_put_key_pem(s, &key);
 	mica_buf_printf(&body, "{\"channel\":\"%s\",\"sequence\":%llu}",
 		mica_channel_name(a->o.config->micad.channel), (unsigned long long)sequence);
-	if (rc == MICA_OK)
-		rc = new_client(&(struct mica_http_options){.ca_pem = mica_buf_slice(&now.pem),
-					.cert_pem = mica_buf_slice(&s->pem),
-					.key_pem = mica_buf_slice(&key)},
-			&http, e);
-	snprintf(url, sizeof(url), "%s/v1/bundle/acks", a->o.config->micad.url);
-	r.body = mica_buf_slice(&body);
-	if (rc == MICA_OK)
-		rc = mica_http_do(http, &r, &answer, e);
-	return rc == MICA_OK && answer.status / 100 != 2 ? refused(&answer, e) : rc;
+	return post_with_svid(a, s, "/v1/bundle/acks", mica_buf_slice(&body), &answer, e);
 }

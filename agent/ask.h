@@ -7,6 +7,7 @@
 #define MICA_AGENT_ASK_H
 
 #include "anchor.h"
+#include "join.h"
 #include "keep.h"
 
 struct ask; /* opaque */
@@ -14,6 +15,7 @@ struct ask_options {
 	const struct agent_config *config;
 	struct keep *keep;
 	struct anchor *anchor;
+	struct join *join; /* may be NULL: then no identity joins */
 	bool (*cancelled)(void *ctx); /* polled while it waits; may be NULL */
 	void *ctx;
 };
@@ -28,8 +30,10 @@ void ask_free(struct ask *a); /* NULL is fine */
  * UNAVAILABLE "micad_unavailable", INTERNAL "micad_failed".
  */
 
-/* A key is made, and an SVID for it asked for with the identity's token. `bundle_sequence`: what
- * its holders are known to have; 0 = nothing. Besides: "token_file_unusable", svid.h. */
+/* A key is made, and an SVID for it asked for with the identity's token; for one that joins, with
+ * its join token, or the SVID that it has, and what comes is kept (join.h). `bundle_sequence`: what
+ * its holders are known to have; 0 = nothing. Besides: "token_file_unusable", NOT_FOUND
+ * "join_needed", svid.h. */
 mica_rc ask_x509(struct ask *a, const struct agent_identity *id, uint64_t bundle_sequence,
 	const struct svid **out, struct mica_err *e) MICA_MUST_CHECK;
 

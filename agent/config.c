@@ -181,6 +181,10 @@ static mica_rc check_places(const struct source *s, struct agent_config *c)
 	or_default(&c->sds.all_bundles, "ALL");
 	rc = absolute(s, "state.directory", c->state_directory);
 	if (rc == MICA_OK)
+		rc = absolute(s, "state.passphrase_file", c->state_passphrase_file);
+	if (rc == MICA_OK && c->state_passphrase_file && c->state_credential)
+		rc = refuse(s, "state", "expected at most one of passphrase_file and credential");
+	if (rc == MICA_OK)
 		rc = absolute(s, "socket.path", c->socket.path);
 	return rc == MICA_OK ? mode(s, "socket.mode", c->socket.mode_text, 0666, &c->socket.mode)
 			     : rc;
@@ -266,6 +270,30 @@ static bool plain_word(const char *name)
 	return true;
 }
 
+/* What joins is kept, and what is kept is sealed: without, each restart would need another token.
+ */
+static mica_rc check_token(const struct source *s, const struct agent_config *c, const char *path,
+	const struct agent_identity *id)
+{
+	mica_rc rc;
+
+	if ((!id->token_file) == (!id->join_token_file))
+		return refuse(s, path,
+			"expected exactly one of token_file (a token that is renewed in its file) and "
+			"join (one that is used once)");
+	rc = absolute(s, path, id->token_file ? id->token_file : id->join_token_file);
+	if (rc != MICA_OK || id->token_file)
+		return rc;
+	if (c->state_directory[0] == '\0')
+		return refuse(
+			s, path, "join: needs state.directory, where its certificate is kept");
+	if (!c->state_passphrase_file && !c->state_credential)
+		return refuse(s, path,
+			"join: needs state.passphrase_file or state.credential, under which its key is "
+			"sealed");
+	return MICA_OK;
+}
+
 static mica_rc check_identity(const struct source *s, struct agent_config *c, unsigned i)
 {
 	struct agent_identity *id = &c->identities[i];
@@ -286,7 +314,7 @@ static mica_rc check_identity(const struct source *s, struct agent_config *c, un
 			"allow: who may use it? expected any: true, or lists of uids or gids");
 	if (id->any && (id->n_uids > 0 || id->n_gids > 0))
 		return refuse(s, path, "allow: any: true leaves nothing for uids and gids to say");
-	rc = absolute(s, path, id->token_file);
+	rc = check_token(s, c, path, id);
 	snprintf(at, sizeof(at), "%s.ttl", path);
 	if (rc == MICA_OK)
 		rc = duration(s, at, id->ttl_text, 1, 0, &id->ttl);

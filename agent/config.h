@@ -28,7 +28,8 @@ struct agent_files {
 
 struct agent_identity {
 	char *name;
-	char *token_file;
+	/* Exactly one is not NULL: a token that somebody renews, or one that is used once. */
+	char *token_file, *join_token_file;
 	char *hint; /* Workload API 1.8; "" = none */
 	char *ttl_text;
 	int64_t ttl; /* seconds; 0 = micad's default */
@@ -60,6 +61,7 @@ struct agent_config {
 		enum mica_channel channel;
 	} micad;
 	char *state_directory; /* "" = nothing is kept */
+	char *state_passphrase_file, *state_credential; /* at most one is not NULL */
 	struct {
 		char *path, *mode_text;
 		unsigned mode;

@@ -56,9 +56,19 @@ static const cyaml_schema_field_t allow_fields[] = {
 	CYAML_FIELD_END,
 };
 
+static const cyaml_schema_field_t join_fields[] = {
+	NEEDED("token_file", struct agent_identity, join_token_file, 1, PATH_MAX_),
+	CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t identity_fields[] = {
 	NEEDED("name", struct agent_identity, name, 1, MICA_NAME_MAX),
-	NEEDED("token_file", struct agent_identity, token_file, 1, PATH_MAX_),
+	TEXT("token_file", struct agent_identity, token_file, 1, PATH_MAX_),
+	/* in the same struct: a mapping at its beginning */
+	{.key = "join",
+		.value = {CYAML_VALUE_MAPPING(
+			CYAML_FLAG_OPTIONAL, struct agent_identity, join_fields)},
+		.data_offset = 0},
 	TEXT("hint", struct agent_identity, hint, 0, 1024),
 	TEXT("ttl", struct agent_identity, ttl_text, 1, 64),
 	CYAML_FIELD_ENUM("key_type", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, struct agent_identity,
@@ -100,6 +110,8 @@ static const cyaml_schema_field_t socket_fields[] = {
 };
 static const cyaml_schema_field_t state_fields[] = {
 	TEXT("directory", struct agent_config, state_directory, 1, PATH_MAX_),
+	TEXT("passphrase_file", struct agent_config, state_passphrase_file, 1, PATH_MAX_),
+	TEXT("credential", struct agent_config, state_credential, 1, 255),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_field_t sds_fields[] = {

@@ -46,6 +46,8 @@ libmica_agent_a_SOURCES += agent/sds.c
 libmica_agent_a_SOURCES += agent/embed.h
 libmica_agent_a_SOURCES += agent/agent.h
 libmica_agent_a_SOURCES += agent/agent.c
+libmica_agent_a_SOURCES += agent/join.h
+libmica_agent_a_SOURCES += agent/join.c
 
 sbin_PROGRAMS += mica-agent
 mica_agent_SOURCES = agent/main.c

@@ -60,6 +60,7 @@ struct talk *talk_new(const struct talk_options *o)
 	t->ask = ask_new(&(struct ask_options){.config = o->config,
 		.keep = o->keep,
 		.anchor = o->anchor,
+		.join = o->join,
 		.cancelled = is_stopping,
 		.ctx = t});
 	for (unsigned i = 0; i < o->config->n_identities; i++) {
@@ -80,6 +81,12 @@ void talk_free(struct talk *t)
 	pthread_mutex_destroy(&t->lock);
 	pthread_cond_destroy(&t->work);
 	mica_free(t);
+}
+
+void talk_have(struct talk *t, unsigned i, const struct svid *s)
+{
+	renew_issued(&t->part[i].renew, mica_now_ms(), &s->times);
+	keep_set_svid(t->o.keep, i, s);
 }
 
 struct jwt_cache *talk_jwts(struct talk *t)

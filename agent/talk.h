@@ -13,6 +13,7 @@ struct talk_options {
 	const struct agent_config *config;
 	struct keep *keep;
 	struct anchor *anchor;
+	struct join *join;
 	/* micad's bundle has a higher sequence than the one that is held. */
 	void (*bundle_is_old)(void *ctx);
 	void *ctx;
@@ -22,6 +23,9 @@ mica_rc talk_start(struct talk *t, struct mica_err *e) MICA_MUST_CHECK;
 /* Ends the thread; who waits for a JWT-SVID gets UNAVAILABLE "stopping". */
 void talk_stop(struct talk *t);
 void talk_free(struct talk *t); /* NULL is fine */
+
+/* Before the start: identity i has this one from before a restart. */
+void talk_have(struct talk *t, unsigned i, const struct svid *s);
 
 struct jwt_cache *talk_jwts(struct talk *t);
 /* Asks soon for all SVIDs. */

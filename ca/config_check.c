@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What settings mean together: defaults that depend on others, contradictions, warnings. */
 #include "config_impl.h"
+#include "join.h"
 
 #include "mica/cert.h"
 #include "mica/linkerd.h"
@@ -17,6 +18,7 @@ struct checking {
 	const struct config_source *src;
 	struct mica_config *c;
 	struct mica_issuers *issuers;
+	struct mica_join *join; /* NULL = off */
 };
 
 /* Rounded up to a unit that people would write. */
@@ -572,9 +574,27 @@ static mica_rc check_issuers(struct checking *k)
 				return rc;
 		}
 	}
-	if (k->c->n_issuers == 0)
+	if (k->c->n_issuers == 0 && !k->c->join.spiffe_path)
 		config_list_add(&k->c->warnings, "no issuers: nobody can get a certificate");
 	return compile_issuers(k);
+}
+
+/* ---- join tokens --------------------------------------------------------------------------- */
+
+static mica_rc check_join(struct checking *k)
+{
+	const struct mica_config *c = k->c;
+	struct mica_err why = MICA_ERR_INIT;
+	char path[CONFIG_PATH_MAX];
+	const char *setting = "";
+	mica_rc rc = check_order(
+		k, "join_tokens.ttl", c->join.ttl, "join_tokens.max_ttl", c->join.max_ttl);
+
+	if (rc != MICA_OK)
+		return rc;
+	if (mica_join_new(c, k->issuers, &k->join, &setting, &why) == MICA_OK)
+		return MICA_OK;
+	return config_refuse_why(k->src, config_path(path, "join_tokens.%s", setting), &why);
 }
 
 /* ---- rules --------------------------------------------------------------------------------- */
@@ -617,6 +637,8 @@ static mica_rc check_rule_scope(struct checking *k, unsigned i)
 	for (unsigned n = 0; n < k->c->n_issuers; n++)
 		if (matches(r->issuer, k->c->issuers[n].name))
 			return MICA_OK;
+	if (k->join && matches(r->issuer, k->join->name))
+		return MICA_OK;
 	return config_refuse(k->src, config_path(path, "rules[%u].issuer", i), "config_value",
 		"no issuer is called \"%.64s\"; expected the name of one, or a beginning of it with *",
 		r->issuer);
@@ -636,6 +658,15 @@ static const char *cannot_fill(const struct mica_issuer_config *is, const struct
 	if (mica_template_uses(t, MICA_PF_CLUSTER) && is->cluster[0] == '\0')
 		return "it has no cluster";
 	return NULL;
+}
+
+/* The same of join tokens: they know their issuer's name, and nothing else. */
+static bool join_fills(const struct mica_template *t)
+{
+	for (unsigned f = 0; f < MICA_PF_COUNT; f++)
+		if (f != MICA_PF_ISSUER && mica_template_uses(t, f))
+			return false;
+	return true;
 }
 
 static bool same_names(const struct mica_issuer_config *a, const struct mica_issuer_config *b)
@@ -761,6 +792,10 @@ static mica_rc check_template(
 				"tokens of issuer %s cannot fill %s: %s", c->issuers[i].name, text,
 				lacks);
 	}
+	if (k->join && matches(r->issuer, k->join->name) && !join_fills(t))
+		return config_refuse(k->src, path, "config_conflict",
+			"join tokens (%s) cannot fill %s; expected the name of an issuer in the rule, or {issuer} alone",
+			k->join->name, text);
 	for (unsigned f = 0; f < MICA_PF_COUNT; f++)
 		constant = constant && !mica_template_uses(t, f);
 	if (constant &&
@@ -883,6 +918,11 @@ static void warn_of_issuers(struct checking *k)
 			if (!listed(&roles, from[l]->v[i]))
 				config_list_push(&roles, from[l]->v[i]);
 	mica_issuers_warnings(k->issuers, &roles, &k->c->warnings);
+	for (unsigned i = 0; k->join && i < roles.n; i++)
+		if (mica_join_may_name(k->join, mica_slice_str(roles.v[i])))
+			config_list_add(&k->c->warnings,
+				"a role is given to %.255s, a name that a join token can give",
+				roles.v[i]);
 	mica_string_list_clear(&roles);
 }
 
@@ -906,8 +946,8 @@ static mica_rc check_plugged(struct checking *k)
 mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
-		check_jwt, check_lives, check_rotation, check_plugged, check_issuers, check_linkerd,
-		check_grpc, check_rules, check_roles, check_denied, check_canary};
+		check_jwt, check_lives, check_rotation, check_plugged, check_issuers, check_join,
+		check_linkerd, check_grpc, check_rules, check_roles, check_denied, check_canary};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;
 
@@ -916,5 +956,6 @@ mica_rc config_check(const struct config_source *src, struct mica_config *c)
 	if (rc == MICA_OK)
 		warn_of_issuers(&k);
 	mica_issuers_free(k.issuers);
+	mica_join_free(k.join);
 	return rc;
 }

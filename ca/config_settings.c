@@ -539,6 +539,16 @@ static const struct setting deny_rows[] = {
 };
 TABLE(deny_table, deny_rows, struct mica_config);
 
+static const struct setting join_rows[] = {
+	{"name", SETTING_TEXT, OF(join.name), .low = 1, .high = MICA_NAME_MAX, .text = "join"},
+	{"spiffe_path", SETTING_TEXT, OF(join.spiffe_path), .low = 1, .high = 512},
+	{"ttl", SETTING_DURATION, OF(join.ttl), .low = 1, .high = 30 * DAY, .number = HOUR},
+	{"max_ttl", SETTING_DURATION, OF(join.max_ttl), .low = 1, .high = 30 * DAY, .number = DAY},
+	{"renewal_max_age", SETTING_DURATION, OF(join.renewal_max_age), .low = 1, .high = YEAR,
+		.number = 30 * DAY},
+};
+TABLE(join_table, join_rows, struct mica_config);
+
 static const struct setting top_rows[] = {
 	{"trust_domain", SETTING_TEXT, OF(trust_domain), .required = true, .restart = true,
 		.low = 1, .high = MICA_TD_MAX, .check = mica_trust_domain_check},
@@ -552,6 +562,7 @@ static const struct setting top_rows[] = {
 	{"roles", SETTING_SECTION, .table = &roles_table},
 	{"issuers", SETTING_ENTRIES, OF(issuers), .count = offsetof(struct mica_config, n_issuers),
 		.restart = true, .high = 64, .table = &issuer_table},
+	{"join_tokens", SETTING_SECTION, .table = &join_table},
 	{"rules", SETTING_ENTRIES, OF(rules), .count = offsetof(struct mica_config, n_rules),
 		.high = 1000, .table = &rule_table},
 	{"x509", SETTING_SECTION, .table = &x509_table},

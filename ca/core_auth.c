@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who asks: tokens, SVIDs, and what TokenReview adds. */
 #include "core_impl.h"
+#include "join.h"
 
 static void start_caller(struct mica_caller *out)
 {
@@ -59,14 +60,29 @@ static mica_rc verify_token(struct mica_core *c, struct mica_token_reader *r,
 	return MICA_OK;
 }
 
+static mica_rc authenticate_join(struct mica_core *c, const struct core_view *v,
+	struct mica_slice token, enum mica_front front, int64_t now_ms, struct mica_caller *out,
+	const char **issuer_name, struct mica_err *e)
+{
+	if (issuer_name)
+		*issuer_name = NULL;
+	start_caller(out);
+	return mica_core_authenticate_join(c, v, token, front, latest(c, now_ms) / 1000, out, e);
+}
+
 mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice token,
 	enum mica_front front, int64_t now_ms, struct mica_caller *out, const char **issuer_name,
 	struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
-	struct mica_token_reader *r = mica_core_reader_take(c);
+	struct mica_token_reader *r;
 	const struct mica_issuer *issuer = NULL;
-	mica_rc rc = mica_token_open(r, v->policy->issuers, token, front, &issuer, e);
+	mica_rc rc;
+
+	if (mica_join_is_token(token))
+		return authenticate_join(c, v, token, front, now_ms, out, issuer_name, e);
+	r = mica_core_reader_take(c);
+	rc = mica_token_open(r, v->policy->issuers, token, front, &issuer, e);
 
 	if (issuer_name)
 		*issuer_name =

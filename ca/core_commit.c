@@ -10,8 +10,8 @@
 
 #include <stdio.h>
 
-#define READS  4
-#define WRITES 2
+#define READS  5
+#define WRITES 3
 
 struct group {
 	const struct core_view *view;
@@ -19,10 +19,11 @@ struct group {
 	size_t n, first; /* entries, in `entries` */
 	int64_t end, carried; /* the latest of its candidates */
 	bool renews;
+	const struct core_join_use *join;
 	struct mica_read reads[READS];
 	struct mica_write writes[WRITES];
 	char key[64];
-	uint8_t value[WRITES][8];
+	uint8_t value[2][8];
 };
 
 struct batch {
@@ -44,6 +45,8 @@ static bool same_reads(const struct group *g, const struct mica_candidate *k)
 {
 	const struct core_view *a = g->view, *b = k->view;
 
+	if (g->join || k->join)
+		return false; /* a token is spent by one alone */
 	return a->auths->more[g->authority].rev == b->auths->more[k->authority].rev &&
 		a->deny->rev == b->deny->rev && a->policy->rev == b->policy->rev &&
 		g->renews == k->renews && (!k->renews || a->revoked->rev == b->revoked->rev) &&
@@ -57,8 +60,10 @@ static unsigned group_for(struct batch *b, const struct mica_candidate *k)
 	while (i < b->n_groups && !same_reads(&b->groups[i], k))
 		i++;
 	if (i == b->n_groups)
-		b->groups[b->n_groups++] = (struct group){
-			.view = k->view, .authority = k->authority, .renews = k->renews};
+		b->groups[b->n_groups++] = (struct group){.view = k->view,
+			.authority = k->authority,
+			.renews = k->renews,
+			.join = k->join};
 	return i;
 }
 
@@ -116,6 +121,19 @@ int64_t mica_core_carried(struct mica_core *c)
 	return round_up(exact) == stored ? exact : stored;
 }
 
+/* Behind all others, whose values it does not share. */
+static void spend(struct batch *b, unsigned i)
+{
+	struct mica_change *ch = &b->changes[i];
+	struct group *g = &b->groups[i];
+	const struct mica_slice key = mica_slice_str(g->join->handle);
+
+	g->reads[ch->n_reads++] = (struct mica_read){MICA_T_JOIN, key, g->join->rev};
+	g->writes[ch->n_writes++] =
+		(struct mica_write){MICA_T_JOIN, MICA_PUT, key, mica_buf_slice(&g->join->record)};
+	ch->writes = g->writes;
+}
+
 static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 {
 	struct group *g = &b->groups[i];
@@ -130,7 +148,7 @@ static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 	/* last, for renewals alone: who came with a token is not held up by revocations */
 	g->reads[3] = (struct mica_read){MICA_T_META, MICA_LIT("revoked"), v->revoked->rev};
 	b->changes[i] = (struct mica_change){.reads = g->reads,
-		.n_reads = g->renews ? READS : READS - 1,
+		.n_reads = g->renews ? 4 : 3,
 		.entries = b->entries + g->first,
 		.n_entries = g->n};
 	snprintf(g->key, sizeof(g->key), "last_leaf/%s", id);
@@ -138,6 +156,8 @@ static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 		raise(b, i, g->key, round_up(g->end));
 	if (round_up(c->carried) < round_up(g->carried))
 		raise(b, i, "carried", round_up(g->carried));
+	if (g->join)
+		spend(b, i);
 }
 
 static void fill(struct mica_core *c, struct batch *b)

@@ -44,6 +44,10 @@
  *	           carried            the same, of certificates whose holders have the bundle that
  *came with them
  *	           carried/<id>       as it was when the root of this id was published
+ *
+ * and of join tokens, by handle:
+ *
+ *	JOIN       handle 16          1 | created 8 | end 8 | state 1 | since 8 | SHA-256 32 | ID
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -71,6 +75,7 @@
 #define CORE_CRL_URL_SIZE  1100
 #define CORE_READERS       64 /* token readers kept for reuse */
 #define CORE_ACKS_MAX      65536 /* acknowledgements that wait to be written */
+#define CORE_JOIN_REPLAY   60 /* seconds that a spent join token may be repeated (replay.h) */
 
 /* ---- parts of a view ------------------------------------------------------------------------- */
 
@@ -112,6 +117,7 @@ struct core_policy {
 	uint8_t hash[32]; /* of all that follows */
 	char trust_domain[MICA_TD_MAX + 1];
 	struct mica_issuers *issuers;
+	struct mica_join *join; /* NULL: no join tokens */
 	const char **issuer_names; /* as long as the core lives */
 	struct core_rule *rules; /* the first that matches counts */
 	unsigned n_rules;
@@ -447,6 +453,13 @@ struct core_decision {
 	struct mica_slice instance; /* empty = unsaid */
 };
 
+/* A join token that a candidate spends: its record, as it was read and as it is to be. */
+struct core_join_use {
+	char handle[17];
+	uint64_t rev;
+	struct mica_buf record;
+};
+
 struct mica_candidate {
 	struct core_view *view;
 	int authority; /* in view->auths */
@@ -460,6 +473,7 @@ struct mica_candidate {
 	uint8_t before[16], line[16];
 	int64_t before_end;
 	bool renews; /* it follows from a certificate, which must not be revoked meanwhile */
+	struct core_join_use *join; /* NULL: no join token stands behind it */
 	bool carried; /* x509 of class `carried` */
 	struct mica_uid pod;
 	uint8_t serial[16];
@@ -489,6 +503,22 @@ mica_rc mica_core_self(const char *trust_domain, const char *name, int64_t now,
 	struct mica_principal *p, struct mica_evidence *ev, struct mica_err *e) MICA_MUST_CHECK;
 /* UNAVAILABLE when nothing may be issued now. */
 mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e) MICA_MUST_CHECK;
+
+/* ---- join tokens (core_join.c) ----------------------------------------------------------------
+ */
+
+struct mica_join; /* join.h */
+/* UNAUTHENTICATED "token_invalid", "join_token_expired" | "_spent" | "_revoked". *out begins as
+ * zeros. */
+mica_rc mica_core_authenticate_join(struct mica_core *c, const struct core_view *v,
+	struct mica_slice token, enum mica_front front, int64_t now, struct mica_caller *out,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* What a candidate for this caller must spend; NULL for one without a join token. As above. */
+mica_rc mica_core_join_use(struct mica_core *c, const struct mica_caller *caller, int64_t now,
+	struct core_join_use **out, struct mica_err *e) MICA_MUST_CHECK;
+void mica_core_join_use_free(struct core_join_use *u); /* NULL is fine */
+/* Of a store that was restored. */
+mica_rc mica_core_join_forget(struct mica_store *s, struct mica_err *e) MICA_MUST_CHECK;
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 

@@ -6,6 +6,8 @@
  */
 #include "core_impl.h"
 
+#include "join.h"
+
 #include "mica/csr.h"
 #include "mica/jwt.h"
 #include "mica/pem.h"
@@ -88,33 +90,57 @@ static mica_rc check_name(const struct core_view *v, const struct mica_principal
 }
 
 /* Design 8.1: a renewal counts from the last primary evidence. */
-static mica_rc check_age(const struct mica_issuer *issuer, const struct mica_evidence *ev,
+static mica_rc check_age(const char *issuer, int64_t max, const struct mica_evidence *ev,
 	int64_t now, struct mica_err *e)
 {
-	int64_t max = mica_issuer_renewal_max_age(issuer);
-
 	if (ev->kind != MICA_EV_RENEWAL || (max > 0 && now - ev->origin_time <= max))
 		return MICA_OK;
 	if (max == 0)
 		return mica_fail(e, MICA_DENIED, "fresh_evidence_needed",
-			"callers of issuer %s renew with a token, not with a certificate",
-			mica_issuer_name(issuer));
+			"callers of issuer %s renew with a token, not with a certificate", issuer);
 	return mica_fail(e, MICA_DENIED, "fresh_evidence_needed",
 		"the last token is older than %lld s; expected a fresh one", (long long)max);
+}
+
+/* A machine that has joined: with its token, and then with its certificates. */
+static bool is_joined(const struct core_view *v, const struct mica_principal *p)
+{
+	return v->policy->join && strcmp(p->issuer, v->policy->join->name) == 0;
+}
+
+static mica_rc admit_joined(const struct core_view *v, const struct mica_caller *caller,
+	int64_t now, struct mica_err *e)
+{
+	const struct mica_join *j = v->policy->join;
+
+	if (!mica_join_may_name(j, mica_slice_str(caller->principal.spiffe_id)))
+		return mica_fail(e, MICA_DENIED, "name_not_allowed",
+			"join tokens may not give this name any more (join_tokens.spiffe_path)");
+	return check_age(j->name, j->renewal_max_age, &caller->evidence, now, e);
+}
+
+static mica_rc admit_vouched(const struct core_view *v, const struct mica_caller *caller,
+	int64_t now, struct mica_err *e)
+{
+	const struct mica_issuer *issuer;
+	mica_rc rc = check_name(v, &caller->principal, &issuer, e);
+
+	if (rc == MICA_OK)
+		rc = check_asker(v, issuer, &caller->evidence, e);
+	if (rc == MICA_OK)
+		rc = check_age(mica_issuer_name(issuer), mica_issuer_renewal_max_age(issuer),
+			&caller->evidence, now, e);
+	return rc;
 }
 
 static mica_rc admit(const struct core_view *v, const struct mica_caller *caller, int64_t now,
 	struct mica_err *e)
 {
-	const struct mica_issuer *issuer;
 	mica_rc rc = mica_core_check_denied(v, &caller->principal, e);
 
 	if (rc == MICA_OK)
-		rc = check_name(v, &caller->principal, &issuer, e);
-	if (rc == MICA_OK)
-		rc = check_asker(v, issuer, &caller->evidence, e);
-	if (rc == MICA_OK)
-		rc = check_age(issuer, &caller->evidence, now, e);
+		rc = is_joined(v, &caller->principal) ? admit_joined(v, caller, now, e)
+						      : admit_vouched(v, caller, now, e);
 	if (rc == MICA_OK)
 		rc = mica_core_check_revoked(v, caller, e);
 	return rc;
@@ -202,6 +228,7 @@ void mica_candidate_free(struct mica_candidate *k)
 	mica_buf_clear(&k->cert);
 	mica_buf_clear(&k->pem);
 	mica_buf_clear(&k->token);
+	mica_core_join_use_free(k->join);
 	mica_free(k->spiffe_id);
 	mica_free(k);
 }
@@ -424,6 +451,22 @@ static mica_rc make_linkerd_name(const struct core_policy *p, const struct mica_
 	return MICA_OK;
 }
 
+/* With a join token besides: that it is spent by this very certificate. */
+static mica_rc make_for(struct mica_core *c, struct core_view *v, const struct mica_caller *caller,
+	const struct core_decision *d, int64_t now_ms, struct mica_candidate **out,
+	struct mica_err *e)
+{
+	struct core_join_use *use = NULL;
+	mica_rc rc = mica_core_join_use(c, caller, now_ms / 1000, &use, e);
+
+	if (rc == MICA_OK)
+		rc = mica_core_make_x509(v, d, now_ms, out, e);
+	if (rc == MICA_OK)
+		(*out)->join = MICA_STEAL(use);
+	mica_core_join_use_free(use);
+	return rc;
+}
+
 #define EC_KEYS (1U << MICA_KN_P256 | 1U << MICA_KN_P384)
 
 mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_request *r,
@@ -462,7 +505,7 @@ mica_rc mica_core_prepare_x509(struct mica_core *c, const struct mica_x509_reque
 	d.key = &key;
 	d.dns = names.v;
 	d.n_dns = names.n;
-	return mica_core_make_x509(v, &d, now_ms, out, e);
+	return make_for(c, v, r->caller, &d, now_ms, out, e);
 }
 
 /* ---- JWT-SVIDs ------------------------------------------------------------------------------- */
@@ -566,6 +609,9 @@ mica_rc mica_core_prepare_jwt(struct mica_core *c, const struct mica_jwt_request
 	mica_rc rc = mica_core_can_issue(c, e);
 	int at = -1;
 
+	if (rc == MICA_OK && r->caller->evidence.kind == MICA_EV_JOIN)
+		rc = mica_fail(e, MICA_DENIED, "fresh_evidence_needed",
+			"a join token is for an X.509-SVID, which then asks for JWT-SVIDs");
 	if (rc == MICA_OK)
 		rc = admit(v, r->caller, t.now, e);
 	if (rc == MICA_OK)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration as the core decides by it: rules, roles, bounds, and who gets nothing. */
 #include "core_impl.h"
+#include "join.h"
 
 #include <inttypes.h>
 #include <openssl/sha.h>
@@ -176,6 +177,7 @@ static void free_policy(void *part)
 	struct core_policy *p = part;
 
 	mica_issuers_free(p->issuers);
+	mica_join_free(p->join);
 	mica_free(p->issuer_names);
 	for (unsigned i = 0; i < p->n_rules; i++)
 		free_rule(&p->rules[i]);
@@ -322,6 +324,10 @@ static mica_rc hash_policy(
 	mica_buf_printf(&b, "linkerd %s %s %d\n", p->linkerd.control_ns, p->linkerd.trust_domain,
 		p->linkerd.spiffe);
 	mica_buf_printf(&b, "bundle %" PRId64 " address %d\n", p->refresh_hint, p->caller_address);
+	if (p->join)
+		mica_buf_printf(&b, "join %s %s %" PRId64 " %" PRId64 " %" PRId64 "\n",
+			p->join->name, mica_template_text(p->join->path), p->join->ttl,
+			p->join->max_ttl, p->join->renewal_max_age);
 	if (p->refuse_forks) /* only then: what was recorded before stays what it is */
 		mica_buf_put_str(&b, "forks refused\n");
 	if (p->crl_url[0])
@@ -421,6 +427,8 @@ mica_rc mica_core_policy_new(struct mica_core *c, const struct mica_config *conf
 		return rc;
 	rc = mica_issuers_new(
 		p->trust_domain, config->issuers, config->n_issuers, &p->issuers, NULL, e);
+	if (rc == MICA_OK)
+		rc = mica_join_new(config, p->issuers, &p->join, NULL, e);
 	if (rc == MICA_OK)
 		rc = compile_rules(p, config, e);
 	if (rc == MICA_OK)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stores at rest: `mica store check` and `mica restore`. */
-#include "mica/core.h"
+#include "core_impl.h"
 
 #include "mica/ledger.h"
 #include "mica/key.h"
@@ -184,6 +184,8 @@ mica_rc mica_core_restore(const struct mica_config *config, const struct mica_se
 		rc = unlock_log_key(s, passphrase, &signer, e);
 	if (rc == MICA_OK)
 		rc = restart(s, config, signer, actor, known_checkpoint, now_ms, out, e);
+	if (rc == MICA_OK)
+		rc = mica_core_join_forget(s, e);
 	/* Until here it is refused as `store_partial`: by whom a crash left it to. */
 	if (rc == MICA_OK)
 		rc = mica_store_complete(s, e);

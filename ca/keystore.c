@@ -45,6 +45,7 @@ static const char *const purposes[MICA_KEY_PURPOSE_COUNT] = {
 	[MICA_KEY_LOG] = "log",
 	[MICA_KEY_PUBLICATION] = "publication",
 	[MICA_KEY_SERVING] = "serving",
+	[MICA_KEY_AGENT] = "agent",
 };
 
 const char *mica_key_purpose_name(enum mica_key_purpose p)

@@ -92,3 +92,6 @@ libmica_ca_a_SOURCES += ca/core_renewed.c
 libmica_ca_a_SOURCES += ca/core_crl_only.c
 libmica_ca_a_SOURCES += ca/crl_read.c
 libmica_ca_a_SOURCES += ca/core_crl_import.c
+libmica_ca_a_SOURCES += ca/join.h
+libmica_ca_a_SOURCES += ca/join.c
+libmica_ca_a_SOURCES += ca/core_join.c

@@ -184,6 +184,7 @@ cli_run cmd_init, cmd_config_check, cmd_store_check, cmd_backup, cmd_restore;
 cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_certificate_show;
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
+cli_run cmd_token_create, cmd_token_list, cmd_token_revoke;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
 cli_run cmd_authority_crl;
 cli_run cmd_authority_csr, cmd_authority_import;

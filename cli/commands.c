@@ -152,6 +152,38 @@ const struct cli_command cli_commands[] = {
 		.example = "  mica status\n  mica status --output json | jq .log.size\n",
 		.options = CLIENT_OPTIONS,
 		.run = cmd_status},
+	{.name = "token create",
+		.summary = "make a join token for a machine that has no issuer",
+		.about =
+			"It gives one X.509-SVID, once: the machine renews with that (mica-agent does). "
+			"Without\n--spiffe-id the name is made of the token's id; with it, it must be of "
+			"join_tokens.spiffe_path.\nThe token is a secret that is told once; --out writes it "
+			"to a file (mode 0600) and not to the\nterminal. For admins.\n",
+		.example =
+			"  mica token create --spiffe-id spiffe://example.org/vm/web-1 --ttl 15m\n"
+			"  mica token create --spiffe-id spiffe://example.org/vm/web-1 --out join-token\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_SPIFFE_ID) | CLI_BIT(OPT_TTL) |
+			CLI_BIT(OPT_OUT),
+		.run = cmd_token_create},
+	{.name = "token list",
+		.summary = "the join tokens, and what became of them",
+		.about =
+			"By id, never the token itself; until a week after their end. For auditors and "
+			"admins.\n",
+		.example = "  mica token list\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_token_list},
+	{.name = "token revoke",
+		.summary = "a join token is not to be used any more",
+		.args = "ID",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"One that was used is used: revoke the certificate that it gave, and deny its "
+			"SPIFFE ID.\n",
+		.example = "  mica token revoke 5f0c9f2b7a1d4e38\n",
+		.options = CLIENT_OPTIONS,
+		.run = cmd_token_revoke},
 	{.name = "token explain",
 		.summary = "why a token would be accepted or refused",
 		.about =

@@ -149,6 +149,9 @@ static const struct {
 		"kubelet"},
 	{"fresh_evidence_needed",
 		"the certificate was renewed for too long: ask with a token again"},
+	{"join_token_spent", "it works once: `mica token create` makes another one"},
+	{"join_token_expired", "`mica token create` makes another one"},
+	{"join_tokens_off", "join_tokens.spiffe_path: /vm/{name} in micad's configuration"},
 	{"log_key_unknown",
 		"get the key from the operator (`mica status`, or `mica init` printed "
 		"it) and give it as --vkey or MICA_LOG_VKEY; --first-use believes the "

@@ -50,3 +50,4 @@ CLEANFILES += $(nodist_bashcompletion_DATA) $(nodist_zshcompletion_DATA) $(nodis
 cli/completion/bash/mica cli/completion/zsh/_mica cli/completion/fish/mica.fish: mica$(EXEEXT)
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && ./mica$(EXEEXT) completion $$(basename $(@D)) > $@.tmp && mv $@.tmp $@
 libmica_cli_a_SOURCES += cli/cmd_certificate.c
+libmica_cli_a_SOURCES += cli/cmd_token.c

@@ -55,7 +55,7 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		fronts, 0, 0},
 	[OPT_JWKS_FILE] = {"jwks-file", 0, CLI_LIST, "[ISSUER=]FILE",
 		"judge here, with an issuer's keys from a file", NULL, NULL, 0, 0},
-	[OPT_SPIFFE_ID] = {"spiffe-id", 0, CLI_STRING, "ID", "only of this SPIFFE ID", NULL, NULL,
+	[OPT_SPIFFE_ID] = {"spiffe-id", 0, CLI_STRING, "ID", "of this SPIFFE ID alone", NULL, NULL,
 		0, 0},
 	[OPT_POD_UID] = {"pod-uid", 0, CLI_STRING, "UID", "only of this pod", NULL, NULL, 0, 0},
 	[OPT_SERIAL] = {"serial", 0, CLI_STRING, "HEX", "only of this certificate", NULL, NULL, 0,

@@ -292,7 +292,10 @@ static bool has_role(const struct api_call *c)
 	switch (c->route->who) {
 	case API_ANYONE: return true;
 	case API_CALLER: return k->roles != 0;
-	case API_WORKLOAD: return k->principal.spiffe_id[0] != '\0';
+	case API_WORKLOAD:
+		/* a join token is for its certificate alone */
+		return k->principal.spiffe_id[0] != '\0' &&
+			(k->evidence.kind != MICA_EV_JOIN || c->route->run == api_x509);
 	case API_AUDITOR: return (k->roles & (MICA_ROLE_AUDITOR | MICA_ROLE_ADMIN)) != 0;
 	case API_ADMINISTRATOR: return (k->roles & MICA_ROLE_ADMIN) != 0;
 	case API_LOCAL_ADMIN: return (k->roles & MICA_ROLE_ADMIN) != 0 && k->uid >= 0;

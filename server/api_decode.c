@@ -595,6 +595,25 @@ mica_rc api_decode_deny(const struct mica_json *doc, struct api_deny_body *out, 
 	return MICA_OK;
 }
 
+mica_rc api_decode_join(const struct mica_json *doc, struct api_join_body *out, struct mica_err *e)
+{
+	const struct mica_json_member members[] = {
+		{.name = "spiffe_id",
+			.type = MICA_JSON_STRING,
+			.min = 1,
+			.max = MICA_SPIFFE_ID_MAX,
+			.out = &out->spiffe_id},
+		{.name = "ttl",
+			.type = MICA_JSON_INT,
+			.min = 1,
+			.max = API_TTL_MAX,
+			.out = &out->ttl},
+	};
+
+	*out = (struct api_join_body){.ttl = 0};
+	return mica_json_read(doc, doc->root, "", members, MICA_ARRAY_LEN(members), false, e);
+}
+
 mica_rc api_decode_authority(
 	const struct mica_json *doc, struct api_authority_body *out, struct mica_err *e)
 {

@@ -100,6 +100,12 @@ struct api_deny_body {
 };
 mica_rc api_decode_deny(
 	const struct mica_json *doc, struct api_deny_body *out, struct mica_err *e) MICA_MUST_CHECK;
+struct api_join_body {
+	struct mica_slice spiffe_id; /* empty = unsaid */
+	int64_t ttl; /* 0 = unsaid */
+};
+mica_rc api_decode_join(
+	const struct mica_json *doc, struct api_join_body *out, struct mica_err *e) MICA_MUST_CHECK;
 struct api_authority_body {
 	enum mica_authority_kind kind;
 	bool recover;

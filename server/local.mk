@@ -96,3 +96,4 @@ libmica_server_a_SOURCES += server/istio_request.c
 libmica_server_a_SOURCES += server/linkerd.h
 libmica_server_a_SOURCES += server/linkerd_request.c
 libmica_server_a_SOURCES += server/api_crl.c
+libmica_server_a_SOURCES += server/api_join.c

@@ -152,6 +152,13 @@ struct mica_config {
 	struct mica_string_list admins, auditors; /* SPIFFE IDs, checked */
 	struct mica_issuer_config *issuers;
 	unsigned n_issuers;
+	/* Join tokens, for machines that have no issuer. */
+	struct {
+		char *name; /* as an issuer, in rules and in the ledger */
+		char *spiffe_path; /* with {name}; NULL = off */
+		int64_t ttl, max_ttl; /* of tokens */
+		int64_t renewal_max_age;
+	} join;
 	struct mica_rule *rules;
 	unsigned n_rules;
 	struct {
@@ -240,8 +247,8 @@ mica_rc mica_config_load(
 void mica_config_free(struct mica_config *c);
 /*
  * Appends the names ("https.listen", "issuers[0].skew"; "issuers" when their number differs) of
- * what differs between a and b but cannot change without a restart. What can: roles, rules, x509,
- * jwt, rotation, crl, limits, deny, log.level, log.caller_address.
+ * what differs between a and b but cannot change without a restart. What can: roles, join_tokens,
+ * rules, x509, jwt, rotation, crl, limits, deny, log.level, log.caller_address.
  */
 void mica_config_needs_restart(
 	const struct mica_config *a, const struct mica_config *b, struct mica_string_list *out);

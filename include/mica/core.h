@@ -137,6 +137,8 @@ struct mica_caller {
  * (optional) is the issuer that the token names, NULL when none of ours; it lives as long as the
  * core. When e->fine is "unknown_key" the server may refresh that issuer's keys and try again once.
  * UNAVAILABLE "issuer_keys_stale" (older than max_stale), "issuer_keys_missing" (never fetched).
+ * A join token (`mica-join-...`, on the REST front) besides "join_token_expired" |
+ * "join_token_spent" | "join_token_revoked"; its caller has no role, and gets an X.509-SVID alone.
  * Does not write. */
 mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice token,
 	enum mica_front front, int64_t now_ms, struct mica_caller *out, const char **issuer_name,
@@ -532,6 +534,26 @@ mica_rc mica_core_deny(struct mica_core *c, const char *kind, struct mica_slice 
 /* {"denied": [{"kind", "value", "source": "store" | "configuration"}, ...]}: the whole list. */
 mica_rc mica_core_denied(
 	struct mica_core *c, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
+/* ---- join tokens -------------------------------------------------------------------------------
+ *
+ * For machines that have no issuer: one use, a name, an end. Only their hashes are kept. Durable
+ * and in the ledger after OK; any thread. CONFLICT "join_tokens_off".
+ */
+
+/* {"token", "id", "spiffe_id", "expires"}: a secret, told once. `spiffe_id` empty = a name of its
+ * own, by the configured template; `ttl` 0 = the configured one. INVALID "name_not_allowed" (not of
+ * the template), "spiffe_id_*", "bad_join_ttl"; CONFLICT "too_many_join_tokens". */
+mica_rc mica_core_join_create(struct mica_core *c, struct mica_slice spiffe_id, int64_t ttl,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* {"tokens": [{"id", "state": "fresh" | "spent" | "expired" | "revoked", "spiffe_id", "created",
+ * "expires", "changed"}]}: until a week after their end. */
+mica_rc mica_core_join_list(struct mica_core *c, int64_t now_ms, struct mica_buf *json,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* NOT_FOUND "no_such_join_token"; CONFLICT "join_token_spent". */
+mica_rc mica_core_join_revoke(struct mica_core *c, struct mica_slice id,
+	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+
 /* The server's own TLS key and chain, sealed in the store, so that a start can serve reads while
  * nothing can be issued (a full disk, no active authority): keep replaces what is kept. Errors of
  * keep are those of a change and of mica_signer_from_pkcs8; of kept: NOT_FOUND "no_serving_key",

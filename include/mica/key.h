@@ -205,11 +205,12 @@ enum mica_key_purpose {
 	MICA_KEY_JWT,
 	MICA_KEY_LOG,
 	MICA_KEY_PUBLICATION,
-	MICA_KEY_SERVING
+	MICA_KEY_SERVING,
+	MICA_KEY_AGENT /* an SVID's, at an agent that has joined */
 };
-#define MICA_KEY_PURPOSE_COUNT 7
-const char *mica_key_purpose_name(
-	enum mica_key_purpose p); /* "root" "issuing" "jwt" "log" "publication" "serving" */
+#define MICA_KEY_PURPOSE_COUNT 8
+const char *mica_key_purpose_name(enum mica_key_purpose p); /* "root" "issuing" "jwt" "log"
+							     * "publication" "serving" "agent" */
 
 /* A new salt; appends the record to `record`. About 0.1 s and 64 MiB (N = 2^16, r = 8, p = 1);
  * UNAVAILABLE "scrypt_failed" without that memory (unlock, too). */

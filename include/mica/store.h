@@ -31,6 +31,7 @@ enum mica_table {
 	MICA_T_COUNTER, /* 8-byte big-endian numbers that only grow (MICA_MAX) */
 	MICA_T_REVOKED, /* certificates that CRLs name */
 	MICA_T_LINEAGE, /* which certificate follows which */
+	MICA_T_JOIN, /* join tokens: what is known of them, not themselves */
 	MICA_T_RECORD_END,
 	/* plain; the ledger's */
 	MICA_T_ENTRY = 32, /* open tail, one by one: index -> bytes */

@@ -63,3 +63,4 @@ EXTRA_DIST += tests/e2e/mesh.py
 EXTRA_DIST += tests/e2e/test_handshakes.py
 EXTRA_DIST += tests/e2e/envoy.sh
 EXTRA_DIST += tests/e2e/test_agent_envoy.py
+EXTRA_DIST += tests/e2e/test_join.py
