@@ -61,13 +61,13 @@ static mica_rc verify_token(struct mica_core *c, struct mica_token_reader *r,
 }
 
 static mica_rc authenticate_join(struct mica_core *c, const struct core_view *v,
-	struct mica_slice token, enum mica_front front, int64_t now_ms, struct mica_caller *out,
-	const char **issuer_name, struct mica_err *e)
+	struct mica_slice token, int64_t now_ms, struct mica_caller *out, const char **issuer_name,
+	struct mica_err *e)
 {
 	if (issuer_name)
 		*issuer_name = NULL;
 	start_caller(out);
-	return mica_core_authenticate_join(c, v, token, front, latest(c, now_ms) / 1000, out, e);
+	return mica_core_authenticate_join(c, v, token, latest(c, now_ms) / 1000, out, e);
 }
 
 mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice token,
@@ -79,8 +79,8 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
 	const struct mica_issuer *issuer = NULL;
 	mica_rc rc;
 
-	if (mica_join_is_token(token))
-		return authenticate_join(c, v, token, front, now_ms, out, issuer_name, e);
+	if (v->policy->join && front == MICA_FRONT_REST && mica_join_is_token(token))
+		return authenticate_join(c, v, token, now_ms, out, issuer_name, e);
 	r = mica_core_reader_take(c);
 	rc = mica_token_open(r, v->policy->issuers, token, front, &issuer, e);
 

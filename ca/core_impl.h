@@ -508,10 +508,10 @@ mica_rc mica_core_can_issue(struct mica_core *c, struct mica_err *e) MICA_MUST_C
  */
 
 struct mica_join; /* join.h */
-/* UNAUTHENTICATED "token_invalid", "join_token_expired" | "_spent" | "_revoked". *out begins as
- * zeros. */
+/* While they are on. UNAUTHENTICATED "token_invalid", "join_token_expired" | "_spent" | "_revoked".
+ * *out begins as zeros. */
 mica_rc mica_core_authenticate_join(struct mica_core *c, const struct core_view *v,
-	struct mica_slice token, enum mica_front front, int64_t now, struct mica_caller *out,
+	struct mica_slice token, int64_t now, struct mica_caller *out,
 	struct mica_err *e) MICA_MUST_CHECK;
 /* What a candidate for this caller must spend; NULL for one without a join token. As above. */
 mica_rc mica_core_join_use(struct mica_core *c, const struct mica_caller *caller, int64_t now,

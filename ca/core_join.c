@@ -107,8 +107,7 @@ static mica_rc check_state(const struct record *r, int64_t now, int64_t grace, s
  * answer was lost, gets the same answer (replay.h), and anybody else nothing: what is to be issued
  * is looked at again in mica_core_join_use. */
 mica_rc mica_core_authenticate_join(struct mica_core *c, const struct core_view *v,
-	struct mica_slice token, enum mica_front front, int64_t now, struct mica_caller *out,
-	struct mica_err *e)
+	struct mica_slice token, int64_t now, struct mica_caller *out, struct mica_err *e)
 {
 	const struct mica_join *j = v->policy->join;
 	struct mica_err own = MICA_ERR_INIT;
@@ -117,8 +116,6 @@ mica_rc mica_core_authenticate_join(struct mica_core *c, const struct core_view 
 	struct record r;
 	mica_rc rc;
 
-	if (!j || front != MICA_FRONT_REST)
-		return unknown(e, "join tokens are not taken here");
 	if (!mica_join_handle(token, handle))
 		return unknown(e, "not of a join token's form");
 	rc = read_record(c, handle, &r, &own);
@@ -137,7 +134,7 @@ mica_rc mica_core_authenticate_join(struct mica_core *c, const struct core_view 
 	memcpy(out->principal.spiffe_id, r.id, sizeof(out->principal.spiffe_id));
 	memcpy(out->evidence.id, handle, sizeof(handle));
 	out->evidence.kind = MICA_EV_JOIN;
-	out->evidence.front = front;
+	out->evidence.front = MICA_FRONT_REST;
 	out->evidence.origin_time = now;
 	out->evidence.credential_expiry = r.end;
 	out->roles = 0; /* it is for a certificate, and that one has what its name is given */
