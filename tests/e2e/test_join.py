@@ -172,6 +172,17 @@ def test_what_administrators_are_told(vms):
     assert ("join_token_revoked", made["id"]) in acts
 
 
+def test_without_an_agent(vms):
+    """The CLI does what it does for tokens of issuers."""
+    out, token = vms.path("cli-svid"), vms.path("cli-token")
+    vms.mica("token", "create", "--spiffe-id", VM + "cli", "--out", token)
+    vms.mica("svid", "fetch", "--token-file", token, "--ttl", "1h", "--out", out)
+    vms.mica("svid", "fetch", "--renew", "--out", out)
+    assert [e["evidence"]["kind"] for e in entries(vms, "cli")] == ["renewal", "join_token"]
+    r = vms.mica("svid", "fetch", "--token-file", token, "--out", vms.path("other"), check=False)
+    assert r.returncode == 3 and "join_token_spent" in r.stderr
+
+
 def test_off_without_a_path(tmp_path, micad):
     micad.admin().post("/v1/join-tokens", {}).problem(409, "join_tokens_off")
     micad.fetch("mica-join-" + "0" * 16 + "-" + "0" * 64).problem(401, "token_invalid")
@@ -304,6 +315,13 @@ def test_what_an_agent_is_refused(tmp_path, vms):
         said = a.wait_for("svid_not_issued")
         assert "join_token_spent" in said["error"] and "mica token create" in said["error"]
         assert os.path.exists(a.token_file)
+    # a name that is denied: what it has is handed out until it ends
+    with agent_of(tmp_path / "denied", vms, create(vms, "agent-4")["token"]) as a:
+        a.wait_for("svid_issued")
+        vms.admin().post("/v1/deny", {"kind": "spiffe_id", "value": VM + "agent-4"}).ok(204)
+        said = a.wait_for("svid_not_issued", timeout=20)
+        assert "denied_by_list" in said["error"] and said["still_valid"] == "true", said
+        assert leaf_of(a)[0].spiffe_id == VM + "agent-4"
     # a wrong passphrase, and a file that was altered
     with agent_of(tmp_path / "kept", vms, create(vms, "agent-3")["token"]) as a:
         a.wait_for("svid_issued")
