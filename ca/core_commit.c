@@ -106,6 +106,16 @@ static void raise(struct batch *b, unsigned i, const char *key, int64_t to)
 	b->changes[i].writes = g->writes;
 }
 
+int64_t mica_core_carried(struct mica_core *c)
+{
+	int64_t stored = mica_core_counter(c, "carried"), exact;
+
+	pthread_mutex_lock(&c->commit);
+	exact = c->carried;
+	pthread_mutex_unlock(&c->commit);
+	return round_up(exact) == stored ? exact : stored;
+}
+
 static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 {
 	struct group *g = &b->groups[i];
@@ -126,7 +136,7 @@ static void make_change(struct mica_core *c, struct batch *b, unsigned i)
 	snprintf(g->key, sizeof(g->key), "last_leaf/%s", id);
 	if (!l || l->end < round_up(g->end))
 		raise(b, i, g->key, round_up(g->end));
-	if (c->carried < round_up(g->carried))
+	if (round_up(c->carried) < round_up(g->carried))
 		raise(b, i, "carried", round_up(g->carried));
 }
 
@@ -165,8 +175,8 @@ static void settle(struct mica_core *c, struct batch *b, int64_t now_ms)
 
 		if (b->changes[i].rc == MICA_OK && l && l->end < round_up(b->groups[i].end))
 			l->end = round_up(b->groups[i].end);
-		if (b->changes[i].rc == MICA_OK && c->carried < round_up(b->groups[i].carried))
-			c->carried = round_up(b->groups[i].carried);
+		if (b->changes[i].rc == MICA_OK && c->carried < b->groups[i].carried)
+			c->carried = b->groups[i].carried;
 		b->groups[i].n = 0;
 	}
 	for (size_t i = 0; i < b->n; i++) {

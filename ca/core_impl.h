@@ -338,7 +338,7 @@ struct mica_core {
 	pthread_mutex_t commit; /* commits with entries */
 	struct core_last_leaf last_leaf[CORE_AUTHORITY_MAX]; /* under commit: as it is stored */
 	unsigned n_last_leaf;
-	int64_t carried; /* as in the store; 0 = not known yet */
+	int64_t carried; /* exactly, since the start; 0 = nobody. Under commit */
 
 	pthread_mutex_t review_lock;
 	struct mica_review_cache *review;
@@ -600,7 +600,9 @@ mica_rc mica_core_accept_clock(struct mica_core *c, const struct mica_caller *ac
 	struct mica_err *e) MICA_MUST_CHECK;
 /* Greatest end of what an authority signed, as it is stored; 0 = nothing. */
 int64_t mica_core_last_leaf(struct mica_core *c, const char *id);
-/* Greatest end of a certificate of class `carried`; 0 = none. */
+/* A number of the store's; 0 = there is none. */
+int64_t mica_core_counter(struct mica_core *c, const char *key);
+/* Greatest end of a certificate of class `carried`; 0 = none. A minute more right after a start. */
 int64_t mica_core_carried(struct mica_core *c);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 

@@ -27,7 +27,7 @@ mica_rc mica_core_reload_authorities(struct mica_core *c, int64_t now, struct mi
 	return rc;
 }
 
-static int64_t counter(struct mica_core *c, const char *key)
+int64_t mica_core_counter(struct mica_core *c, const char *key)
 {
 	MICA_AUTO_BUF b;
 	struct mica_cursor cur;
@@ -45,12 +45,7 @@ int64_t mica_core_last_leaf(struct mica_core *c, const char *id)
 	char key[64];
 
 	snprintf(key, sizeof(key), "last_leaf/%s", id);
-	return counter(c, key);
-}
-
-int64_t mica_core_carried(struct mica_core *c)
-{
-	return counter(c, "carried");
+	return mica_core_counter(c, key);
 }
 
 static struct mica_slice carried_key(const char *id, char out[64])
@@ -115,7 +110,7 @@ mica_rc mica_core_gather(struct mica_core *c, const struct core_view *v, int64_t
 			continue;
 		facts[i].renewed = mica_core_renewed(c, v, now);
 		carried_key(a->id, key);
-		facts[i].carried = counter(c, key);
+		facts[i].carried = mica_core_counter(c, key);
 		rc = look_at_confirmations(c, v->policy, a->id, &facts[i].confirmed, e);
 		if (rc == MICA_OK)
 			rc = look_at_acks(c, v, i, now, &facts[i].acked, e);

@@ -583,3 +583,8 @@ const struct mica_pubkey *mica_verifier_key(const struct mica_verifier *v)
 {
 	return &v->key;
 }
+
+void mica_sha256(struct mica_slice s, uint8_t hash[32])
+{
+	mica_ossl_sha256(s, hash);
+}

@@ -73,6 +73,7 @@ libmica_ca_a_SOURCES += ca/core_canary.c
 libmica_ca_a_SOURCES += ca/core_lineage.c
 libmica_ca_a_SOURCES += ca/rotation_stock.c
 libmica_ca_a_SOURCES += ca/csr_write.c
+libmica_ca_a_SOURCES += ca/rotation_stock.c
 libmica_ca_a_SOURCES += ca/ca_check.h
 libmica_ca_a_SOURCES += ca/ca_check.c
 libmica_ca_a_SOURCES += ca/core_bring.c

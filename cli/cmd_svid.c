@@ -4,6 +4,7 @@
 #include "pair.h"
 
 #include "mica/cert.h"
+#include "mica/csr.h"
 #include "mica/file.h"
 #include "mica/pem.h"
 
@@ -63,7 +64,7 @@ static mica_rc request_body(
 	mica_rc rc;
 
 	mica_buf_init(&csr, 8192);
-	rc = pair_csr(key, &csr, e);
+	rc = mica_csr_write(key, &csr, e);
 	if (rc != MICA_OK)
 		return rc;
 	mica_buf_put_str(body, "{\"csr\":");

@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A key made here, its request, and the files that a certificate lives in. */
+/* The files that a certificate lives in. */
 #ifndef MICA_CLI_PAIR_H
 #define MICA_CLI_PAIR_H
 
 #include "mica/buf.h"
-#include "mica/key.h"
-
-/* PKCS #10 in PEM: the key alone, no subject and no attributes, since only the key is taken. */
-mica_rc pair_csr(
-	const struct mica_signer *key, struct mica_buf *pem, struct mica_err *e) MICA_MUST_CHECK;
 
 /* What is in a directory of ours. */
 struct pair_files {
 	struct mica_slice cert, key, bundle; /* PEM; an empty bundle keeps the one that is there */
 };
-/* Writes cert.pem, key.pem (0600) and bundle.pem below `dir` (made): the files are symbolic links
- * through one link, `.current`, to a directory of this generation, and the one link is replaced. So
- * a reader never sees a certificate with another one's key, and a crash leaves the old set or the
- * new. Regular files of these names are replaced by links. As mica_fail_errno. */
+/* Writes cert.pem, key.pem (0600) and bundle.pem below `dir` as one set (mica_file_write_set). */
 mica_rc pair_write(
 	const char *dir, const struct pair_files *files, struct mica_err *e) MICA_MUST_CHECK;
 

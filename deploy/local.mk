@@ -10,3 +10,11 @@ EXTRA_DIST += deploy/systemd/micad.service.in deploy/demo/issuer.py quickstart.s
 deploy/systemd/micad.service: $(srcdir)/deploy/systemd/micad.service.in Makefile
 	@$(MKDIR_P) deploy/systemd
 	$(AM_V_GEN)$(edit_paths) $(srcdir)/deploy/systemd/micad.service.in >$@
+EXTRA_DIST += deploy/examples/mica-agent.yaml
+EXTRA_DIST += deploy/examples/mica-agent-sidecar.yaml
+systemdsystemunit_DATA += deploy/systemd/mica-agent.service
+CLEANFILES += deploy/systemd/mica-agent.service
+EXTRA_DIST += deploy/systemd/mica-agent.service.in
+deploy/systemd/mica-agent.service: $(srcdir)/deploy/systemd/mica-agent.service.in Makefile
+	@$(MKDIR_P) deploy/systemd
+	$(AM_V_GEN)$(edit_paths) $(srcdir)/deploy/systemd/mica-agent.service.in >$@

@@ -35,5 +35,6 @@ noinst_HEADERS += include/mica/ledger.h
 noinst_HEADERS += include/mica/rpc.h
 noinst_HEADERS += include/mica/wire.h
 noinst_HEADERS += include/mica/rotation.h
+noinst_HEADERS += include/mica/threads.h
 noinst_HEADERS += include/mica/nodepods.h
 noinst_HEADERS += include/mica/linkerd.h

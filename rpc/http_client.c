@@ -29,7 +29,8 @@ struct mica_http_client {
 	CURL *easy;
 	char *ca_file, *unix_socket, *cert_file, *key_file;
 	struct mica_buf ca; /* what is trusted; empty: the system's */
-	bool plain, no_proxy_env;
+	struct mica_buf cert, key; /* PEM; empty: files, or none */
+	bool plain, no_proxy_env, unverified;
 };
 
 /* One request under way. */
@@ -147,12 +148,17 @@ mica_rc mica_http_client_new(
 	if (o->ca_pem.len == 0)
 		c->ca_file = mica_strdup(o->ca_file);
 	mica_buf_put_slice(&c->ca, o->ca_pem);
+	mica_buf_init(&c->cert, CA_MAX);
+	mica_buf_init_secret(&c->key, CA_MAX);
+	mica_buf_put_slice(&c->cert, o->cert_pem);
+	mica_buf_put_slice(&c->key, o->key_pem);
 	c->unix_socket = mica_strdup(o->unix_socket);
 	c->cert_file = mica_strdup(o->cert_pem_file);
 	c->key_file = mica_strdup(o->key_pem_file);
 	c->plain = o->plain;
 	c->no_proxy_env = o->no_proxy_env;
-	if (!c->multi || !c->easy || c->ca.over) {
+	c->unverified = o->unverified;
+	if (!c->multi || !c->easy || c->ca.over || c->cert.over || c->key.over) {
 		mica_http_client_free(c);
 		return mica_fail(e, MICA_INTERNAL, "http_client", "no HTTP client could be made");
 	}
@@ -168,6 +174,8 @@ void mica_http_client_free(struct mica_http_client *c)
 	curl_easy_cleanup(c->easy);
 	curl_multi_cleanup(c->multi);
 	mica_buf_clear(&c->ca);
+	mica_buf_clear(&c->cert);
+	mica_buf_clear(&c->key);
 	mica_free(c->ca_file);
 	mica_free(c->unix_socket);
 	mica_free(c->cert_file);
@@ -323,13 +331,30 @@ static mica_rc read_ca(struct mica_http_client *c, struct mica_err *e)
 	return MICA_OK;
 }
 
+/* The blobs outlive the transfer, so that no copy of a key stays with libcurl. */
+static void set_client_cert(struct mica_http_client *c)
+{
+	struct curl_blob cert = {c->cert.p, c->cert.len, CURL_BLOB_NOCOPY};
+	struct curl_blob key = {c->key.p, c->key.len, CURL_BLOB_NOCOPY};
+	CURL *h = c->easy;
+
+	if (c->cert.len > 0)
+		curl_easy_setopt(h, CURLOPT_SSLCERT_BLOB, &cert);
+	if (c->key.len > 0)
+		curl_easy_setopt(h, CURLOPT_SSLKEY_BLOB, &key);
+	if (c->cert_file)
+		curl_easy_setopt(h, CURLOPT_SSLCERT, c->cert_file);
+	if (c->key_file)
+		curl_easy_setopt(h, CURLOPT_SSLKEY, c->key_file);
+}
+
 static void set_tls(struct mica_http_client *c)
 {
 	CURL *h = c->easy;
 
 	curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
-	curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, c->unverified ? 0L : 1L);
+	curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, c->unverified ? 0L : 2L);
 	if (c->ca.len > 0) {
 		struct curl_blob ca = {c->ca.p, c->ca.len, CURL_BLOB_COPY};
 		/* Without these two the system's authorities would be trusted besides. */
@@ -337,10 +362,7 @@ static void set_tls(struct mica_http_client *c)
 		curl_easy_setopt(h, CURLOPT_CAPATH, NULL);
 		curl_easy_setopt(h, CURLOPT_CAINFO_BLOB, &ca);
 	}
-	if (c->cert_file)
-		curl_easy_setopt(h, CURLOPT_SSLCERT, c->cert_file);
-	if (c->key_file)
-		curl_easy_setopt(h, CURLOPT_SSLKEY, c->key_file);
+	set_client_cert(c);
 }
 
 static void set_network(struct transfer *t)
@@ -523,6 +545,9 @@ static mica_rc check(struct transfer *t, struct mica_err *e)
 	if (r->timeout_ms <= 0 || r->timeout_ms > INT64_C(1000) * A_DAY || r->max_body == 0)
 		return mica_fail(
 			e, MICA_INVALID, "bad_request", "a request has a time and size limit");
+	if (t->c->unverified && (r->bearer || t->c->cert_file || t->c->cert.len > 0))
+		return mica_fail(e, MICA_INVALID, "bad_request",
+			"nothing is shown to a server that is not verified");
 	if (mica_http_url_parse(r->url, &t->url, e) != MICA_OK)
 		return MICA_INVALID;
 	if (!t->url.https && !t->c->plain && !t->c->unix_socket)

@@ -100,9 +100,38 @@ static void put_varint(struct mica_buf *b, uint64_t v)
 
 void mica_wire_put_bytes(struct mica_buf *b, uint32_t number, struct mica_slice v)
 {
-	put_varint(b, (uint64_t)number << 3 | MICA_WIRE_BYTES);
-	put_varint(b, v.len);
+	mica_wire_put_head(b, number, v.len);
 	mica_buf_put_slice(b, v);
+}
+
+void mica_wire_put_head(struct mica_buf *b, uint32_t number, size_t len)
+{
+	put_varint(b, (uint64_t)number << 3 | MICA_WIRE_BYTES);
+	put_varint(b, len);
+}
+
+static size_t varint_size(uint64_t v)
+{
+	size_t n = 1;
+
+	for (; v >= 0x80; v >>= 7)
+		n++;
+	return n;
+}
+
+size_t mica_wire_bytes_size(uint32_t number, size_t len)
+{
+	return varint_size((uint64_t)number << 3) + varint_size(len) + len;
+}
+
+void mica_wire_put_double(struct mica_buf *b, uint32_t number, double v)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &v, sizeof(bits));
+	put_varint(b, (uint64_t)number << 3 | MICA_WIRE_FIXED64);
+	for (unsigned i = 0; i < 8; i++)
+		mica_buf_put_u8(b, (uint8_t)(bits >> (8 * i)));
 }
 
 void mica_wire_put_varint(struct mica_buf *b, uint32_t number, uint64_t v)

@@ -2,12 +2,12 @@
 #include "keys.h"
 
 #include "keys_fetch.h"
-#include "threads.h"
 
 #include "mica/clock.h"
 #include "mica/jwks.h"
 #include "mica/log.h"
 #include "mica/mem.h"
+#include "mica/threads.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -229,11 +229,11 @@ static int64_t next_delay(struct feed *f, const struct outcome *o)
 	if (f->source.jwks_file)
 		return t->file_ms;
 	if (o->rc == MICA_OK)
-		return threads_jitter(most, 90);
+		return mica_jitter(most, 90);
 	most = most < BACKOFF_MAX_MS ? most : BACKOFF_MAX_MS;
 	for (unsigned i = 1; i < f->failures && wait < most; i++)
 		wait *= 2;
-	wait = threads_jitter(wait < most ? wait : most, 50);
+	wait = mica_jitter(wait < most ? wait : most, 50);
 	if (o->err.retry_after * INT64_C(1000) > wait)
 		wait = (o->err.retry_after < RETRY_AFTER_MAX ? o->err.retry_after
 							     : RETRY_AFTER_MAX) *
@@ -301,7 +301,7 @@ static void *feed_main(void *arg)
 	while (!f->stop) {
 		bool forced = f->forced;
 		if (!forced && mica_mono_ms() < f->next_ms) {
-			threads_wait_until(&f->wake, &f->lock, f->next_ms);
+			mica_cond_wait_until(&f->wake, &f->lock, f->next_ms);
 			continue;
 		}
 		f->forced = false;
@@ -354,11 +354,11 @@ static mica_rc feed_new(struct mica_keys *k, const struct mica_issuer_config *c,
 	f->forced_end_ms = INT64_MIN / 2;
 	f->next_ms = mica_mono_ms();
 	pthread_mutex_init(&f->lock, NULL);
-	threads_cond_init(&f->wake);
-	threads_cond_init(&f->first);
+	mica_cond_init(&f->wake);
+	mica_cond_init(&f->first);
 	snprintf(f->status.issuer, sizeof(f->status.issuer), "%s", c->name);
 	f->status.age = -1;
-	rc = threads_start(&f->thread, feed_main, f, "an issuer's keys", e);
+	rc = mica_thread_start(&f->thread, feed_main, f, "an issuer's keys", e);
 	if (rc != MICA_OK) {
 		feed_free(f);
 		return rc;
@@ -471,7 +471,7 @@ void mica_keys_wait(struct mica_keys *k, int64_t ms)
 			continue;
 		pthread_mutex_lock(&f->lock);
 		while (f->status.state == MICA_KEYS_STARTING && mica_mono_ms() < end_ms)
-			threads_wait_until(&f->first, &f->lock, end_ms);
+			mica_cond_wait_until(&f->first, &f->lock, end_ms);
 		pthread_mutex_unlock(&f->lock);
 	}
 	pthread_rwlock_unlock(&k->lock);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keys_fetch.h"
-#include "token_file.h"
 
 #include "mica/clock.h"
 #include "mica/file.h"
@@ -97,7 +96,7 @@ static mica_rc get(const struct attempt *a, const char *url, size_t max,
 	if (q.timeout_ms <= 0)
 		return mica_fail(e, MICA_UNAVAILABLE, "timeout", "GET %s: no time was left", url);
 	if (a->s->token_file) {
-		rc = token_file_read(a->s->token_file, &token, e);
+		rc = mica_file_read_token(a->s->token_file, &token, e);
 		if (rc != MICA_OK)
 			return rc;
 		q.bearer = (const char *)token.p;

@@ -6,12 +6,11 @@
  */
 #include "kube_impl.h"
 
-#include "threads.h"
-
 #include "mica/clock.h"
 #include "mica/http_client.h"
 #include "mica/log.h"
 #include "mica/mem.h"
+#include "mica/threads.h"
 #include "mica/nodepods.h"
 
 #include <stdio.h>
@@ -340,7 +339,7 @@ static void rest(struct kube_pods *p, int retry_after)
 
 	for (unsigned i = FAILURES_TO_REST; i < p->failures && ms < REST_MAX_MS; i++)
 		ms *= 2;
-	ms = threads_jitter(ms < REST_MAX_MS ? ms : REST_MAX_MS, 50);
+	ms = mica_jitter(ms < REST_MAX_MS ? ms : REST_MAX_MS, 50);
 	if (asked * INT64_C(1000) > ms)
 		ms = asked * INT64_C(1000);
 	p->rest_until_ms = mica_mono_ms() + ms;
@@ -489,7 +488,7 @@ mica_rc kube_pods_new(const struct mica_issuer_config *c, const struct mica_kube
 	pthread_cond_init(&p->wake, NULL);
 	snprintf(p->status.issuer, sizeof(p->status.issuer), "%s", c->name);
 	for (; p->n_threads < KUBE_PODS_THREADS && rc == MICA_OK; p->n_threads += rc == MICA_OK)
-		rc = threads_start(&p->threads[p->n_threads], pods_main, p, "lists of pods", e);
+		rc = mica_thread_start(&p->threads[p->n_threads], pods_main, p, "lists of pods", e);
 	if (rc != MICA_OK) {
 		kube_pods_stop(p);
 		kube_pods_take_free(p);

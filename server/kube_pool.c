@@ -2,13 +2,12 @@
 /* The threads that ask one API server, their queue, and when to leave it alone. */
 #include "kube_impl.h"
 
-#include "threads.h"
-#include "token_file.h"
-
 #include "mica/clock.h"
+#include "mica/file.h"
 #include "mica/http_client.h"
 #include "mica/log.h"
 #include "mica/mem.h"
+#include "mica/threads.h"
 #include "mica/token.h"
 
 #include <stdio.h>
@@ -80,7 +79,7 @@ void kube_call(struct mica_http_client *client, struct mica_http_request *q, con
 		}
 		if (token_file) {
 			mica_buf_clear(&token);
-			if (token_file_read(token_file, &token, e) != MICA_OK)
+			if (mica_file_read_token(token_file, &token, e) != MICA_OK)
 				return;
 			if (i > 0 &&
 				mica_slice_eq_secret(
@@ -324,7 +323,7 @@ static void rest(struct kube_pool *p, const struct outcome *o)
 
 	for (unsigned i = FAILURES_TO_REST; i < p->failures && ms < REST_MAX_MS; i++)
 		ms *= 2;
-	ms = threads_jitter(ms < REST_MAX_MS ? ms : REST_MAX_MS, 50);
+	ms = mica_jitter(ms < REST_MAX_MS ? ms : REST_MAX_MS, 50);
 	if (asked * INT64_C(1000) > ms)
 		ms = asked * INT64_C(1000);
 	p->rest_until_ms = mica_mono_ms() + ms;
@@ -468,7 +467,7 @@ mica_rc kube_pool_new(struct mica_core *core, const struct mica_issuer_config *c
 	pthread_cond_init(&p->wake, NULL);
 	snprintf(p->status.issuer, sizeof(p->status.issuer), "%s", c->name);
 	for (; p->n_threads < tuning->threads && rc == MICA_OK; p->n_threads += rc == MICA_OK)
-		rc = threads_start(&p->threads[p->n_threads], pool_main, p, "TokenReview", e);
+		rc = mica_thread_start(&p->threads[p->n_threads], pool_main, p, "TokenReview", e);
 	if (rc != MICA_OK) {
 		kube_pool_stop(p);
 		kube_pool_take_free(p);

@@ -2,12 +2,11 @@
 #define _GNU_SOURCE /* pthread_setname_np */
 #include "plugged.h"
 
-#include "threads.h"
-
 #include "mica/clock.h"
 #include "mica/file.h"
 #include "mica/log.h"
 #include "mica/mem.h"
+#include "mica/threads.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -387,7 +386,7 @@ mica_rc plugged_start(struct plugged *p, void (*changed)(void *ctx), void *ctx, 
 	p->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (p->wake < 0)
 		return mica_fail_errno(e, errno, "eventfd");
-	rc = threads_start(&p->thread, run, p, "plugged.directory", e);
+	rc = mica_thread_start(&p->thread, run, p, "plugged.directory", e);
 	p->runs = rc == MICA_OK;
 	return rc;
 }

@@ -71,12 +71,16 @@ stage_memory() {
 stage_proof() {
 	make -C "$build" proof PROOF_FLAGS=--short
 }
+# That it runs to its end: every answer right and in the ledger. Its figures are not judged here.
+stage_bench() {
+	make -C "$build" bench BENCH_FLAGS=--short
+}
 stage_distcheck() {
 	make -C "$build" -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS=--enable-werror
 }
 
 if [ $# = 0 ]; then
-	set -- sanitizers e2e memory proof distcheck
+	set -- sanitizers e2e memory proof bench distcheck
 fi
 for name in "$@"; do
 	declare -F "stage_${name//-/_}" >/dev/null || die "no stage '$name'"

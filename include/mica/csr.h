@@ -26,6 +26,11 @@
 mica_rc mica_csr_read(struct mica_slice csr, const struct mica_key_policy *policy,
 	struct mica_pubkey *out, struct mica_err *e) MICA_MUST_CHECK;
 
+/* Our own request: PKCS #10 in PEM with the key alone, no subject and no attributes, since only the
+ * key is taken. Appends. UNAVAILABLE "signing_failed"; LIMIT when `pem` is full. */
+mica_rc mica_csr_write(
+	const struct mica_signer *key, struct mica_buf *pem, struct mica_err *e) MICA_MUST_CHECK;
+
 /* A request for an issuing authority of ours, for whoever has the root's key: subject and
  * extensions (extensionRequest, RFC 2985 5.4.2) are those that its certificate shall have. Appends
  * DER. INVALID "name_invalid" (trust domain); UNAVAILABLE "signing_failed". */

@@ -20,6 +20,11 @@ struct mica_http_options {
 	struct mica_slice ca_pem; /* instead of ca_file; copied */
 	const char *unix_socket; /* connect here whatever the URL's host; NULL = TCP */
 	const char *cert_pem_file, *key_pem_file; /* client certificate; NULL = none */
+	struct mica_slice cert_pem, key_pem; /* instead of the files; copied, the key wiped */
+	/* TLS without any check of who answers: for reading what is proved otherwise (a key that is
+	 * pinned). Nothing of ours is sent: a bearer or a client certificate is INVALID
+	 * "bad_request". */
+	bool unverified;
 	bool plain; /* allow http:// */
 	bool no_proxy_env; /* ignore http_proxy and the like (default for servers: true) */
 };

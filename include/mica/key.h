@@ -181,6 +181,8 @@ mica_rc mica_signer_sign(const struct mica_signer *s, enum mica_sig_form form,
  * signing. UNAVAILABLE "signing_failed". */
 mica_rc mica_signer_probe(const struct mica_signer *s, struct mica_err *e) MICA_MUST_CHECK;
 
+void mica_sha256(struct mica_slice s, uint8_t hash[32]);
+
 /* ---- at rest --------------------------------------------------------------------------- */
 
 /*

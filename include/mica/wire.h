@@ -31,5 +31,10 @@ mica_rc mica_wire_next(
 /* Appends a field. */
 void mica_wire_put_bytes(struct mica_buf *b, uint32_t number, struct mica_slice v);
 void mica_wire_put_varint(struct mica_buf *b, uint32_t number, uint64_t v);
+void mica_wire_put_double(struct mica_buf *b, uint32_t number, double v);
+/* Tag and length of bytes alone: the caller appends `len` octets. */
+void mica_wire_put_head(struct mica_buf *b, uint32_t number, size_t len);
+/* How many octets a field of `len` bytes takes, its tag and length included. */
+size_t mica_wire_bytes_size(uint32_t number, size_t len);
 
 #endif

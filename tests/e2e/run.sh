@@ -4,7 +4,8 @@
 #
 #	tests/e2e/run.sh			the smoke part (make check)
 #	tests/e2e/run.sh --all [PYTEST ARG]...	all, among them those on a real Kubernetes API server,
-#						which is built when it is not there (kube/build.sh)
+#						which is built when it is not there (kube/build.sh),
+#						and those with a real Envoy (envoy.sh)
 #
 # MICA_BIN or MICA_BUILDDIR is the folder with micad and mica (default: the current one).
 set -u
@@ -12,8 +13,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 if [ "${1-}" = --all ]; then
 	shift
-	"$here/kube/build.sh" >/dev/null
-	case $? in 0 | 77) ;; *) exit 1 ;; esac
+	for get in kube/build.sh envoy.sh; do
+		"$here/$get" >/dev/null
+		case $? in 0 | 77) ;; *) exit 1 ;; esac
+	done
 else
 	set -- -m smoke "$@"
 fi

@@ -120,20 +120,22 @@ def test_what_a_restart_cannot_mend_is_not_restarted(issuer, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
-def test_the_unit(tmp_path):
+@pytest.mark.parametrize("name", ["micad", "mica-agent"])
+def test_the_unit(tmp_path, name):
     """It is correct, and its sandbox is tight."""
-    with open(UNIT) as f:
+    unit = os.path.join(os.path.dirname(UNIT), name + ".service")
+    with open(unit) as f:
         text = f.read()
     # what is not installed here
-    text = re.sub(r"/\S*/micad( |$)", r"/bin/true\1", text)
+    text = re.sub(r"/\S*/%s( |$)" % name, r"/bin/true\1", text)
     text = re.sub(r"^(User|Group)=mica$", r"\1=root", text, flags=re.M)
     text = re.sub(r"^Documentation=.*$", "", text, flags=re.M)
-    path = pki.write(str(tmp_path / "micad.service"), text.encode(), 0o644)
+    path = pki.write(str(tmp_path / (name + ".service")), text.encode(), 0o644)
     r = subprocess.run(["systemd-analyze", "verify", "--man=no", path], capture_output=True,
                        text=True)
-    said = [x for x in (r.stdout + r.stderr).splitlines() if "micad.service" in x]
+    said = [x for x in (r.stdout + r.stderr).splitlines() if name + ".service" in x]
     assert r.returncode == 0 and not said, said
-    r = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", UNIT],
+    r = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=20", unit],
                        capture_output=True, text=True)
     assert r.returncode == 0, r.stdout[-300:]
 

@@ -144,6 +144,26 @@ tests_fuzz_fuzz_h2_session_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) -I$(srcdir)/tes
 tests_fuzz_fuzz_h2_session_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_h2_session_LDADD = $(RPC_LIBS)
 
+check_PROGRAMS += tests/fuzz/fuzz_agentwire
+FUZZ_TARGETS += tests/fuzz/fuzz_agentwire
+tests_fuzz_fuzz_agentwire_SOURCES = tests/fuzz/fuzz_agentwire.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_agentwire_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(CYAML_CFLAGS)
+tests_fuzz_fuzz_agentwire_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_agentwire_LDADD = $(AGENT_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_agenttrust
+FUZZ_TARGETS += tests/fuzz/fuzz_agenttrust
+tests_fuzz_fuzz_agenttrust_SOURCES = tests/fuzz/fuzz_agenttrust.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_agenttrust_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(CYAML_CFLAGS)
+tests_fuzz_fuzz_agenttrust_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_agenttrust_LDADD = $(AGENT_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_agentconfig
+FUZZ_TARGETS += tests/fuzz/fuzz_agentconfig
+tests_fuzz_fuzz_agentconfig_SOURCES = tests/fuzz/fuzz_agentconfig.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_agentconfig_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(CYAML_CFLAGS)
+tests_fuzz_fuzz_agentconfig_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_agentconfig_LDADD = $(AGENT_LIBS)
 check_PROGRAMS += tests/fuzz/fuzz_ca_files
 FUZZ_TARGETS += tests/fuzz/fuzz_ca_files
 tests_fuzz_fuzz_ca_files_SOURCES = tests/fuzz/fuzz_ca_files.c $(FUZZ_MAIN)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the documents say against what the sources say.
 
-- every setting of deploy/examples/micad.yaml is in micad.yaml(5), and no other;
-- every metric and every log event of the sources is in docs/OPERATIONS.md, and no other metric;
+- every setting of deploy/examples/micad.yaml is in micad.yaml(5), and no other; so for mica-agent;
+- every metric and every log event of the sources is in docs/OPERATIONS.md (the agent's in
+  docs/AGENT.md), and no other metric;
 - every reason that a caller of the API can get is in docs/API.md, or in openapi.json;
 - every route of the server is in docs/API.md;
 - every .md file's relative links lead somewhere, to a heading that is there;
@@ -23,7 +24,9 @@ import tempfile
 
 EXAMPLE = "deploy/examples/micad.yaml"
 MAN = "docs/man/micad.yaml.5"
+PAGES = ((EXAMPLE, MAN), ("deploy/examples/mica-agent.yaml", "docs/man/mica-agent.yaml.5"))
 OPERATIONS = "docs/OPERATIONS.md"
+AGENT = "docs/AGENT.md"
 API = "docs/API.md"
 
 # Reasons that no answer of the API holds, by what they are about. They are told on standard error or in
@@ -83,7 +86,7 @@ def settings(text):
             continue
         out.add(".".join(p[1] for p in path) + "." * bool(path) + name)
         path.append((indent, name))
-    return {re.sub(r"^(issuers|rules)\.", r"\1[].", s) for s in out}
+    return {re.sub(r"^(issuers|rules|identities|sds\.names)\.", r"\1[].", s) for s in out}
 
 
 def leaves(names):
@@ -92,12 +95,13 @@ def leaves(names):
 
 
 def check_settings(root):
-    want = leaves(settings(read(root, EXAMPLE)))
-    have = set(re.findall(r"^\.It Cm ([a-z_0-9\[\].]+)", read(root, MAN), re.M))
-    for name in sorted(want - have):
-        yield MAN, f"the setting {name} of {EXAMPLE} is missing"
-    for name in sorted(have - want):
-        yield MAN, f"{EXAMPLE} has no setting {name}"
+    for example, man in PAGES:
+        want = leaves(settings(read(root, example)))
+        have = set(re.findall(r"^\.It Cm ([a-z_0-9\[\].]+)", read(root, man), re.M))
+        for name in sorted(want - have):
+            yield man, f"the setting {name} of {example} is missing"
+        for name in sorted(have - want):
+            yield man, f"{example} has no setting {name}"
 
 
 # ---- metrics, events, reasons, routes --------------------------------------------------------
@@ -117,8 +121,9 @@ def check_metrics(root):
 
 
 def check_events(root):
-    text = read(root, OPERATIONS)
-    for rel in sources(root, "server"):
+    for rel in sources(root, "server", "agent"):
+        page = AGENT if rel.startswith("agent/") else OPERATIONS
+        text = read(root, page)
         code = read(root, rel)
         found = re.findall(r'MICA_LOG\(\s*[A-Za-z_]+,\s*([^;]*?)(?:,\s*MICA_|,\s*field|,\s*door)', code)
         names = [n for f in found for n in re.findall(r'"([a-z_]+)"', f)]
@@ -127,7 +132,7 @@ def check_events(root):
         names += [n for pair in re.findall(r'\btell\("([a-z_]+)", "([a-z_]+)"', code) for n in pair]
         for name in sorted(set(names)):
             if f"`{name}`" not in text:
-                yield OPERATIONS, f"the event {name} of {rel} is missing"
+                yield page, f"the event {name} of {rel} is missing"
 
 
 def check_reasons(root):
@@ -225,6 +230,9 @@ PLANTED = [
     (check_settings, MAN, ".It Cm store.path", ".It Cm store.pfad"),
     (check_settings, MAN, ".It Cm issuers[].keys.refresh", ".It Cm issuers[].keys.refreshed"),
     (check_settings, MAN, ".It Cm rules[].max_ttl", ".It Cm rules[].most"),
+    (check_settings, PAGES[1][1], ".It Cm identities[].allow.gids", ".It Cm identities[].gids"),
+    (check_settings, PAGES[1][1], ".It Cm sds.names[].is", ".It Cm sds.names[].are"),
+    (check_events, AGENT, "`sds_nack`", ""),
     (check_metrics, OPERATIONS, "mica_store_space_low", "mica_store_space"),
     (check_metrics, OPERATIONS, "`mica_parked`", "`mica_packed`"),
     (check_events, OPERATIONS, "`deny_removed`", "deny removed"),
@@ -242,7 +250,7 @@ PLANTED = [
 def self_test(root):
     bad = 0
     with tempfile.TemporaryDirectory(prefix="mica-docs-") as tmp:
-        for folder in ("docs", "deploy", "server", "cli", "ca", "base", "include"):
+        for folder in ("docs", "deploy", "server", "agent", "cli", "ca", "base", "include"):
             shutil.copytree(os.path.join(root, folder), os.path.join(tmp, folder))
             subprocess.run(["chmod", "-R", "u+w", os.path.join(tmp, folder)], check=True)
         for name in ("README.md", "CONTRIBUTING.md", "LICENSE"):

@@ -24,7 +24,7 @@ MAY_USE = {
     "cli": {"base", "ca", "policies", "rpc", "cli"},
 }
 # Whose contract a public header is; the others are ca's.
-HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file".split()}
+HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file threads".split()}
 for h in "http_client rpc wire".split():
     HEADER_OF[h] = "rpc"
 for h in "policy".split():
@@ -43,7 +43,7 @@ OWNERS = [
     (r"cyaml/.*", r"include/mica/yaml\.h|base/yaml\.c"),
     (r"openssl/.*", r"ca/|rpc/|tests/"),
     (r"jose/.*", r"tests/"),
-    (r"systemd/.*", r"server/"),
+    (r"systemd/.*", r"server/|agent/"),
 ]
 
 # A function that has one owner, or none at all: call pattern -> where it may stand.

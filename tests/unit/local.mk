@@ -395,6 +395,24 @@ tests_unit_test_token_plain_SOURCES = tests/unit/test_token_plain.c tests/unit/t
 tests_unit_test_token_plain_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS) -I$(srcdir)/ca
 tests_unit_test_token_plain_LDADD = $(TOKEN_TEST_LDADD)
 
+AGENT_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(srcdir) $(CMOCKA_CFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS) $(CYAML_CFLAGS)
+check_PROGRAMS += tests/unit/test_agent_renew
+TESTS += tests/unit/test_agent_renew
+tests_unit_test_agent_renew_SOURCES = tests/unit/test_agent_renew.c
+tests_unit_test_agent_renew_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_renew_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_wire
+TESTS += tests/unit/test_agent_wire
+tests_unit_test_agent_wire_SOURCES = tests/unit/test_agent_wire.c
+tests_unit_test_agent_wire_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_wire_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_config
+TESTS += tests/unit/test_agent_config
+tests_unit_test_agent_config_SOURCES = tests/unit/test_agent_config.c
+tests_unit_test_agent_config_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_config_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
 check_PROGRAMS += tests/unit/test_core_lineage
 TESTS += tests/unit/test_core_lineage
 tests_unit_test_core_lineage_SOURCES = tests/unit/test_core_lineage.c tests/unit/coretest.h tests/unit/tokens.h
@@ -459,6 +477,12 @@ TESTS += tests/unit/test_core_renewed
 tests_unit_test_core_renewed_SOURCES = tests/unit/test_core_renewed.c tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_core_renewed_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_core_renewed_LDADD = $(CORE_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_agent_trust
+TESTS += tests/unit/test_agent_trust
+tests_unit_test_agent_trust_SOURCES = tests/unit/test_agent_trust.c tests/unit/pki.h
+tests_unit_test_agent_trust_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_trust_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
 check_PROGRAMS += tests/unit/test_core_plug
 TESTS += tests/unit/test_core_plug
 tests_unit_test_core_plug_SOURCES = tests/unit/test_core_plug.c tests/unit/coretest.h tests/unit/tokens.h tests/unit/otherca.h

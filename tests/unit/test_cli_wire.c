@@ -54,7 +54,7 @@ static void requests_carry_the_key_alone(void **state)
 
 		mica_buf_init(&pem, 8192);
 		assert_ok(mica_signer_generate(types[i], &key, e));
-		assert_ok(pair_csr(key, &pem, e));
+		assert_ok(mica_csr_write(key, &pem, e));
 		assert_ok(mica_csr_read(mica_buf_slice(&pem), &policy, &read, e));
 		assert_true(mica_pubkey_eq(&read, mica_signer_public(key)));
 		bio = BIO_new_mem_buf(pem.p, (int)pem.len);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "threads.h"
+#include "mica/threads.h"
 
 #include "mica/secret.h"
 
@@ -9,7 +9,7 @@
 
 #define STACK ((size_t)1 << 20)
 
-mica_rc threads_start(
+mica_rc mica_thread_start(
 	pthread_t *t, void *(*run)(void *), void *arg, const char *what, struct mica_err *e)
 {
 	pthread_attr_t attr;
@@ -29,7 +29,7 @@ mica_rc threads_start(
 	return MICA_OK;
 }
 
-void threads_cond_init(pthread_cond_t *c)
+void mica_cond_init(pthread_cond_t *c)
 {
 	pthread_condattr_t monotonic;
 
@@ -39,14 +39,14 @@ void threads_cond_init(pthread_cond_t *c)
 	pthread_condattr_destroy(&monotonic);
 }
 
-void threads_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, int64_t ms)
+void mica_cond_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, int64_t ms)
 {
 	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 
 	pthread_cond_timedwait(c, lock, &t);
 }
 
-int64_t threads_jitter(int64_t ms, unsigned low_percent)
+int64_t mica_jitter(int64_t ms, unsigned low_percent)
 {
 	int64_t low = ms * low_percent / 100;
 	uint32_t r;
