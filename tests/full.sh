@@ -66,7 +66,7 @@ stage_e2e() {
 }
 # Memory bounds are the program's own only without a sanitizer.
 stage_memory() {
-	MICA_BIN=$build "$here/tests/e2e/run.sh" --all -k "rpc_flood or does_not_read"
+	MICA_BIN=$build "$here/tests/e2e/run.sh" --all -k "rpc_flood or does_not_read or test_memory"
 }
 stage_proof() {
 	make -C "$build" proof PROOF_FLAGS=--short
