@@ -69,17 +69,18 @@ static mica_rc split(struct import *x, struct mica_buf *mem, struct mica_err *e)
 	struct mica_err own = MICA_ERR_INIT;
 	struct mica_slice in = x->in->pem, *to;
 	size_t ends[2 * MICA_IMPORT_MAX], n = 0, from = 0;
-	bool crl[2 * MICA_IMPORT_MAX];
+	bool crl[2 * MICA_IMPORT_MAX], is_crl;
 	mica_rc rc;
 
-	while ((rc = next_block(&in, mem, &crl[n], &own)) == MICA_OK) {
-		if ((crl[n] ? x->n_crls : x->n) == MICA_IMPORT_MAX)
+	while ((rc = next_block(&in, mem, &is_crl, &own)) == MICA_OK) {
+		if ((is_crl ? x->n_crls : x->n) == MICA_IMPORT_MAX)
 			return mica_fail(e, MICA_LIMIT, "pem_too_many",
 				"PEM: more than %d certificates, or CRLs", MICA_IMPORT_MAX);
-		if (crl[n])
+		if (is_crl)
 			x->n_crls++;
 		else
 			x->n++;
+		crl[n] = is_crl;
 		ends[n++] = mem->len;
 		mica_err_clear(&own);
 	}
