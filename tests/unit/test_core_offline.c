@@ -646,6 +646,15 @@ static void its_crl_is_published(void **state)
 			false, false, NOW + 50, e));
 	newest = crl_of(&root, &(struct crl_spec){.number = 8, .begin = NOW - 9, .end = NOW + 950});
 	assert_ok(bring(t, newest, false, false, NOW + 50, e));
+	/* all or nothing: a root that comes with a CRL that ended is not taken */
+	assert_refused(MICA_INVALID, "crl_not_in_time",
+		bring(t,
+			tk_printf("%s%s", oca_pem(&other),
+				crl_of(&other,
+					&(struct crl_spec){
+						.number = 1, .begin = NOW - 90, .end = NOW - 9})),
+			true, false, NOW + 50, e));
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_PUBLISHED, NOW + 50, NULL), 0);
 	/* and with everything else at once */
 	assert_ok(bring(t,
 		tk_printf("%s%s",
