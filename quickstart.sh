@@ -19,7 +19,8 @@ case ${1:-} in
 Without arguments: builds Mica, shows its main job in a temporary folder, and cleans up.
 --keep DIR leaves a playground running in DIR (new or empty):
   DIR/env         . it: MICA_URL, MICA_GRPC (host:port), MICA_CA, MICA_ADMIN_SOCKET,
-                  MICA_LOG_VKEY, MICA_PID, MICA_TRUST_DOMAIN, MICA_AUDIENCE
+                  MICA_LOG_VKEY, MICA_PID, MICA_TRUST_DOMAIN, MICA_AUDIENCE,
+                  MICA_AGENT_SOCKET (Workload API and SDS), MICA_AGENT_PID
   DIR/mint-token  prints a fresh token of the demo issuer; see its --help
   DIR/mica        the command, set up for this playground
   DIR/stop        stops it"
@@ -44,12 +45,12 @@ chmod 700 "$dir"
 [ ${#dir} -lt 90 ] || die "the path of $dir is too long for a Unix socket in it"
 python=$(command -v /usr/bin/python3 || command -v python3)
 trust_domain=demo.mica.example
-pid=
+pid= agent= kubelet=
 
 finish() {
 	local rc=$?
 	if [ -n "$pid" ] && { [ -z "$keep" ] || [ "$rc" != 0 ]; }; then
-		kill -TERM "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+		kill -TERM "$pid" $agent ${kubelet:+-$kubelet} 2>/dev/null && wait "$pid" 2>/dev/null || true
 	fi
 	if [ "$rc" != 0 ] && [ -s "$dir/micad.log" ]; then
 		say "the log of micad ends with:" >&2
@@ -150,6 +151,7 @@ cat >"$dir/stop" <<SCRIPT
 #!/bin/sh
 # Stops the playground; its files stay.
 . "$dir/env"
+kill -TERM "\$MICA_AGENT_PID" "-\$MICA_KUBELET_PID" 2>/dev/null # the latter with its sleep
 kill -TERM "\$MICA_PID" 2>/dev/null || { echo "micad is not running"; exit 0; }
 for _ in \$(seq 150); do
 	kill -0 "\$MICA_PID" 2>/dev/null || { echo stopped; exit 0; }
@@ -160,6 +162,56 @@ exit 1
 SCRIPT
 chmod 700 "$dir/mint-token" "$dir/mica" "$dir/stop"
 . "$dir/env"
+
+# ---- an agent beside a workload, in a playground that stays --------------------------------------
+start_agent() {
+	local workload=(--namespace shop --serviceaccount web --pod web-1 --ttl 3600)
+
+	(umask 077 && "$dir/mint-token" "${workload[@]}" >"$dir/agent-token")
+	# What a kubelet does: a new token long before the old one ends.
+	cat >"$dir/kubelet" <<-SCRIPT
+		#!/bin/sh
+		umask 077
+		while sleep 600; do
+			"$dir/mint-token" ${workload[*]} >"$dir/agent-token.new" &&
+				mv "$dir/agent-token.new" "$dir/agent-token"
+		done
+	SCRIPT
+	cat >"$dir/agent.yaml" <<-YAML
+		# deploy/examples/mica-agent.yaml explains every setting.
+		trust_domain: $trust_domain
+		micad:
+		  url: https://$address
+		  bootstrap_file: $dir/roots.pem
+		state:
+		  directory: $dir/agent-state
+		socket:
+		  path: $dir/agent.sock
+		identities:
+		  - name: web
+		    token_file: $dir/agent-token
+		    # So that renewals are seen: DIR/mica audit list, or agent.log.
+		    ttl: 2m
+		    allow: {any: true}
+	YAML
+	chmod 700 "$dir/kubelet"
+	mkdir -p -m 700 "$dir/agent-state"
+	setsid "$dir/kubelet" >/dev/null 2>&1 </dev/null &
+	kubelet=$!
+	setsid "$build/mica-agent" --config "$dir/agent.yaml" >"$dir/agent.log" 2>&1 </dev/null &
+	agent=$!
+	for _ in $(seq 100); do
+		grep -q 'event=svid_issued' "$dir/agent.log" && break
+		kill -0 "$agent" 2>/dev/null || die "mica-agent did not start; see $dir/agent.log"
+		sleep 0.1
+	done
+	cat >>"$dir/env" <<-ENV
+		export MICA_AGENT_SOCKET=$dir/agent.sock
+		export MICA_AGENT_PID=$agent
+		export MICA_KUBELET_PID=$kubelet
+	ENV
+}
+[ -z "$keep" ] || start_agent
 
 # ---- the main job ----------------------------------------------------------------------------
 say
@@ -195,6 +247,7 @@ else
 	say "The playground is running in $dir:"
 	say "  . $dir/env; curl --cacert \$MICA_CA \$MICA_URL/v1/bundle"
 	say "  $dir/mint-token --namespace shop --serviceaccount web"
+	say "  SPIFFE_ENDPOINT_SOCKET=unix://\$MICA_AGENT_SOCKET for SPIFFE programs; the same is Envoy's SDS"
 	say "  \$MICA_GRPC speaks Istio's protocol for \$($dir/mint-token --audience istio-ca)"
 	say "  $dir/mica status; $dir/mica audit list"
 	say "  $dir/stop"

@@ -76,24 +76,21 @@ static mica_rc taint(struct mica_core *c, const char *id, const struct mica_call
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	int64_t at = mica_core_decision_ms(c, now_ms) / 1000;
-	unsigned i = 0;
-	mica_rc rc;
+	int i;
+	mica_rc rc = mica_core_authority_need(v->auths, id, &i, e);
 
 	/* The time that decisions use, whatever the clock says: it holds at once for everybody,
 	 * since the view that is made below counts earlier times as its own. And it is no earlier:
 	 * the deadline for those who have to renew begins with it. */
 	if (at < v->auths->from)
 		at = v->auths->from;
-	while (i < v->auths->n && strcmp(v->auths->v[i].id, id) != 0)
-		i++;
-	if (i == v->auths->n)
-		return mica_fail(e, MICA_NOT_FOUND, "no_such_authority",
-			"there is no authority with this id; expected 40 hex digits of `mica status`");
+	if (rc != MICA_OK)
+		return rc;
 	for (unsigned k = 0; k < v->auths->v[i].n_times; k++)
 		if (v->auths->v[i].times[k].event == MICA_AE_TAINTED)
 			return mica_fail(e, MICA_CONFLICT, "tainted_already",
 				"this authority is tainted already");
-	rc = write_taint(c, v, i, at, actor, now_ms, e);
+	rc = write_taint(c, v, (unsigned)i, at, actor, now_ms, e);
 	if (rc != MICA_OK)
 		return rc;
 	/* It holds from here on: what was decided on the old view conflicts. */

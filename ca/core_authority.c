@@ -174,6 +174,24 @@ int mica_core_active(const struct core_authorities *a, enum mica_authority_kind 
 	return mica_authority_active(a->v, a->n, MICA_SET_DEFAULT, kind, now);
 }
 
+int mica_core_authority_find(const struct core_authorities *a, const char *id)
+{
+	for (unsigned i = 0; i < a->n; i++)
+		if (strcmp(a->v[i].id, id) == 0)
+			return (int)i;
+	return -1;
+}
+
+mica_rc mica_core_authority_need(
+	const struct core_authorities *a, const char *id, int *at, struct mica_err *e)
+{
+	*at = mica_core_authority_find(a, id);
+	if (*at >= 0)
+		return MICA_OK;
+	return mica_fail(e, MICA_NOT_FOUND, "no_such_authority",
+		"there is no authority with this id; expected 40 hex digits of `mica authority list`");
+}
+
 int mica_core_authority_named(const struct core_authorities *a, struct mica_slice aki)
 {
 	uint8_t id[MICA_KEY_ID_LEN];

@@ -23,14 +23,6 @@ void mica_core_bring_clear(struct core_bring *b)
 	mica_core_view_unref(b->v);
 }
 
-int mica_core_bring_find(const struct core_bring *b, const char *id)
-{
-	for (unsigned i = 0; i < b->v->auths->n; i++)
-		if (strcmp(b->v->auths->v[i].id, id) == 0)
-			return (int)i;
-	return -1;
-}
-
 static mica_rc too_many(struct mica_err *e, int most)
 {
 	return mica_fail(e, MICA_LIMIT, "too_many_authorities",

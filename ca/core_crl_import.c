@@ -8,15 +8,6 @@
 #include <inttypes.h>
 #include <openssl/sha.h>
 
-static mica_rc find(const struct core_view *v, const char *id, unsigned *at, struct mica_err *e)
-{
-	for (*at = 0; *at < v->auths->n; ++*at)
-		if (strcmp(v->auths->v[*at].id, id) == 0)
-			return MICA_OK;
-	return mica_fail(e, MICA_NOT_FOUND, "no_such_authority",
-		"there is no authority with this id; expected 40 hex digits of `mica authority list`");
-}
-
 static mica_rc wrong_issuer(struct mica_err *e, const char *id)
 {
 	return mica_fail(
@@ -25,7 +16,7 @@ static mica_rc wrong_issuer(struct mica_err *e, const char *id)
 
 /* Its name, its key identifier and its signature are those of the authority. */
 static mica_rc check_issuer(
-	const struct core_view *v, unsigned at, const struct mica_crl_info *c, struct mica_err *e)
+	const struct core_view *v, int at, const struct mica_crl_info *c, struct mica_err *e)
 {
 	const struct mica_authority *a = &v->auths->v[at];
 	struct mica_cert_info cert;
@@ -106,25 +97,42 @@ static mica_rc store(struct mica_core *c, const struct mica_crl_info *info, cons
 	return rc == MICA_OK ? mica_core_change_commit(c, &ch, now_ms, e) : rc;
 }
 
+static mica_rc check_elsewhere(const struct core_view *v, int at, struct mica_err *e)
+{
+	if (at < 0 || !mica_core_signs_crl(v, (unsigned)at))
+		return MICA_OK;
+	return mica_fail(e, MICA_CONFLICT, "crl_signed_here",
+		"the key of this authority is here: micad signs its CRLs");
+}
+
+mica_rc mica_core_check_crl(const struct core_view *v, const char *id,
+	const struct mica_crl_info *info, int64_t now, bool *same, struct mica_err *e)
+{
+	mica_rc rc = check_elsewhere(v, mica_core_authority_find(v->auths, id), e);
+
+	if (rc == MICA_OK)
+		rc = check_time(v, info, now, e);
+	if (rc == MICA_OK)
+		rc = check_number(mica_core_find_crl(v->crls, id), info, same, e);
+	return rc;
+}
+
 mica_rc mica_core_take_crl(struct mica_core *c, const char *id, const struct mica_crl_info *info,
 	const struct mica_caller *actor, int64_t now_ms, struct mica_err *e)
 {
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	int64_t now = mica_core_decision_ms(c, now_ms) / 1000;
 	struct core_crls *l = NULL;
-	unsigned at = 0;
 	bool same = false;
-	mica_rc rc = find(v, id, &at, e);
+	int at;
+	mica_rc rc = mica_core_authority_need(v->auths, id, &at, e);
 
-	if (rc == MICA_OK && mica_core_signs_crl(v, at))
-		rc = mica_fail(e, MICA_CONFLICT, "crl_signed_here",
-			"the key of this authority is here: micad signs its CRLs");
+	if (rc == MICA_OK)
+		rc = check_elsewhere(v, at, e);
 	if (rc == MICA_OK)
 		rc = check_issuer(v, at, info, e);
 	if (rc == MICA_OK)
-		rc = check_time(v, info, now, e);
-	if (rc == MICA_OK)
-		rc = check_number(mica_core_find_crl(v->crls, id), info, &same, e);
+		rc = mica_core_check_crl(v, id, info, now, &same, e);
 	if (rc != MICA_OK || same)
 		return rc;
 	rc = store(c, info, id, actor, now_ms, e);

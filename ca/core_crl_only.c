@@ -16,7 +16,7 @@ struct by_crl {
 	struct core_view *v;
 	const struct mica_caller *actor;
 	int64_t now_ms;
-	unsigned at, root;
+	int at, root;
 	struct core_revoked_one one;
 	struct core_change ch;
 };
@@ -25,14 +25,6 @@ static void by_crl_clear(struct by_crl *x)
 {
 	mica_core_view_unref(x->v);
 	mica_core_change_clear(&x->ch);
-}
-
-static bool find(const struct core_view *v, const char *id, unsigned *at)
-{
-	for (*at = 0; *at < v->auths->n; ++*at)
-		if (strcmp(v->auths->v[*at].id, id) == 0)
-			return true;
-	return false;
 }
 
 /* The names of those that would go on believing it. */
@@ -72,8 +64,8 @@ static mica_rc check_root(struct by_crl *x, struct mica_err *e)
 	const struct mica_authority *a = &x->v->auths->v[x->at], *root;
 	int64_t now = mica_core_decision_ms(x->c, x->now_ms) / 1000;
 
-	if (!find(x->v, a->parent, &x->root) ||
-		!mica_authority_is_published(&x->v->auths->v[x->root], now))
+	x->root = mica_core_authority_find(x->v->auths, a->parent);
+	if (x->root < 0 || !mica_authority_is_published(&x->v->auths->v[x->root], now))
 		return mica_fail(e, MICA_CONFLICT, "no_crl_signer",
 			"its root is in no bundle any more, so nobody believes it");
 	root = &x->v->auths->v[x->root];
@@ -174,13 +166,10 @@ static mica_rc mark(struct by_crl *x, struct mica_err *e)
 
 static mica_rc revoke_by_crl(struct by_crl *x, const char *id, struct mica_err *e)
 {
-	mica_rc rc;
+	mica_rc rc = mica_core_authority_need(x->v->auths, id, &x->at, e);
 
-	if (!find(x->v, id, &x->at))
-		return mica_fail(e, MICA_NOT_FOUND, "no_such_authority",
-			"there is no authority with this id; expected 40 hex digits of `mica authority "
-			"list`");
-	rc = check(x, e);
+	if (rc == MICA_OK)
+		rc = check(x, e);
 	if (rc == MICA_OK)
 		rc = fill_one(x, e);
 	if (rc == MICA_OK)
@@ -262,11 +251,12 @@ static void put_exposed(struct mica_buf *json, const struct core_view *v,
 {
 	const struct core_authorities *a = v->auths;
 	bool by_crl = mica_authority_state_at(&a->v[i], now) == MICA_AS_REVOKED;
-	unsigned goes = i;
+	int root = a->v[i].kind == MICA_AUTHORITY_ISSUING && !by_crl
+		? mica_core_authority_find(a, a->v[i].parent)
+		: -1;
+	unsigned goes = root < 0 ? i : (unsigned)root;
 	int64_t at;
 
-	if (a->v[i].kind == MICA_AUTHORITY_ISSUING && !by_crl && !find(v, a->v[i].parent, &goes))
-		goes = i;
 	mica_core_put_string(json, "{", "authority", a->v[i].id);
 	mica_core_put_string(json, ",", "kind", mica_authority_kind_name(a->v[i].kind));
 	mica_core_put_string(json, ",", "way", by_crl ? "crl" : "removal");

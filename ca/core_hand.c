@@ -76,18 +76,6 @@ static mica_rc fulfil(struct mica_core *c, const struct wish *w, const struct mi
 	return rc;
 }
 
-static mica_rc find(const struct hand *h, const char *id, int *at, struct mica_err *e)
-{
-	for (unsigned i = 0; i < h->v->auths->n; i++) {
-		if (strcmp(h->v->auths->v[i].id, id) != 0)
-			continue;
-		*at = (int)i;
-		return MICA_OK;
-	}
-	return mica_fail(e, MICA_NOT_FOUND, "no_such_authority",
-		"there is no authority with this id; expected 40 hex digits of `mica authority list`");
-}
-
 static const struct mica_authority *authority(const struct hand *h, int at)
 {
 	return &h->v->auths->v[at];
@@ -238,12 +226,9 @@ static mica_rc create(struct hand *h, enum mica_authority_kind kind, bool standb
 		return rc;
 	/* the one that was not there before */
 	after = mica_core_view_get(h->c);
-	for (unsigned i = 0; i < after->auths->n; i++) {
-		int was;
-
-		if (find(h, after->auths->v[i].id, &was, NULL) != MICA_OK)
+	for (unsigned i = 0; i < after->auths->n; i++)
+		if (mica_core_authority_find(h->v->auths, after->auths->v[i].id) < 0)
 			memcpy(id, after->auths->v[i].id, MICA_KEY_ID_SIZE);
-	}
 	return MICA_OK;
 }
 
@@ -315,7 +300,7 @@ static mica_rc recover(struct hand *h, char id[MICA_KEY_ID_SIZE], struct mica_er
 	mica_core_view_unref(h->v);
 	h->v = mica_core_view_get(h->c);
 	s.emergency = true;
-	rc = find(h, id, &s.at, e);
+	rc = mica_core_authority_need(h->v->auths, id, &s.at, e);
 	return rc == MICA_OK ? step(h, &s, e) : rc;
 }
 
@@ -381,7 +366,7 @@ static mica_rc activate(struct hand *h, const struct wish *w, struct mica_err *e
 {
 	struct mica_rotation_step s;
 	int at = -1;
-	mica_rc rc = find(h, w->which, &at, e);
+	mica_rc rc = mica_core_authority_need(h->v->auths, w->which, &at, e);
 
 	if (rc == MICA_OK)
 		rc = may_activate(h, at, e);
@@ -443,7 +428,7 @@ static mica_rc take_out(struct hand *h, const struct wish *w, struct mica_err *e
 {
 	struct mica_rotation_step s;
 	int at = -1;
-	mica_rc rc = find(h, w->which, &at, e);
+	mica_rc rc = mica_core_authority_need(h->v->auths, w->which, &at, e);
 	enum mica_authority_state st;
 
 	if (rc != MICA_OK)

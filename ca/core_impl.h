@@ -185,6 +185,11 @@ struct core_authorities {
 };
 /* Index of the authority that signs at `now`, -1 when there is none. */
 int mica_core_active(const struct core_authorities *a, enum mica_authority_kind kind, int64_t now);
+/* Index of the authority with this id, -1 = none; and one that must be there: NOT_FOUND
+ * "no_such_authority". */
+int mica_core_authority_find(const struct core_authorities *a, const char *id);
+mica_rc mica_core_authority_need(const struct core_authorities *a, const char *id, int *at,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* Index of the authority that a certificate's authority key identifier names; -1 = none. */
 int mica_core_authority_named(const struct core_authorities *a, struct mica_slice aki);
 /* Reads all authorities and unlocks the keys of those that sign; `old` (may be NULL) lends keys
@@ -581,6 +586,11 @@ mica_rc mica_core_crls_publish(
 	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
 /* Its record, into a change; `der` is what it holds. */
 void mica_core_put_crl(struct core_change *ch, const struct core_crl *r, struct mica_slice der);
+/* Whether a list that this authority has signed could be taken at `now` (seconds); `same`: it is
+ * there already. Of an authority that is not here yet, too. */
+mica_rc mica_core_check_crl(const struct core_view *v, const char *id,
+	const struct mica_crl_info *info, int64_t now, bool *same,
+	struct mica_err *e) MICA_MUST_CHECK;
 /* A list that was read, of an authority whose key is elsewhere: judged, recorded, published. Under
  * admin. */
 mica_rc mica_core_take_crl(struct mica_core *c, const char *id, const struct mica_crl_info *info,
@@ -681,8 +691,6 @@ mica_rc mica_core_bring_add(struct core_bring *b, int at, enum mica_authority_ki
 /* An entry about one of them; `more`: members of its detail, each with a comma before it. */
 mica_rc mica_core_bring_note(struct core_bring *b, const struct mica_authority *a,
 	const char *action, struct mica_slice more, struct mica_err *e) MICA_MUST_CHECK;
-/* Index of the authority with this id in the view, -1 = there is none. */
-int mica_core_bring_find(const struct core_bring *b, const char *id);
 /* All of it in one transaction, with the bundle's numbers, and the view that follows. OK when there
  * is nothing to write, too. */
 mica_rc mica_core_bring_commit(struct core_bring *b, struct mica_err *e) MICA_MUST_CHECK;

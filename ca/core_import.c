@@ -69,17 +69,18 @@ static mica_rc split(struct import *x, struct mica_buf *mem, struct mica_err *e)
 	struct mica_err own = MICA_ERR_INIT;
 	struct mica_slice in = x->in->pem, *to;
 	size_t ends[2 * MICA_IMPORT_MAX], n = 0, from = 0;
-	bool crl[2 * MICA_IMPORT_MAX];
+	bool crl[2 * MICA_IMPORT_MAX], is_crl;
 	mica_rc rc;
 
-	while ((rc = next_block(&in, mem, &crl[n], &own)) == MICA_OK) {
-		if ((crl[n] ? x->n_crls : x->n) == MICA_IMPORT_MAX)
+	while ((rc = next_block(&in, mem, &is_crl, &own)) == MICA_OK) {
+		if ((is_crl ? x->n_crls : x->n) == MICA_IMPORT_MAX)
 			return mica_fail(e, MICA_LIMIT, "pem_too_many",
 				"PEM: more than %d certificates, or CRLs", MICA_IMPORT_MAX);
-		if (crl[n])
+		if (is_crl)
 			x->n_crls++;
 		else
 			x->n++;
+		crl[n] = is_crl;
 		ends[n++] = mem->len;
 		mica_err_clear(&own);
 	}
@@ -112,7 +113,7 @@ static mica_rc read_all(struct import *x, struct mica_buf *mem, struct mica_err 
 /* The very certificate is here. */
 static bool is_known(const struct import *x, size_t i)
 {
-	int at = mica_core_bring_find(x->b, x->cert[i].id);
+	int at = mica_core_authority_find(auths(x), x->cert[i].id);
 
 	return at >= 0 && mica_slice_eq(mica_buf_slice(&auths(x)->v[at].cert), x->der[i]);
 }
@@ -184,7 +185,7 @@ static mica_rc add_root(struct import *x, size_t i, struct mica_err *e)
 			"a root with key %s is not known here; whoever is to trust it has to mean it: "
 			"--new-root",
 			c->id);
-	if (mica_core_bring_find(x->b, c->id) >= 0)
+	if (mica_core_authority_find(auths(x), c->id) >= 0)
 		return mica_fail(e, MICA_CONFLICT, "key_taken",
 			"an authority of ours has this root's key %s already; a new root has a new key",
 			c->id);
@@ -213,7 +214,7 @@ static mica_rc find_request(
 {
 	const struct mica_authority *a;
 
-	*at = mica_core_bring_find(x->b, c->id);
+	*at = mica_core_authority_find(auths(x), c->id);
 	a = *at < 0 ? NULL : &auths(x)->v[*at];
 	if (!a || a->kind != MICA_AUTHORITY_ISSUING)
 		return mica_fail(e, MICA_INVALID, "no_such_request",
@@ -235,7 +236,7 @@ static mica_rc find_request(
 static mica_rc check_parent(const struct import *x, const struct mica_ca_cert *root,
 	const struct mica_authority **out, struct mica_err *e)
 {
-	int at = mica_core_bring_find(x->b, root->id);
+	int at = mica_core_authority_find(auths(x), root->id);
 	enum mica_authority_state s;
 
 	*out = at < 0 ? NULL : &auths(x)->v[at];
@@ -329,14 +330,19 @@ static mica_rc find_crl_issuer(const struct import *x, size_t i, struct mica_crl
 	return rc;
 }
 
+/* Before anything is written, since it is all or nothing. */
 static mica_rc check_crls(const struct import *x, struct mica_err *e)
 {
 	struct mica_crl_info info;
 	mica_rc rc = MICA_OK;
 	const char *id;
+	bool same;
 
-	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++)
+	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++) {
 		rc = find_crl_issuer(x, i, &info, &id, e);
+		if (rc == MICA_OK)
+			rc = mica_core_check_crl(x->b->v, id, &info, x->b->now, &same, e);
+	}
 	return rc;
 }
 

@@ -33,16 +33,15 @@ mica_rc mica_core_authorities(struct mica_core *c, const char *authority_id, int
 	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	int64_t now = now_ms / 1000 > v->auths->from ? now_ms / 1000 : v->auths->from;
 
-	for (unsigned i = 0; authority_id && i < v->auths->n; i++) {
-		if (strcmp(v->auths->v[i].id, authority_id) != 0)
-			continue;
-		put_with_certificate(json, c, v, i, now);
+	if (authority_id) {
+		int at;
+		mica_rc rc = mica_core_authority_need(v->auths, authority_id, &at, e);
+
+		if (rc != MICA_OK)
+			return rc;
+		put_with_certificate(json, c, v, (unsigned)at, now);
 		return mica_buf_rc(json, e);
 	}
-	if (authority_id)
-		return mica_fail(e, MICA_NOT_FOUND, "no_such_authority",
-			"there is no authority with this id; expected 40 hex digits of `mica "
-			"authority list`");
 	mica_buf_put_str(json, "{\"authorities\":[");
 	for (unsigned i = 0; i < v->auths->n; i++) {
 		if (i)

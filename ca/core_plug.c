@@ -151,7 +151,7 @@ static mica_rc take_root(struct plugging *x, size_t i, struct mica_err *e)
 {
 	const struct mica_ca_cert *c = &x->set->roots[i];
 	struct mica_ca_rules rules = x->rules;
-	int at = mica_core_bring_find(&x->b, c->id);
+	int at = mica_core_authority_find(auths(x), c->id);
 	mica_rc rc;
 
 	for (size_t k = 0; k < i; k++)
@@ -245,7 +245,7 @@ static mica_rc renewed_issuing(struct plugging *x, int at, struct mica_err *e)
 
 static mica_rc take_issuing(struct plugging *x, struct mica_err *e)
 {
-	int at = mica_core_bring_find(&x->b, x->set->issuing.id);
+	int at = mica_core_authority_find(auths(x), x->set->issuing.id);
 
 	if (at < 0)
 		return new_issuing(x, e);
@@ -327,7 +327,7 @@ static mica_rc check_issuing(struct plugging *x, struct mica_err *e)
 {
 	const struct mica_ca_cert *c = &x->set->issuing;
 	struct mica_ca_rules rules = x->rules;
-	int at = mica_core_bring_find(&x->b, c->id);
+	int at = mica_core_authority_find(auths(x), c->id);
 	mica_rc rc;
 
 	/* what signs already signs to its end */
@@ -339,7 +339,7 @@ static mica_rc check_issuing(struct plugging *x, struct mica_err *e)
 			x->set->n_roots, x->path, &x->n_path, &x->root, e);
 	if (rc != MICA_OK)
 		return rc;
-	x->root_at = mica_core_bring_find(&x->b, x->set->roots[x->root].id);
+	x->root_at = mica_core_authority_find(auths(x), x->set->roots[x->root].id);
 	x->end = lesser(c->info.not_after, x->set->roots[x->root].info.not_after);
 	for (size_t i = 0; i < x->n_path; i++)
 		x->end = lesser(x->end, x->set->pool[x->path[i]].info.not_after);

@@ -23,6 +23,7 @@ import tempfile
 import time
 import urllib.request
 
+import agent_bench
 import rpc
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -435,6 +436,8 @@ def main():
         measure(args, figures)
         progress("measure the gRPC server")
         figures.update(rpc.measure(args.build, args.short))
+        progress("measure the agent")
+        figures.update(agent_bench.measure(args.build))
     finally:
         for server in args.servers:
             server.kill()

@@ -239,7 +239,7 @@ PLANTED = [
     (check_events, OPERATIONS, "`issuer_keys_changed`", ""),
     (check_events, OPERATIONS, "`maintenance_works_again`", ""),
     (check_reasons, API, "`too_many_watchers`", ""),
-    (check_reasons, "ca/core_admin.c", '"no_such_authority"', '"there_is_none"'),
+    (check_reasons, "ca/core_authority.c", '"no_such_authority"', '"there_is_none"'),
     (check_routes, API, "/v1/tokens/explain", "/v1/tokens"),
     (check_links, "README.md", "(docs/SECURITY.md)", "(docs/SAFETY.md)"),
     (check_links, OPERATIONS, "(API.md#limits)", "(API.md#borders)"),

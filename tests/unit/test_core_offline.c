@@ -613,6 +613,7 @@ static void its_crl_is_published(void **state)
 	char id[MICA_KEY_ID_SIZE];
 	char *good = crl_of(&root,
 		&(struct crl_spec){.number = 7, .begin = NOW - 10, .end = NOW + 900, .n = 3});
+	char *newest, *many = tk_keep(mica_strdup(""));
 
 	(void)count(t, MICA_AUTHORITY_ROOT, MICA_AS_ACTIVE, NOW, id);
 	assert_refused(MICA_NOT_FOUND, "no_such_crl",
@@ -643,9 +644,17 @@ static void its_crl_is_published(void **state)
 				&(struct crl_spec){
 					.number = 8, .begin = NOW - 9, .end = NOW + 950}),
 			false, false, NOW + 50, e));
-	assert_ok(bring(t,
-		crl_of(&root, &(struct crl_spec){.number = 8, .begin = NOW - 9, .end = NOW + 950}),
-		false, false, NOW + 50, e));
+	newest = crl_of(&root, &(struct crl_spec){.number = 8, .begin = NOW - 9, .end = NOW + 950});
+	assert_ok(bring(t, newest, false, false, NOW + 50, e));
+	/* all or nothing: a root that comes with a CRL that ended is not taken */
+	assert_refused(MICA_INVALID, "crl_not_in_time",
+		bring(t,
+			tk_printf("%s%s", oca_pem(&other),
+				crl_of(&other,
+					&(struct crl_spec){
+						.number = 1, .begin = NOW - 90, .end = NOW - 9})),
+			true, false, NOW + 50, e));
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_PUBLISHED, NOW + 50, NULL), 0);
 	/* and with everything else at once */
 	assert_ok(bring(t,
 		tk_printf("%s%s",
@@ -654,6 +663,12 @@ static void its_crl_is_published(void **state)
 					.number = 1, .begin = NOW - 9, .end = NOW + 950}),
 			oca_pem(&other)),
 		true, false, NOW + 50, e));
+	/* as many of both as are taken at once, and one more */
+	for (int i = 0; i < MICA_IMPORT_MAX; i++)
+		many = tk_printf("%s%s%s", many, oca_pem(&root), newest);
+	assert_ok(bring(t, many, false, false, NOW + 50, e));
+	assert_refused(MICA_LIMIT, "pem_too_many",
+		bring(t, tk_printf("%s%s", many, newest), false, false, NOW + 50, e));
 	oca_free(&root);
 	oca_free(&other);
 }
