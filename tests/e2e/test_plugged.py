@@ -175,7 +175,8 @@ def test_another_root_is_known_before_it_is_used(start, issuer, forge, tmp_path)
     assert m.events("plugged_taken")[1]["issues"] != "now"
     assert len(certificates(m.admin().get("/v1/bundle.pem").ok().body)) == 2
     assert signer(m, issuer) == subject(forge.read("a.pem"))
-    wait_until("it signs", lambda: signer(m, issuer) == subject(forge.read("b.pem")), timeout=30)
+    wait_until("it signs", lambda: signer(m, issuer) == subject(forge.read("b.pem")), timeout=30,
+               step=0.5)
     assert time.monotonic() - begin > 3  # rotation.propagation
     chain = m.fetch(issuer.token()).ok(201).json()["certificate_chain"]
     assert [c.subject for c in certificates(chain)[1:]] == [
