@@ -354,7 +354,8 @@ def test_every_documented_operation(start, issuer, tmp_path):
     """openapi.json is the whole truth: each answer of all tests is held against it (openapi.py), and
     each operation in it works."""
     m = start([issuer.config("file")], {"jwt": {"oidc_discovery": True},
-                                        "https": {"public_host": "mica.example"}})
+                                        "https": {"public_host": "mica.example"},
+                                        "join_tokens": {"spiffe_path": "/vm/{name}"}})
     token, c, admin = issuer.token(), m.client(), m.admin()
     a = m.fetch(token).ok(201).json()
     c.post("/v1/jwt-svids", {"audience": ["db"]}, token=token).ok(201)
@@ -379,6 +380,9 @@ def test_every_documented_operation(start, issuer, tmp_path):
     deny = {"kind": "key", "value": "ab" * 32}
     admin.post("/v1/deny", deny).ok(204)
     admin.request("DELETE", "/v1/deny", deny).ok(204)
+    join = admin.post("/v1/join-tokens", {"ttl": 60}).ok(201).json()["id"]
+    admin.get("/v1/join-tokens").ok()
+    admin.request("DELETE", "/v1/join-tokens/" + join).ok(204)
     admin.post("/v1/backups", {"path": str(tmp_path / "backup")}).ok(201)
     for path in ("/healthz", "/readyz", "/metrics"):
         m.metrics().get(path).ok()
