@@ -396,7 +396,7 @@ static mica_rc go_back(struct hand *h, const struct wish *w, struct mica_err *e)
 	if (mica_canary_unsure(p, authority(h, s.at), h->now))
 		rc = breaks(h, s.at, "not_everywhere",
 			"the canary channel has had the authority to go back to again for less than a "
-			"propagation",
+			"propagation, or the longest certificate",
 			e);
 	if (rc == MICA_OK && authority(h, s.at)->not_after < h->now + least)
 		rc = breaks(h, s.at, "too_little_left",

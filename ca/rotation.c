@@ -375,18 +375,30 @@ static bool activate(struct mica_rotation_step *out, const struct deciding *d, i
 /* How good a root is as a replacement in an emergency; 0 = it is none. */
 static int worth(const struct deciding *d, size_t i)
 {
+	int w;
+
 	if (!is_kind(d, i, MICA_AUTHORITY_ROOT) || !mica_rotation_serves(d->v, d->n, i, d->now) ||
 		!mica_authority_is_published(&d->v[i], d->now) ||
 		mica_rotation_doomed(d->v, d->n, i, d->now))
 		return 0;
-	if (mica_canary_unsure(d->p, &d->v[i], d->now))
-		return 1; /* better than none */
 	switch (state(d, i)) {
-	case MICA_AS_READY: return d->v[i].standby ? 5 : 4;
-	case MICA_AS_RETIRED: return 3; /* everybody had it once, and has it still */
-	case MICA_AS_PUBLISHED: return d->v[i].standby ? 2 : 1;
+	case MICA_AS_READY: w = d->v[i].standby ? 5 : 4; break;
+	case MICA_AS_RETIRED: w = 3; break; /* everybody had it once, and has it still */
+	case MICA_AS_PUBLISHED: w = d->v[i].standby ? 2 : 1; break;
 	default: return 0;
 	}
+	/* better than none */
+	return mica_canary_unsure(d->p, &d->v[i], d->now) ? 1 : w;
+}
+
+/* Whether a root waits for everybody to have it. */
+static bool on_its_way(const struct deciding *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (worth(d, i) > 0 && state(d, i) == MICA_AS_PUBLISHED &&
+			!mica_canary_unsure(d->p, &d->v[i], d->now))
+			return true;
+	return false;
 }
 
 static int best_root(const struct deciding *d, int at_least)
@@ -448,8 +460,7 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 		return false;
 	}
 	/* The next one has to be made known first, unless it is on its way. */
-	if (best_root(d, 1) >= 0 ||
-		mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
+	if (on_its_way(d) || mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
 		return false;
 	if (d->p->root_home != MICA_ROOT_OWN) {
 		wait_for(d, MICA_AUTHORITY_ROOT, d->root, MICA_RW_SIGNATURE, MICA_TIME_NEVER);
@@ -475,7 +486,7 @@ static bool everybody_has(struct deciding *d, size_t i)
 	enum mica_authority_kind kind = d->v[i].kind;
 	int64_t since = mica_authority_first(&d->v[i], MICA_AE_PUBLISHED, d->now);
 	int64_t spread = after(since, mica_rotation_propagation(d->p, kind));
-	int64_t acks = after(since, d->p->ack_timeout);
+	int64_t acks = after(since, d->p->ack_timeout), until;
 	const struct mica_rotation_fact *f = &d->f->of[i];
 
 	if (d->now < spread) {
@@ -488,8 +499,10 @@ static bool everybody_has(struct deciding *d, size_t i)
 	}
 	if (kind == MICA_AUTHORITY_JWT || hurries(d))
 		return true;
-	if (d->now < carried(d, i, since)) {
-		wait_for(d, kind, (int)i, MICA_RW_CARRIED, carried(d, i, since));
+	until = carried(d, i, since);
+	if (d->now < until || (until > d->p->skew && d->f->unproven)) {
+		wait_for(d, kind, (int)i, d->now < until ? MICA_RW_CARRIED : MICA_RW_UNPROVEN,
+			d->f->unproven ? MICA_TIME_NEVER : until);
 		return false;
 	}
 	if (!f->acked && (d->now < acks || d->f->unproven)) {

@@ -241,7 +241,8 @@ int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
 bool mica_canary_alone(const struct mica_authority *a, int64_t now);
 /* In the live bundle alone: it has left the other one. */
 bool mica_canary_gone(const struct mica_authority *a, int64_t now);
-/* Gone from there, or back for less than a propagation: not everybody has it. */
+/* Gone from there, or back for less than a propagation (a root: or the longest certificate): not
+ * everybody has it. */
 bool mica_canary_unsure(
 	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now);
 /* When what is alone there, or gone from there, goes on by time: NEVER = it must be confirmed. The

@@ -348,7 +348,9 @@ static void look_at_activation(struct world *w, const struct mica_rotation_step 
 	if (s->emergency) {
 		w->emergencies++;
 		if (a->kind == MICA_AUTHORITY_ROOT &&
-			mica_authority_first(a, MICA_AE_READY, MICA_TIME_NEVER) == MICA_TIME_NEVER)
+			(mica_canary_unsure(&w->p, a, decision_time(w)) ||
+				mica_authority_first(a, MICA_AE_READY, MICA_TIME_NEVER) ==
+					MICA_TIME_NEVER))
 			memcpy(w->unproved[w->n_unproved++ % ROOM], a->id, MICA_KEY_ID_SIZE);
 		return;
 	}
