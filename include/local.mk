@@ -11,6 +11,7 @@ noinst_HEADERS += include/mica/yaml.h
 noinst_HEADERS += include/mica/file.h
 noinst_HEADERS += include/mica/principal.h
 noinst_HEADERS += include/mica/config.h
+noinst_HEADERS += include/mica/crl.h
 noinst_HEADERS += include/mica/http_client.h
 noinst_HEADERS += include/mica/core.h
 noinst_HEADERS += include/mica/der.h
