@@ -436,8 +436,9 @@ def main():
         measure(args, figures)
         progress("measure the gRPC server")
         figures.update(rpc.measure(args.build, args.short))
-        progress("measure the agent")
-        figures.update(agent_bench.measure(args.build))
+        if not args.short:
+            progress("measure the agent")
+            figures.update(agent_bench.measure(args.build))
     finally:
         for server in args.servers:
             server.kill()
