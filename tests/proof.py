@@ -79,9 +79,10 @@ def rotations(args, figures, seed):
             r"(\d+) broken(?:\n|$)", text):
         add(figures, rotation_worlds=worlds, rotation_leaves=leaves, rotation_taints=taints,
             rotation_roll_backs=back, rotation_holders_cut_off=cut, rotation_promises_broken=broken)
-    text = run(figures, [sys.executable, os.path.join(TOP, "tests/scenario/mutants.py"), "--build", args.build])
-    mutants, missed = numbers(r"(\d+) mutants of the rotation decision, (\d+) not seen", text)
-    add(figures, rotation_mutants=mutants, rotation_mutants_not_seen=missed)
+    if not args.short:  # each is a build and a run
+        text = run(figures, [sys.executable, os.path.join(TOP, "tests/scenario/mutants.py"), "--build", args.build])
+        mutants, missed = numbers(r"(\d+) mutants of the rotation decision, (\d+) not seen", text)
+        add(figures, rotation_mutants=mutants, rotation_mutants_not_seen=missed)
     text = run(figures, [os.path.join(args.build, "tests/scenario/play")], {"MICA_SRCDIR": TOP})
     for days, judged in re.findall(r"(\d+) days, .*? (\d+) times judged", text):
         add(figures, scenarios=1, scenario_days=days, scenario_certificates_judged=judged)

@@ -30,8 +30,9 @@ MUTANTS = {
     "skip propagation": ("if (d->now < spread) {", "if (false) {"),
     "skip propagation of JWT keys": (
         "return greater(JWT_HINTS * p->refresh_hint, p->propagation) + p->skew;", "return 0;"),
-    "ignore acks": ("if (!f->acked && d->now < acks) {", "if (false) {"),
-    "ignore carried bundles": ("if (d->now < carried(d, i, since)) {", "if (false) {"),
+    "ignore acks": ("if (!f->acked && (d->now < acks || d->f->unproven)) {", "if (false) {"),
+    "ignore carried bundles": (
+        "if (d->now < until || (until > d->p->skew && d->f->unproven)) {", "if (false) {"),
     "ignore confirmations": ("if (!f->confirmed) {", "if (false) {"),
     "allow two": (
         "return instead ? mica_authority_add_time(instead, MICA_AE_RETIRED, now, e) : MICA_OK;",
@@ -45,8 +46,9 @@ MUTANTS = {
         "if (!d->f->frozen || because_of_taint(d, &s))", "(void)because_of_taint;\n\t\tif (true)"),
     "believe a clock that jumps ahead": ("return MICA_CLOCK_AHEAD;", "return MICA_CLOCK_AGREES;"),
     "no second look": (
-        "\tif (d->now < d->f->look_again) {\n\t\twait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN",
-        "\tif (false) {\n\t\twait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN"),
+        "\tif (d->now < d->f->look_again) {\n\t\twait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, "
+        "d->f->look_again);\n\t\treturn false;\n\t}\n\tif (kind == MICA_AUTHORITY_JWT || hurries(d))",
+        "\tif (kind == MICA_AUTHORITY_JWT || hurries(d))"),
     "outlive the root": (
         "a->not_after = lesser(now + p->kind[step->kind].life, root_end);",
         "(void)root_end;\n\ta->not_after = now + p->kind[step->kind].life;"),
