@@ -18,6 +18,7 @@
 #define MICA_SERVER_ASK_H
 
 #include "desk.h"
+#include "late.h"
 
 struct ask;
 struct ask_face {
@@ -67,6 +68,7 @@ struct ask {
 	struct mica_jwt_request jwt;
 	uint8_t key[MICA_REPLAY_KEY_LEN];
 	struct mica_candidate *candidate;
+	struct late_item late;
 };
 
 /* UNAUTHENTICATED, DENIED, UNAVAILABLE as mica_core_authenticate_* and mica_core_review_judge;
@@ -78,7 +80,7 @@ void ask_known(struct ask *a);
  * the pod is the caller, or is refused. `identity` is borrowed until then. DENIED
  * "impersonation_*", "denied_by_list"; UNAVAILABLE "pods_unavailable", "overloaded". */
 void ask_as(struct ask *a, struct mica_slice identity, void (*then)(struct ask *a));
-/* Refused for what it shows: counts against the address, then `failed`. */
+/* Refused for what it shows: counts against the address, then `failed`, late (late.h). */
 void ask_refuse(struct ask *a);
 
 void ask_start(struct ask *a, enum metric_kind kind);

@@ -48,15 +48,31 @@ void ask_push(struct ask *a, work_fn *fn, void *job)
 	fail(a);
 }
 
+static void told_late(void *job)
+{
+	struct ask *a = job;
+
+	a->face->failed(a);
+}
+
 void ask_refuse(struct ask *a)
 {
 	struct desk *d = a->desk;
 	/* our own trouble is no failure of the caller's */
 	bool theirs = a->err->rc == MICA_UNAUTHENTICATED || a->err->rc == MICA_DENIED;
 
-	if (theirs && d->limits && !a->peer->local)
+	if (!theirs || a->peer->local) {
+		fail(a);
+		return;
+	}
+	if (d->limits)
 		limits_address_failure(d->limits, a->peer, mica_mono_ms());
-	fail(a);
+	ask_leave(a);
+	unpark(a);
+	if (a->face->leave)
+		a->face->leave(a, false);
+	if (!late_add(d->late, &a->late, told_late, a))
+		a->face->failed(a);
 }
 
 /* ---- known ----------------------------------------------------------------------------------- */

@@ -2,12 +2,14 @@
 #include "desk.h"
 
 #include "known.h"
+#include "late.h"
 #include "limits.h"
 
 #include "mica/clock.h"
 
 #define POOL_QUEUE 4096
 #define KNOWN_MAX  16384 /* credentials that are recognised in a flood: 128 KiB */
+#define REFUSALS   2000 /* a second: of what a flood may cost, about an eighth of a core */
 
 static unsigned positive(int64_t v)
 {
@@ -34,6 +36,8 @@ mica_rc desk_new(const struct desk_options *o, struct desk **out, struct mica_er
 	d->known = known_new(KNOWN_MAX);
 	desk_reconfigure(d, o->config);
 	rc = work_new(o->threads ? o->threads : 2, POOL_QUEUE, &d->work, e);
+	if (rc == MICA_OK)
+		rc = late_new(REFUSALS, &d->late, e);
 	if (rc != MICA_OK) {
 		desk_free(d);
 		return rc;
@@ -52,6 +56,8 @@ void desk_stop(struct desk *d)
 	desk_drain(d);
 	if (d->work)
 		work_stop(d->work);
+	if (d->late)
+		late_stop(d->late);
 }
 
 void desk_free(struct desk *d)
@@ -59,6 +65,7 @@ void desk_free(struct desk *d)
 	if (!d)
 		return;
 	work_free(d->work);
+	late_free(d->late);
 	known_free(d->known);
 	mica_free(d);
 }

@@ -22,6 +22,7 @@
 #include "mica/replay.h"
 
 struct known; /* known.h */
+struct late; /* late.h */
 struct limits; /* limits.h */
 struct mica_keys; /* keys.h */
 struct mica_kube; /* kube.h */
@@ -49,6 +50,7 @@ struct desk {
 	struct metrics m;
 	struct work *work; /* for what must not hold up a thread of a front */
 	struct known *known;
+	struct late *late; /* refusals on their way to who caused them */
 	atomic_bool draining;
 	atomic_uint under_way; /* requests for SVIDs between acceptance and answer */
 	atomic_uint parked; /* requests that wait for keys or a TokenReview */
@@ -65,7 +67,8 @@ mica_rc desk_new(
 	const struct desk_options *o, struct desk **out, struct mica_err *e) MICA_MUST_CHECK;
 void desk_reconfigure(struct desk *d, const struct mica_config *config);
 void desk_drain(struct desk *d);
-/* Ends the pool behind what it is doing; what it had not begun is handed back. */
+/* Ends the pool behind what it is doing; what it had not begun is handed back, and refusals that
+ * wait are told. */
 void desk_stop(struct desk *d);
 void desk_free(struct desk *d); /* stops first; NULL is fine */
 

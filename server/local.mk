@@ -50,6 +50,8 @@ CLEANFILES += server/openapi_data.c
 nodist_libmica_server_a_SOURCES = server/openapi_data.c
 server/openapi_data.c: $(srcdir)/server/openapi.json $(srcdir)/server/embed.py
 	$(AM_V_GEN)$(MKDIR_P) server && $(PYTHON3) $(srcdir)/server/embed.py $(srcdir)/server/openapi.json embed_openapi > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/late.h
+libmica_server_a_SOURCES += server/late.c
 libmica_server_a_SOURCES += server/known.h
 libmica_server_a_SOURCES += server/known.c
 libmica_server_a_SOURCES += server/serving.h

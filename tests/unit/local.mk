@@ -451,6 +451,12 @@ tests_unit_test_kube_pods_SOURCES = tests/unit/test_kube_pods.c tests/unit/peer.
 tests_unit_test_kube_pods_CPPFLAGS = $(FETCH_TEST_CPPFLAGS)
 tests_unit_test_kube_pods_LDADD = $(FETCH_TEST_LDADD)
 
+check_PROGRAMS += tests/unit/test_late
+TESTS += tests/unit/test_late
+tests_unit_test_late_SOURCES = tests/unit/test_late.c
+tests_unit_test_late_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_late_LDADD = $(API_TEST_LDADD)
+
 check_PROGRAMS += tests/unit/test_ask
 TESTS += tests/unit/test_ask
 tests_unit_test_ask_SOURCES = tests/unit/test_ask.c tests/unit/coretest.h tests/unit/tokens.h

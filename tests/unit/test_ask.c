@@ -280,6 +280,31 @@ static void the_front_decides_what_a_token_is_for(void **state)
 	refused(wait_for(o), MICA_UNAUTHENTICATED, "audience_mismatch");
 }
 
+/* Who shows bad credentials in a loop waits for each answer, and holds up no thread of a front; who
+ * sits on this machine is no flood. */
+static void a_refusal_is_told_late(void **state)
+{
+	struct fx *f = *state;
+	struct mica_slice bad = token_for(f, "mica");
+	struct one *o = get(f, bad, 0);
+
+	assert_false(pthread_equal(o->over_on, pthread_self()));
+	assert_int_equal(o->left, 1);
+	assert_true(mica_mono_ns() - o->a.t_begin >= LATE_LEAST_MS * INT64_C(1000000));
+	refused(o, MICA_UNAUTHENTICATED, "audience_mismatch");
+	o = begin(f, bad, 0);
+	o->peer.local = true;
+	ask_who(&o->a);
+	assert_true(o->over && o->left == 0 && pthread_equal(o->over_on, pthread_self()));
+	refused(o, MICA_UNAUTHENTICATED, "audience_mismatch");
+	/* when the desk ends, all that wait are told */
+	o = begin(f, bad, 0);
+	ask_who(&o->a);
+	desk_stop(f->desk);
+	assert_true(o->over);
+	refused(o, MICA_UNAUTHENTICATED, "audience_mismatch");
+}
+
 static void equals_share_what_was_written_once(void **state)
 {
 	struct fx *f = *state;
@@ -489,6 +514,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_token_becomes_an_answer),
 		T(the_front_decides_what_a_token_is_for),
+		T(a_refusal_is_told_late),
 		T(equals_share_what_was_written_once),
 		T(equals_share_an_error),
 		T(an_answer_has_a_bound),
