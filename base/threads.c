@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* sched_getaffinity */
 #include "mica/threads.h"
 
 #include "mica/secret.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -53,4 +55,11 @@ int64_t mica_jitter(int64_t ms, unsigned low_percent)
 
 	mica_random(&r, sizeof(r));
 	return low + (ms - low) * (int64_t)(r >> 8) / (1 << 24);
+}
+
+unsigned mica_cores(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }

@@ -2,7 +2,7 @@
 /*
  * The parts of the configuration. config_settings.c knows each setting: one row of one table says
  * its name, kind, bounds, default and whether it waits for a restart. config_schema.c reads, frees
- * and compares by those tables; config_check.c knows what settings mean together; config.c is the
+ * and compares by those tables; config_check*.c know what settings mean together; config.c is the
  * face of it all.
  */
 #ifndef MICA_CA_CONFIG_IMPL_H

@@ -4,12 +4,13 @@
  * and hands each connection to the loop that has the fewest: SO_REUSEPORT would spread them by
  * chance, and a node's proxy brings all its calls over one connection.
  */
-#define _GNU_SOURCE /* accept4, sched_getaffinity, pthread_setname_np */
+#define _GNU_SOURCE /* accept4, pthread_setname_np */
 #include "loop_impl.h"
+
+#include "mica/threads.h"
 
 #include <errno.h>
 #include <event2/thread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -237,12 +238,6 @@ static mica_rc loop_init(
 
 /* ---- servers -------------------------------------------------------------------------------- */
 
-static unsigned cores(void)
-{
-	cpu_set_t set;
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 static void server_free(struct mica_rpc_server *s)
 {
 	for (size_t i = 0; i < s->n_listens; i++) {
@@ -333,7 +328,7 @@ mica_rc mica_rpc_server_new(
 	const struct mica_rpc_options *o, struct mica_rpc_server **out, struct mica_err *e)
 {
 	struct mica_rpc_server *s = MICA_NEW(struct mica_rpc_server);
-	const unsigned n = o->loops > 0 ? o->loops : cores();
+	const unsigned n = o->loops > 0 ? o->loops : mica_cores();
 	mica_rc rc = rpc_core_new(o, n, &s->core, e);
 	if (rc != MICA_OK) {
 		mica_free(s);

@@ -17,7 +17,13 @@
 #define API_WAIT_MAX     60
 #define API_TTL_MAX      ((int64_t)10 * 366 * 86400) /* nothing lives that long; the core clamps */
 
-/* ---- queries ----------------------------------------------------------------------------- */
+/* ---- words ------------------------------------------------------------------------------- */
+
+extern const char *const api_channel_words[MICA_CHANNEL_COUNT + 1];
+/* The place of `s` in a list that ends with NULL; -1 when it is not there. */
+int api_find_word(const char *const *words, struct mica_slice s);
+
+/* ---- queries: api_query.c ---------------------------------------------------------------- */
 
 /* Decoded values in the order of the names that were asked for. */
 struct api_params {

@@ -5,6 +5,7 @@
 
 #include "mica/clock.h"
 #include "mica/log.h"
+#include "mica/threads.h"
 
 #include <unistd.h>
 
@@ -295,13 +296,6 @@ static void copy_clusters(struct grpc *g, const struct mica_config *config)
 			g->clusters.v[g->clusters.n++] = mica_strdup(config->issuers[i].cluster);
 }
 
-static unsigned cores(void)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return n > 0 ? (unsigned)n : 1;
-}
-
 mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mica_rpc_key *key,
 	struct grpc **out, struct mica_err *e)
 {
@@ -323,7 +317,7 @@ mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mic
 	o.n_services = g->n_services;
 	o.error_domain = GRPC_ERROR_DOMAIN;
 	o.reflection = config->grpc.reflection;
-	grpc_threads(config, cores(), &o.loops, &https);
+	grpc_threads(config, mica_cores(), &o.loops, &https);
 	o.max_connections = (unsigned)config->grpc.max_connections;
 	o.max_per_address = (unsigned)config->grpc.max_connections_per_address;
 	o.max_streams = MAX_STREAMS;

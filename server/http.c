@@ -3,12 +3,13 @@
  * The server: libmicrohttpd's daemon with its worker threads, from start to stop. Requests are in
  * http_req.c, connections in http_conn.c, TLS in http_tls.c, sockets in http_listen.c.
  */
-#define _GNU_SOURCE /* dup3, sched_getaffinity */
+#define _GNU_SOURCE /* dup3 */
 #include "http_impl.h"
+
+#include "mica/threads.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -36,12 +37,6 @@ static void on_panic(void *ctx, const char *file, unsigned line, const char *rea
 	MICA_LOG(MICA_ERROR, "http_library_panic", MICA_S("file", file), MICA_I("line", line),
 		MICA_S("text", reason ? reason : ""));
 	abort();
-}
-
-static unsigned cores(void)
-{
-	cpu_set_t set;
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
 #define OPTION(o, v)      ((struct MHD_OptionItem){(o), (intptr_t)(v), NULL})
@@ -95,7 +90,7 @@ static struct http_server *server_alloc(const struct http_options *o)
 	s->o.listen = NULL;
 	s->listen_fd = -1;
 	s->layout_known = strncmp(MHD_get_version(), "0.9.7", 5) == 0;
-	s->n_workers = o->threads > 0 ? o->threads : cores();
+	s->n_workers = o->threads > 0 ? o->threads : mica_cores();
 	s->shake_epoll = s->shake_end = -1;
 	s->workers = mica_calloc(s->n_workers, sizeof(struct worker));
 	for (unsigned i = 0; i < s->n_workers; i++) {

@@ -3,8 +3,8 @@
 
 #include "mica/clock.h"
 #include "mica/mem.h"
+#include "mica/threads.h"
 
-#include <pthread.h>
 #include <time.h>
 
 struct late {
@@ -80,24 +80,19 @@ static void *loop(void *arg)
 mica_rc late_new(unsigned per_second, struct late **out, struct mica_err *e)
 {
 	struct late *l = MICA_NEW(struct late);
-	pthread_condattr_t monotonic;
-	int err;
+	mica_rc rc;
 
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&l->come, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	mica_cond_init(&l->come);
 	l->last = &l->first;
 	l->pace.step_us = 1000000 / (per_second ? per_second : 1);
-	err = pthread_create(&l->thread, NULL, loop, l);
-	l->running = err == 0;
-	if (err) {
+	rc = mica_thread_start(&l->thread, loop, l, "late answers", e);
+	l->running = rc == MICA_OK;
+	if (l->running)
+		*out = l;
+	else
 		late_free(l);
-		return mica_fail_errno(e, err, "starting a thread");
-	}
-	*out = l;
-	return MICA_OK;
+	return rc;
 }
 
 bool late_add(struct late *l, struct late_item *i, void (*fn)(void *job), void *job)

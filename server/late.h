@@ -31,7 +31,7 @@ int64_t late_due(struct late_pace *p, int64_t now_us);
 
 struct late; /* opaque */
 /* `per_second` of them are told, as long as they wait no longer than LATE_MOST_MS for it.
- * INTERNAL as errno when there is no thread to be had. */
+ * UNAVAILABLE "no_threads". */
 mica_rc late_new(unsigned per_second, struct late **out, struct mica_err *e) MICA_MUST_CHECK;
 /* `fn(job)` comes later, on the thread of this; it must not block. False when it was stopped: then
  * there is no need to wait any more. Any thread. */

@@ -9,6 +9,7 @@ libmica_server_a_SOURCES += server/committer.c
 libmica_server_a_SOURCES += server/api_impl.h
 libmica_server_a_SOURCES += server/api_decode.h
 libmica_server_a_SOURCES += server/api_decode.c
+libmica_server_a_SOURCES += server/api_query.c
 libmica_server_a_SOURCES += server/api_routes.c
 libmica_server_a_SOURCES += server/api_problem.c
 libmica_server_a_SOURCES += server/api.c
@@ -58,6 +59,9 @@ libmica_server_a_SOURCES += server/serving.h
 libmica_server_a_SOURCES += server/serving.c
 libmica_server_a_SOURCES += server/micad.h
 libmica_server_a_SOURCES += server/micad.c
+libmica_server_a_SOURCES += server/micad_impl.h
+libmica_server_a_SOURCES += server/micad_doors.c
+libmica_server_a_SOURCES += server/micad_timer.c
 sbin_PROGRAMS += micad
 micad_SOURCES = server/main.c
 micad_CPPFLAGS = $(AM_CPPFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'

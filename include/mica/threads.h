@@ -17,4 +17,7 @@ void mica_cond_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, int64_t ms);
 /* Between low_percent and 100 % of `ms`: what started together drifts apart. */
 int64_t mica_jitter(int64_t ms, unsigned low_percent);
 
+/* How many cores this process may use; at least 1. */
+unsigned mica_cores(void);
+
 #endif
