@@ -11,7 +11,6 @@
 #define PRUNE_EVERY 60000 /* ms */
 #define KEY_LEN     18
 #define VALUE_LEN   26 /* then the SPIFFE ID */
-#define MARK_EVERY  60000 /* ms */
 #define CATCH_UP    1000 /* entries read again in one call */
 #define MISSING_MAX 100 /* that are told by name */
 #define VERSION     1
@@ -37,8 +36,7 @@ struct core_acks {
 	bool lost; /* and what was read again so far does not count: there was no room */
 	/* maintain's alone */
 	char next[MICA_CURSOR_SIZE]; /* where reading again goes on; "" = at the mark */
-	int64_t marked_ms;
-	uint64_t marked_issued;
+	struct core_mark mark;
 	int64_t pruned_ms;
 	uint8_t cursor[KEY_LEN];
 	size_t cursor_len;
@@ -48,6 +46,7 @@ struct core_acks *mica_core_acks_new(void)
 {
 	struct core_acks *a = MICA_NEW(struct core_acks);
 
+	a->mark.name = "holders";
 	pthread_mutex_init(&a->lock, NULL);
 	mica_random(&a->seed, sizeof(a->seed));
 	a->end = &a->first;
@@ -336,23 +335,13 @@ static mica_rc prune(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 static void put_mark(struct mica_core *c, struct core_change *ch, int64_t now_ms)
 {
 	struct core_acks *a = c->acks;
-	uint64_t issued = atomic_load(&c->x509_issued);
-	MICA_AUTO_BUF b;
 	bool all;
 
 	pthread_mutex_lock(&a->lock);
 	all = a->n == 0 && !a->behind;
 	pthread_mutex_unlock(&a->lock);
-	if (!all ||
-		(ch->n_writes == 0 &&
-			(now_ms < a->marked_ms + MARK_EVERY || issued == a->marked_issued)))
-		return;
-	mica_buf_init(&b, 16);
-	mica_buf_put_u8(&b, VERSION);
-	mica_buf_put_be64(&b, (uint64_t)now_ms);
-	mica_core_change_write(ch, MICA_PUT, MICA_T_META, MICA_LIT("holders"), mica_buf_slice(&b));
-	a->marked_ms = now_ms;
-	a->marked_issued = issued;
+	if (all)
+		mica_core_mark_put(c, &a->mark, ch, now_ms);
 }
 
 struct catching {
@@ -383,26 +372,10 @@ static bool catch_one(
 	return true;
 }
 
-/* From when on holders may not be in the store; 0 = from the beginning. */
-static int64_t read_mark(struct mica_core *c, int64_t now_ms)
-{
-	struct mica_cursor cur;
-	int64_t since;
-	MICA_AUTO_BUF b;
-
-	mica_buf_init(&b, 16);
-	if (mica_store_get(c->store, MICA_T_META, MICA_LIT("holders"), &b, NULL, NULL) != MICA_OK)
-		return 0;
-	cur = (struct mica_cursor){mica_buf_slice(&b), false};
-	mica_cur_u8(&cur);
-	since = (int64_t)mica_cur_be64(&cur) - MARK_EVERY;
-	return cur.bad || since < 0 || since > now_ms ? 0 : since; /* a clock that was ahead */
-}
-
 void mica_core_acks_begin(struct mica_core *c, int64_t now_ms)
 {
 	c->acks->behind = true;
-	c->acks->marked_ms = now_ms - MARK_EVERY;
+	mica_core_mark_begin(&c->acks->mark, now_ms);
 }
 
 /* Whether there is something to be read again, and room for what that finds. */
@@ -430,7 +403,7 @@ static mica_rc catch_up(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 	struct mica_ledger_query q = {.type = MICA_ENTRY_X509_ISSUED,
 		.oldest_first = true,
 		.limit = CATCH_UP,
-		.since_ms = read_mark(c, now_ms)};
+		.since_ms = mica_core_mark_read(c, &a->mark, now_ms)};
 	char at[MICA_CURSOR_SIZE];
 	mica_rc rc;
 

@@ -646,6 +646,26 @@ int64_t mica_core_counter(struct mica_core *c, const char *key);
 int64_t mica_core_carried(struct mica_core *c);
 void mica_core_forget_last_leaf(struct mica_core *c, const char *id);
 
+/* ---- what is written behind: core_mark.c -------------------------------------------------------
+ *
+ * Who holds what, and who renewed what, is written after the answer has left. A mark in the store
+ * says until when all of it is there: after a start the ledger is read again from it on.
+ */
+
+struct core_mark {
+	const char *name; /* key of MICA_T_META */
+	/* as it was put last */
+	int64_t ms;
+	uint64_t issued;
+};
+void mica_core_mark_begin(struct core_mark *m, int64_t now_ms);
+/* With what is written anyway; by itself once a minute, when anything was issued. The caller knows
+ * that nothing of before is missing. */
+void mica_core_mark_put(
+	struct mica_core *c, struct core_mark *m, struct core_change *ch, int64_t now_ms);
+/* From when on something may be missing; 0 = from the beginning. */
+int64_t mica_core_mark_read(struct mica_core *c, const struct core_mark *m, int64_t now_ms);
+
 /* ---- the canary channel: core_canary.c ---------------------------------------------------------
  */
 

@@ -29,7 +29,6 @@
 #define CATCH_UP    1000 /* entries read again in one call */
 #define SWEEP_ALL   8192 /* so many links are looked at each time, of more a part */
 #define SWEEP_PARTS 16
-#define MARK_EVERY  60000 /* ms */
 #define GRACE       60 /* s: connections with the old certificate end, clocks differ */
 #define ANCESTORS   16 /* that are looked at */
 #define VALUE_LEN   90
@@ -81,8 +80,7 @@ struct core_lineage {
 	serial_t load_after;
 	bool load_begun;
 	char next[MICA_CURSOR_SIZE];
-	int64_t marked_ms;
-	uint64_t marked_issued;
+	struct core_mark mark;
 	unsigned swept;
 };
 
@@ -90,6 +88,7 @@ struct core_lineage *mica_core_lineage_new(void)
 {
 	struct core_lineage *l = MICA_NEW(struct core_lineage);
 
+	l->mark.name = "lineage";
 	pthread_mutex_init(&l->lock, NULL);
 	mica_random(&l->seed, sizeof(l->seed));
 	l->by_serial = mica_calloc(BUCKETS, sizeof(struct link *));
@@ -435,7 +434,7 @@ static void drop(struct core_lineage *l, struct link *k)
 void mica_core_lineage_begin(struct mica_core *c, int64_t now_ms)
 {
 	c->lineage->behind = true;
-	c->lineage->marked_ms = now_ms - MARK_EVERY;
+	mica_core_mark_begin(&c->lineage->mark, now_ms);
 }
 
 static void get_serial(struct mica_cursor *cur, serial_t out)
@@ -550,29 +549,13 @@ static bool catch_one(
 	return true;
 }
 
-/* From when on links may not be in the store. */
-static int64_t read_mark(struct mica_core *c, int64_t now_ms)
-{
-	struct mica_cursor cur;
-	int64_t since;
-	MICA_AUTO_BUF b;
-
-	mica_buf_init(&b, 16);
-	if (mica_store_get(c->store, MICA_T_META, MICA_LIT("lineage"), &b, NULL, NULL) != MICA_OK)
-		return 0;
-	cur = (struct mica_cursor){mica_buf_slice(&b), false};
-	mica_cur_u8(&cur);
-	since = (int64_t)mica_cur_be64(&cur) - MARK_EVERY;
-	return cur.bad || since < 0 || since > now_ms ? 0 : since; /* a clock that was ahead */
-}
-
 static mica_rc catch_up(struct mica_core *c, int64_t now_ms, struct mica_err *e)
 {
 	struct core_lineage *l = c->lineage;
 	struct mica_ledger_query q = {.type = MICA_ENTRY_X509_ISSUED,
 		.oldest_first = true,
 		.limit = CATCH_UP,
-		.since_ms = read_mark(c, now_ms)};
+		.since_ms = mica_core_mark_read(c, &l->mark, now_ms)};
 	char at[MICA_CURSOR_SIZE];
 	mica_rc rc;
 
@@ -626,24 +609,6 @@ static unsigned take_dirty(
 	if (!l->dirty)
 		l->dirty_end = &l->dirty;
 	return n;
-}
-
-static void put_mark(struct mica_core *c, struct core_change *ch, int64_t now_ms)
-{
-	struct core_lineage *l = c->lineage;
-	uint64_t issued = atomic_load(&c->x509_issued);
-	MICA_AUTO_BUF b;
-
-	if (l->behind || l->dirty ||
-		(ch->n_writes == 0 &&
-			(now_ms < l->marked_ms + MARK_EVERY || issued == l->marked_issued)))
-		return;
-	mica_buf_init(&b, 16);
-	mica_buf_put_u8(&b, VERSION);
-	mica_buf_put_be64(&b, (uint64_t)now_ms);
-	mica_core_change_write(ch, MICA_PUT, MICA_T_META, MICA_LIT("lineage"), mica_buf_slice(&b));
-	l->marked_ms = now_ms;
-	l->marked_issued = issued;
 }
 
 /* Who it is: the ledger knows. */
@@ -763,7 +728,8 @@ static mica_rc write_behind(struct mica_core *c, int64_t now_ms, struct mica_err
 		return rc;
 	pthread_mutex_lock(&l->lock);
 	n = take_dirty(l, &ch, taken);
-	put_mark(c, &ch, now_ms);
+	if (!c->lineage->behind && !c->lineage->dirty)
+		mica_core_mark_put(c, &c->lineage->mark, &ch, now_ms);
 	pthread_mutex_unlock(&l->lock);
 	if (ch.n_writes > 0 || ch.n_entries > 0)
 		rc = mica_core_change_commit(c, &ch, now_ms, e);

@@ -47,6 +47,7 @@ libmica_ca_a_SOURCES += ca/core_policy.c
 libmica_ca_a_SOURCES += ca/core_authority.c
 libmica_ca_a_SOURCES += ca/core_keys.c
 libmica_ca_a_SOURCES += ca/core_acks.c
+libmica_ca_a_SOURCES += ca/core_mark.c
 libmica_ca_a_SOURCES += ca/core_init.c
 libmica_ca_a_SOURCES += ca/core_open.c
 libmica_ca_a_SOURCES += ca/core_auth.c
