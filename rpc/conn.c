@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#define READS_AT_ONCE  8 /* then the others have their turn */
+#define READS_AT_ONCE  1 /* then the others have their turn */
 #define WRITES_AT_ONCE 8
 
 struct rpc_conn {

@@ -83,6 +83,10 @@ void ask_as(struct ask *a, struct mica_slice identity, void (*then)(struct ask *
 /* Refused for what it shows: counts against the address, then `failed`, late (late.h). */
 void ask_refuse(struct ask *a);
 
+/* Whoever asked has gone: a refusal that waits to be told comes now. On any thread, while the ask
+ * is there. */
+void ask_abandon(struct ask *a);
+
 void ask_start(struct ask *a, enum metric_kind kind);
 /* The requests are copied, what they point at is borrowed until the end; their caller is set here.
  * Errors are those of mica_core_prepare_* and of committer_take_submit; UNAVAILABLE "try_again"

@@ -75,6 +75,12 @@ void ask_refuse(struct ask *a)
 		a->face->failed(a);
 }
 
+void ask_abandon(struct ask *a)
+{
+	if (late_remove(a->desk->late, &a->late))
+		a->face->failed(a);
+}
+
 /* ---- known ----------------------------------------------------------------------------------- */
 
 static bool identity_ok(struct ask *a, int *retry)

@@ -141,6 +141,15 @@ void grpc_call_who(struct grpc_call *k)
 	ask_refuse(a);
 }
 
+void grpc_cancelled(void *ctx, struct mica_rpc_call *c)
+{
+	struct grpc_call *k = mica_rpc_state(c);
+
+	(void)ctx;
+	if (k)
+		ask_abandon(&k->ask);
+}
+
 void grpc_answered(struct ask *a, const struct mica_answer *answer)
 {
 	struct grpc_call *k = grpc_call_of(a);

@@ -40,6 +40,8 @@ struct grpc_call *grpc_call_new(size_t size, struct grpc *g, struct mica_rpc_cal
 /* Who asks: the first authorization header with a bearer token, else the client's certificate. Goes
  * on with face->known, or fails. */
 void grpc_call_who(struct grpc_call *k);
+/* Of methods. */
+void grpc_cancelled(void *ctx, struct mica_rpc_call *c);
 /* Of faces: the answer's octets are the message. */
 void grpc_answered(struct ask *a, const struct mica_answer *answer);
 void grpc_failed(struct ask *a);

@@ -132,8 +132,10 @@ static void create_certificate(void *ctx, struct mica_rpc_call *c, struct mica_s
 		grpc_call_who(&i->k);
 }
 
-static const struct mica_rpc_method istio_methods[] = {
-	{.name = "CreateCertificate", .kind = MICA_RPC_UNARY, .call = create_certificate}};
+static const struct mica_rpc_method istio_methods[] = {{.name = "CreateCertificate",
+	.kind = MICA_RPC_UNARY,
+	.call = create_certificate,
+	.cancelled = grpc_cancelled}};
 
 struct mica_rpc_service grpc_istio(struct grpc *g)
 {

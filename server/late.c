@@ -55,10 +55,12 @@ static struct late_item *take(struct late *l)
 	}
 	first = l->first;
 	for (end = &l->first; *end && (l->stopped || (*end)->due_us <= now); end = &(*end)->next)
-		;
+		(*end)->link = NULL;
 	l->first = *end;
 	*end = NULL;
-	if (!l->first)
+	if (l->first)
+		l->first->link = &l->first;
+	else
 		l->last = &l->first;
 	pthread_mutex_unlock(&l->lock);
 	return first;
@@ -102,8 +104,10 @@ bool late_add(struct late *l, struct late_item *i, void (*fn)(void *job), void *
 	pthread_mutex_lock(&l->lock);
 	ok = !l->stopped;
 	if (ok) {
-		*i = (struct late_item){
-			.due_us = late_due(&l->pace, now_us()), .fn = fn, .job = job};
+		*i = (struct late_item){.link = l->last,
+			.due_us = late_due(&l->pace, now_us()),
+			.fn = fn,
+			.job = job};
 		if (!l->first)
 			pthread_cond_signal(&l->come);
 		*l->last = i;
@@ -111,6 +115,24 @@ bool late_add(struct late *l, struct late_item *i, void (*fn)(void *job), void *
 	}
 	pthread_mutex_unlock(&l->lock);
 	return ok;
+}
+
+bool late_remove(struct late *l, struct late_item *i)
+{
+	bool waits;
+
+	pthread_mutex_lock(&l->lock);
+	waits = i->link != NULL;
+	if (waits) {
+		*i->link = i->next;
+		if (i->next)
+			i->next->link = i->link;
+		else
+			l->last = i->link;
+		i->link = NULL;
+	}
+	pthread_mutex_unlock(&l->lock);
+	return waits;
 }
 
 void late_stop(struct late *l)

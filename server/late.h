@@ -12,11 +12,11 @@
 #include "mica/err.h"
 
 #define LATE_LEAST_MS 10 /* each waits so long */
-#define LATE_MOST_MS  5000 /* none waits longer, however many there are: clients give up */
+#define LATE_MOST_MS  1000 /* none waits longer, however many there are: it holds a connection */
 
-/* Nothing in here is for others. Lives until `fn` is called. */
+/* Nothing in here is for others. Zeroed before; lives until `fn` is called. */
 struct late_item {
-	struct late_item *next;
+	struct late_item *next, **link; /* what points here; NULL = it does not wait */
 	int64_t due_us; /* on the monotonic clock */
 	void (*fn)(void *job);
 	void *job;
@@ -37,6 +37,9 @@ mica_rc late_new(unsigned per_second, struct late **out, struct mica_err *e) MIC
  * there is no need to wait any more. Any thread. */
 bool late_add(
 	struct late *l, struct late_item *i, void (*fn)(void *job), void *job) MICA_MUST_CHECK;
+/* Nobody waits for it any more: true when it was waiting, and then `fn` does not come. Any thread.
+ */
+bool late_remove(struct late *l, struct late_item *i) MICA_MUST_CHECK;
 /* Tells all that wait at once, and ends. Once; not from an item. */
 void late_stop(struct late *l);
 void late_free(struct late *l); /* stops first, if that was not done; NULL is fine */

@@ -120,7 +120,7 @@ static void certify(void *ctx, struct mica_rpc_call *c, struct mica_slice messag
 }
 
 static const struct mica_rpc_method linkerd_methods[] = {
-	{.name = "Certify", .kind = MICA_RPC_UNARY, .call = certify}};
+	{.name = "Certify", .kind = MICA_RPC_UNARY, .call = certify, .cancelled = grpc_cancelled}};
 
 struct mica_rpc_service grpc_linkerd(struct grpc *g)
 {

@@ -9,10 +9,14 @@ import socket
 import threading
 import time
 
+import hpack
 import pytest
 
+import istioproto as ip
 import pki
 from proc import SLOW
+from rpcecho import DATA, HEADERS, PREFACE, SETTINGS, frame, raw
+from test_istio_life import _floods
 
 GOOD = 8
 FLOOD = 8
@@ -177,6 +181,135 @@ def test_half_is_left(start, issuer, one_core, limited):
             assert told[401] < 400 and told[429] > 0 and set(told) <= {0, 401, 429}, told
         else:
             assert set(told) == {401} and told[401] > 50 * SECONDS, told
+        if shares[-1] >= 0.5:
+            return
+    raise AssertionError("of what they got alone the good callers got %s" % shares)
+
+
+# ---- the same over gRPC -----------------------------------------------------------------------
+
+STREAMS = 100  # as many as a connection may have
+
+
+def many_streams(s, token, body, told, stop):
+    """Keeps all streams of a connection asking with a bad token, until it is told to stop."""
+    e = hpack.Encoder()
+    e.header_table_size = 0
+    head = e.encode([(":method", "POST"), (":scheme", "http"), (":authority", "t"),
+                     (":path", ip.METHOD), ("content-type", "application/grpc"),
+                     ("te", "trailers"), ("authorization", "Bearer " + token)])
+    ask = lambda n: raw(HEADERS, 4, n, head) + raw(DATA, 1, n, body)
+    s.sendall(PREFACE + raw(SETTINGS, 0, 0) + b"".join(ask(2 * n + 1) for n in range(STREAMS)))
+    n, data = 2 * STREAMS + 1, b""
+    while not stop.is_set():
+        more = s.recv(65536)
+        if not more:
+            return
+        data, more = data + more, b""
+        while len(data) >= 9 and len(data) >= 9 + int.from_bytes(data[:3], "big"):
+            if data[3] == SETTINGS and not data[4] & 1:
+                more += raw(SETTINGS, 1, 0)
+            if data[3] == HEADERS and data[4] & 1:
+                told["refused"] += 1
+                more += ask(n)
+                n += 2
+            data = data[9 + int.from_bytes(data[:3], "big"):]
+        s.sendall(more)
+
+
+def grpc_flood(address, octets, token, body, end, out):
+    """With `octets`: those over and over, each time over a connection of its own until that is
+    cut; without: bad tokens over kept ones."""
+    os.nice(10)
+    told = {"cut": 0, "refused": 0}
+
+    def run():
+        while not end.is_set():
+            try:
+                host, port = address.rsplit(":", 1)
+                with socket.create_connection((host, int(port)), 10 * SLOW) as s:
+                    if not octets:
+                        many_streams(s, token, body, told, end)
+                        continue
+                    s.sendall(octets)
+                    while s.recv(65536):
+                        pass
+            except OSError:
+                pass
+            told["cut"] += 1
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(FLOOD)]
+    for t in threads:
+        t.start()
+    end.wait()
+    out.put(dict(told))
+
+
+class GrpcWorld:
+    def __init__(self, m, issuer, bad_key):
+        self.m, self.csr = m, pki.csr(pki.key())
+        self.bad = issuer.token(key=bad_key, audience=["istio-ca"])
+        self.good = [issuer.token(pod="pod-%d" % i, audience=["istio-ca"]) for i in range(GOOD)]
+        self.body = frame(ip.request(self.csr).SerializeToString())
+        self.ttl = 3600
+
+    def ask(self, i, stop, times):
+        with ip.channel(self.m) as c:
+            while not stop.is_set():
+                self.ttl += 1  # another request each time, and no replay
+                begun = time.monotonic()
+                assert len(ip.create(c, ip.request(self.csr, self.ttl), self.good[i])) == 3
+                times.append(time.monotonic() - begun)
+
+    def measure(self, octets=None, flooded=True):
+        """How many the good callers got, their 99th percentile in ms, what the flood was told."""
+        stop, times, told = threading.Event(), [], {}
+        end, out = multiprocessing.Event(), multiprocessing.Queue()
+        p = multiprocessing.Process(target=grpc_flood, args=(
+            self.m.ready["grpc_plaintext"], octets, self.bad, self.body, end, out))
+        if flooded:
+            p.start()
+            time.sleep(0.5)
+        threads = [threading.Thread(target=self.ask, args=(i, stop, times)) for i in range(GOOD)]
+        for t in threads:
+            t.start()
+        time.sleep(0.5)
+        n = len(times)
+        time.sleep(SECONDS)
+        counted = sorted(times[n:])
+        stop.set()
+        for t in threads:
+            t.join()
+        if flooded:
+            end.set()
+            told = out.get()
+            p.terminate()
+            p.join()
+        return len(counted), 1000 * counted[len(counted) * 99 // 100], told
+
+
+@pytest.mark.parametrize("name", ["bad tokens", "rapid-reset", "reset-when-asked", "ping",
+                                  "settings", "headers-alone"])
+def test_half_is_left_over_grpc(start, issuer, one_core, name):
+    one_core[0]()
+    m = start([issuer.config("file", audiences={"rest": ["mica"], "istio": ["istio-ca"]})],
+              {"limits": {"requests_per_identity": 0, "failures_per_address": 0},
+               "x509": {"ttl": "1h", "max_ttl": "24h"},
+               "grpc": {"listen": "127.0.0.1:0", "plaintext": "127.0.0.1:0"}})
+    one_core[1]()
+    world = GrpcWorld(m, issuer, pki.key("rsa2048"))
+    octets = None
+    if name != "bad tokens":
+        octets = PREFACE + raw(SETTINGS, 0, 0) + _floods(world.bad, world.bad)[name]
+    world.measure(flooded=False)  # warm
+    shares = []
+    for _ in range(3):
+        calm, calm_p99, _ = world.measure(flooded=False)
+        n, p99, told = world.measure(octets)
+        shares.append(n / calm)
+        print("%s: %d good calls (alone %d), p99 %.1f ms (%.1f ms), %s" % (
+            name, n, calm, p99, calm_p99, told))
+        assert told["refused"] > 100 * SECONDS if octets is None else told["cut"] > 2 * FLOOD, told
         if shares[-1] >= 0.5:
             return
     raise AssertionError("of what they got alone the good callers got %s" % shares)

@@ -119,12 +119,42 @@ static void in_order_and_late(void **state)
 	assert_true(t[N - 1].told_ms - t[0].told_ms >= N - 3);
 }
 
+/* Who has gone is not told, and holds up nobody; the others keep their order. */
+static void removed_are_not_told(void **state)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct told t[N];
+	static const int gone[] = {0, 1, 7, N - 1};
+	int count = 0, place = 0;
+	struct late *l = begin(1, t, &lock, &count);
+
+	(void)state;
+	for (size_t i = 0; i < MICA_ARRAY_LEN(gone); i++) {
+		/* the first may have been told already */
+		bool waited = late_remove(l, &t[gone[i]].item);
+
+		assert_true(waited || gone[i] == 0);
+		assert_false(late_remove(l, &t[gone[i]].item));
+	}
+	t[N - 1] = (struct told){.lock = &lock, .count = &count};
+	assert_true(late_add(l, &t[N - 1].item, tell, &t[N - 1]));
+	late_free(l);
+	for (int i = 2; i < N; i++)
+		if (i != 7) {
+			assert_true(t[i].told_ms > 0);
+			assert_true(t[i].place >= place);
+			place = t[i].place + 1;
+		}
+	assert_int_equal(t[1].told_ms, 0);
+	assert_int_equal(t[7].told_ms, 0);
+}
+
 static void the_end_tells_all(void **state)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static struct told t[N], after;
 	int count = 0;
-	struct late *l = begin(1, t, &lock, &count); /* the last is due in five seconds */
+	struct late *l = begin(1, t, &lock, &count); /* the last is due in a second */
 
 	(void)state;
 	late_stop(l);
@@ -141,7 +171,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(each_waits_a_little),
 		cmocka_unit_test(many_leave_at_the_pace), cmocka_unit_test(nobody_waits_for_ever),
-		cmocka_unit_test(in_order_and_late), cmocka_unit_test(the_end_tells_all)};
+		cmocka_unit_test(in_order_and_late), cmocka_unit_test(removed_are_not_told),
+		cmocka_unit_test(the_end_tells_all)};
 
 	return cmocka_run_group_tests_name("late", tests, NULL, NULL);
 }
