@@ -498,3 +498,11 @@ TESTS += tests/unit/test_agent_join
 tests_unit_test_agent_join_SOURCES = tests/unit/test_agent_join.c tests/unit/pki.h
 tests_unit_test_agent_join_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_join_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+POLICY_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+POLICY_TEST_LDADD = $(POLICIES_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_parse
+TESTS += tests/unit/test_policy_parse
+tests_unit_test_policy_parse_SOURCES = tests/unit/test_policy_parse.c
+tests_unit_test_policy_parse_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_parse_LDADD = $(POLICY_TEST_LDADD)
