@@ -274,6 +274,10 @@ static mica_rc value_sni(const struct value_at *w, struct mica_policy_value *v)
 
 	if (rc == MICA_OK && !all_in(v->text, "-._"))
 		rc = never(w, "expected a DNS name");
+	for (size_t i = 0; rc == MICA_OK && i < v->text.len; i++) {
+		if (v->text.p[i] >= 'A' && v->text.p[i] <= 'Z')
+			rc = never(w, "the name of a server is compared in lower case");
+	}
 	return rc;
 }
 

@@ -38,8 +38,8 @@ struct mica_policy_request {
 	/* The connection. */
 	struct mica_slice peer; /* "spiffe://td/..."; empty = none */
 	struct mica_ip source_ip, remote_ip, destination_ip;
-	uint16_t port; /* of the destination */
-	struct mica_slice sni;
+	uint16_t port; /* of the destination; 0 = unknown */
+	struct mica_slice sni; /* in lower case */
 	/* HTTP. Without it, what only HTTP has is unknown: an ALLOW rule that asks for it does not
 	 * match, and a DENY or AUDIT rule matches as though it did not ask. */
 	bool http;

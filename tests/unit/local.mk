@@ -506,3 +506,9 @@ TESTS += tests/unit/test_policy_parse
 tests_unit_test_policy_parse_SOURCES = tests/unit/test_policy_parse.c
 tests_unit_test_policy_parse_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
 tests_unit_test_policy_parse_LDADD = $(POLICY_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_policy_prop
+TESTS += tests/unit/test_policy_prop
+tests_unit_test_policy_prop_SOURCES = tests/unit/test_policy_prop.c tests/unit/policyref.h
+tests_unit_test_policy_prop_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_prop_LDADD = $(POLICY_TEST_LDADD)
