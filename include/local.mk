@@ -41,3 +41,4 @@ noinst_HEADERS += include/mica/nodepods.h
 noinst_HEADERS += include/mica/linkerd.h
 noinst_HEADERS += include/mica/policy.h
 noinst_HEADERS += include/mica/policy_set.h
+noinst_HEADERS += include/mica/policy_case.h

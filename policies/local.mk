@@ -20,3 +20,4 @@ libmica_policies_a_SOURCES += policies/index.c
 libmica_policies_a_SOURCES += policies/match.c
 libmica_policies_a_SOURCES += policies/peer.c
 libmica_policies_a_SOURCES += policies/set.c
+libmica_policies_a_SOURCES += policies/cases.c
