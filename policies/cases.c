@@ -145,11 +145,11 @@ static mica_rc flatten(const struct reading *r, const struct at *at, const node_
 		const struct at here = {.up = at, .key = k->key};
 		MICA_AUTO_BUF b;
 
+		mica_buf_init(&b, 2 * MICA_POLICY_VALUE_MAX);
 		if (k->key == NULL) { /* an entry of a list has the list's name */
 			rc = flatten(r, at, k, name, out);
 			continue;
 		}
-		mica_buf_init(&b, 2 * MICA_POLICY_VALUE_MAX);
 		mica_buf_put_slice(&b, name);
 		mica_buf_printf(&b, "[%s]", k->key);
 		if (b.over || b.len > MICA_POLICY_VALUE_MAX)

@@ -69,14 +69,15 @@ mica_rc read_fail_key(const struct reading *r, const struct at *at, const node_t
 void read_warn(struct reading *r, const struct at *at, int line, int column, const char *reason,
 	const char *fmt, ...)
 {
-	struct mica_policy_warning *w = &r->out->warnings[r->out->n_warnings];
+	unsigned n = r->out->n_warnings++;
+	struct mica_policy_warning *w = &r->out->warnings[n < MICA_POLICY_WARNINGS_MAX ? n : 0];
 	struct mica_err clean = MICA_ERR_INIT;
 	MICA_AUTO_BUF text;
 	va_list ap;
 
-	if (r->out->n_warnings++ >= MICA_POLICY_WARNINGS_MAX)
-		return;
 	mica_buf_init(&text, 4096);
+	if (n >= MICA_POLICY_WARNINGS_MAX)
+		return;
 	va_start(ap, fmt);
 	put_message(r, at, line, column, &text, fmt, ap);
 	va_end(ap);

@@ -440,6 +440,24 @@ static void warns(void **state)
 	}
 }
 
+/* All are counted, the first are kept. */
+static void warns_within_bounds(void **state)
+{
+	MICA_AUTO_POLICIES out;
+	MICA_AUTO_BUF b;
+
+	(void)state;
+	mica_buf_init(&b, 65536);
+	mica_buf_put_str(&b, HEAD "  rules: [{to: [{operation: {methods: [get");
+	for (unsigned i = 0; i < MICA_POLICY_WARNINGS_MAX + 9; i++)
+		mica_buf_printf(&b, ", get%u", i);
+	mica_buf_put_str(&b, "]}}]}]\n");
+	assert_good((const char *)b.p, &out);
+	assert_int_equal(out.n_warnings, MICA_POLICY_WARNINGS_MAX + 10);
+	assert_non_null(strstr(out.warnings[0].text, "\"get\""));
+	assert_non_null(strstr(out.warnings[MICA_POLICY_WARNINGS_MAX - 1].text, "\"get30\""));
+}
+
 static void is_bounded(void **state)
 {
 	static const struct {
@@ -578,6 +596,7 @@ int main(void)
 		cmocka_unit_test(refuses_with_a_place),
 		cmocka_unit_test(names_the_path),
 		cmocka_unit_test(warns),
+		cmocka_unit_test(warns_within_bounds),
 		cmocka_unit_test(is_bounded),
 		cmocka_unit_test(templates_match),
 		cmocka_unit_test(blocks_hold_addresses),
