@@ -72,25 +72,15 @@ static void explain_rule(const struct explaining *x, const struct crule *r)
 	x->fn(x->ctx, &f);
 }
 
-/* The rules of a policy stand together, in the order of their numbers. */
-static const struct crule *rules_of(const struct mica_policy_set *s, const struct mica_policy *p)
+/* The i-th policy; its rules stand together, in the order of their numbers. */
+static void explain_policy(const struct explaining *x, size_t i)
 {
-	for (uint32_t i = 0; i < s->n_rules; i++) {
-		if (s->rules[i].policy == p)
-			return &s->rules[i];
-	}
-	return NULL;
-}
+	const struct mica_policy_finding none = {.policy = x->set->policies[i]};
 
-static void explain_policy(const struct explaining *x, const struct mica_policy *p)
-{
-	const struct crule *rules = rules_of(x->set, p);
-	const struct mica_policy_finding none = {.policy = p};
-
-	if (p->n_rules == 0)
+	if (none.policy->n_rules == 0)
 		x->fn(x->ctx, &none);
-	for (unsigned i = 0; rules && i < p->n_rules; i++)
-		explain_rule(x, &rules[i]);
+	for (unsigned k = 0; k < none.policy->n_rules; k++)
+		explain_rule(x, &x->set->rules[x->set->first_rule[i] + k]);
 }
 
 void mica_policy_explain(const struct mica_policy_set *s, const struct mica_policy_request *r,
@@ -106,7 +96,7 @@ void mica_policy_explain(const struct mica_policy_set *s, const struct mica_poli
 			const struct mica_policy *p = s->policies[i];
 
 			if (p->action == actions[k] && mica_policy_selects(s, p, &r->workload))
-				explain_policy(&x, p);
+				explain_policy(&x, i);
 		}
 	}
 }

@@ -227,6 +227,20 @@ static mica_rc take_policies(struct mica_policy_set *s, const struct mica_policy
 	return MICA_OK;
 }
 
+/* Where the rules of each policy begin. */
+static void note_rules(struct mica_policy_set *s)
+{
+	s->first_rule = arena_alloc(&s->arena, s->n_authorization, sizeof(s->first_rule[0]));
+	for (uint32_t i = 0; i < s->n_rules; i++) {
+		const struct mica_policy *p = s->rules[i].policy;
+		const struct mica_policy **at =
+			bsearch(&p, s->policies, s->n_authorization, sizeof(p), in_order);
+
+		if (at && s->rules[i].index == 0)
+			s->first_rule[at - s->policies] = i;
+	}
+}
+
 mica_rc mica_policy_set_new(const struct mica_policy_mesh *mesh,
 	const struct mica_policy *const *policies, size_t n, struct mica_policy_set **out,
 	struct mica_err *e)
@@ -242,6 +256,7 @@ mica_rc mica_policy_set_new(const struct mica_policy_mesh *mesh,
 	if (rc != MICA_OK)
 		return rc;
 	make_scopes(s);
+	note_rules(s);
 	index_scopes(s);
 	rc = anchor_rules(s, e);
 	if (rc == MICA_OK)

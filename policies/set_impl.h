@@ -131,6 +131,7 @@ struct mica_policy_set {
 	const struct mica_policy **policies; /* in policy_order, referenced */
 	size_t n;
 	size_t n_authorization; /* these stand first */
+	uint32_t *first_rule; /* of each of these that has rules */
 	const char *root_ns; /* NULL = none */
 	struct mica_slice *domains; /* the mesh's trust domain and its aliases */
 	unsigned n_domains;
