@@ -13,6 +13,7 @@ libmica_base_a_SOURCES += base/file.c
 libmica_base_a_SOURCES += base/place.h
 libmica_base_a_SOURCES += base/json.c
 libmica_base_a_SOURCES += base/yaml.c
+libmica_base_a_SOURCES += base/yaml_tree.c
 BASE_LIBS = libmica-base.a $(CYAML_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
 libmica_base_a_SOURCES += base/threads.c
 libmica_base_a_SOURCES += base/file_set.c

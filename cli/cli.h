@@ -136,7 +136,8 @@ struct cli {
 	int exit_status; /* of a command that ended well, when not 0 */
 };
 
-/* Exit status besides those of mica_rc_exit(): something was found that `audit watch` looks for. */
+/* Exit status besides those of mica_rc_exit(): something was found that `audit watch` looks for, or
+ * a case of `policy test` fails. */
 #define CLI_EXIT_MATCHED 9
 
 /* INVALID "usage" | "unknown_command" | "unknown_option" | "bad_option" | "missing_argument". The
@@ -184,6 +185,7 @@ cli_run cmd_init, cmd_config_check, cmd_store_check, cmd_backup, cmd_restore;
 cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_certificate_show;
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
+cli_run cmd_policy_validate, cmd_policy_test;
 cli_run cmd_token_create, cmd_token_list, cmd_token_revoke;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
 cli_run cmd_authority_crl;

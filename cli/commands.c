@@ -466,6 +466,29 @@ const struct cli_command cli_commands[] = {
 		.options = AUDIT_OPTIONS | CLI_BIT(OPT_MATCH) | CLI_BIT(OPT_INTERVAL) |
 			CLI_BIT(OPT_ONCE) | CLI_BIT(OPT_METRICS) | CLI_BIT(OPT_ALL),
 		.run = cmd_audit_watch},
+	{.name = "policy validate",
+		.summary = "check files of authorization policies",
+		.args = "FILE...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"AuthorizationPolicy and PeerAuthentication in Istio's schema, in YAML or JSON, any "
+			"number of documents\nin a file. What is wrong, can never match, or is wider than it looks "
+			"is an error, with line and\ncolumn; what is probably not meant is a warning. Needs no "
+			"micad. Status 2 when a file is refused.\n",
+		.example = "  mica policy validate policies/*.yaml\n",
+		.run = cmd_policy_validate},
+	{.name = "policy test",
+		.summary = "compare what policies decide with a table",
+		.args = "FILE",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"FILE is a PolicyTest: it names files of policies, beside it, and has requests with "
+			"the verdicts that\nare expected. Of each that comes out otherwise it is told why, rule "
+			"by rule. Needs no micad. Status\n9 when one does. docs/POLICIES.md has the format.\n",
+		.example = "  mica policy test policies/shop.test.yaml\n",
+		.run = cmd_policy_test},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",
 		.args = "DIR",

@@ -21,7 +21,8 @@ static const char about_exit[] =
 	"Exit status:\n"
 	"  0 done   1 internal error   2 wrong input   3 not authenticated   4 denied   5 not found\n"
 	"  6 conflict   7 over a limit   8 CORRUPT: data or a log is not what was promised\n"
-	"  9 audit watch found what it looks for   75 not available now, try again\n";
+	"  9 audit watch found what it looks for, or a case of policy test fails\n"
+	"  75 not available now, try again\n";
 
 static void pad(struct mica_buf *out, size_t from, size_t to)
 {

@@ -33,7 +33,7 @@ libmica_cli_a_SOURCES += cli/cmd_audit.c
 libmica_cli_a_SOURCES += cli/cmd_watch.c
 libmica_cli_a_SOURCES += cli/cmd_ledger.c
 
-CLI_LIBS = libmica-cli.a $(RPC_LIBS) $(CA_LIBS)
+CLI_LIBS = libmica-cli.a $(RPC_LIBS) $(POLICIES_LIBS)
 
 bin_PROGRAMS += mica
 mica_SOURCES = cli/main.c
@@ -51,3 +51,4 @@ cli/completion/bash/mica cli/completion/zsh/_mica cli/completion/fish/mica.fish:
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && ./mica$(EXEEXT) completion $$(basename $(@D)) > $@.tmp && mv $@.tmp $@
 libmica_cli_a_SOURCES += cli/cmd_certificate.c
 libmica_cli_a_SOURCES += cli/cmd_token.c
+libmica_cli_a_SOURCES += cli/cmd_policy.c

@@ -25,3 +25,4 @@ dist_man_MANS += docs/man/mica-agent.yaml.5
 dist_docs_DATA += docs/AGENT.md
 dist_deployexamples_DATA += deploy/examples/mica-agent.yaml
 dist_deployexamples_DATA += deploy/examples/mica-agent-sidecar.yaml
+dist_docs_DATA += docs/POLICIES.md

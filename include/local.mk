@@ -39,3 +39,6 @@ noinst_HEADERS += include/mica/rotation.h
 noinst_HEADERS += include/mica/threads.h
 noinst_HEADERS += include/mica/nodepods.h
 noinst_HEADERS += include/mica/linkerd.h
+noinst_HEADERS += include/mica/policy.h
+noinst_HEADERS += include/mica/policy_set.h
+noinst_HEADERS += include/mica/policy_case.h

@@ -1,0 +1,23 @@
+# Authorization policies: pure as ca/ is.
+noinst_LIBRARIES += libmica-policies.a
+libmica_policies_a_CPPFLAGS = $(AM_CPPFLAGS) $(CYAML_CFLAGS)
+libmica_policies_a_SOURCES = policies/impl.h policies/set_impl.h
+POLICIES_LIBS = libmica-policies.a $(CA_LIBS)
+libmica_policies_a_SOURCES += policies/arena.c
+libmica_policies_a_SOURCES += policies/attr.c
+libmica_policies_a_SOURCES += policies/ip.c
+libmica_policies_a_SOURCES += policies/parse.c
+libmica_policies_a_SOURCES += policies/read.c
+libmica_policies_a_SOURCES += policies/rules.c
+libmica_policies_a_SOURCES += policies/template.c
+libmica_policies_a_SOURCES += policies/value.c
+libmica_policies_a_SOURCES += policies/write.c
+libmica_policies_a_SOURCES += policies/anchor.c
+libmica_policies_a_SOURCES += policies/compile.c
+libmica_policies_a_SOURCES += policies/decide.c
+libmica_policies_a_SOURCES += policies/explain.c
+libmica_policies_a_SOURCES += policies/index.c
+libmica_policies_a_SOURCES += policies/match.c
+libmica_policies_a_SOURCES += policies/peer.c
+libmica_policies_a_SOURCES += policies/set.c
+libmica_policies_a_SOURCES += policies/cases.c

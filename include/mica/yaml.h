@@ -47,4 +47,34 @@ struct mica_yaml_pair {
 mica_rc mica_yaml_doc_pairs(const struct mica_yaml_doc *d, const char *path,
 	struct mica_yaml_pair *out, unsigned *n, struct mica_err *e) MICA_MUST_CHECK;
 
+/*
+ * Documents as bare trees, for who checks them without a schema. What is refused of YAML is refused
+ * here too. The nodes of a mapping have a key; `first`, `next` link what a node holds, in order.
+ */
+enum mica_yaml_kind { MICA_YAML_SCALAR, MICA_YAML_MAPPING, MICA_YAML_SEQUENCE };
+struct mica_yaml_node {
+	enum mica_yaml_kind kind;
+	bool plain; /* a scalar without quotes */
+	int line, column; /* of the value */
+	int key_line, key_column; /* of the key, for a member of a mapping */
+	char *key; /* NULL for an entry of a sequence */
+	char *text; /* of a scalar */
+	struct mica_yaml_node *first, *last, *next;
+	unsigned count;
+};
+struct mica_yaml_limits {
+	size_t bytes; /* 0 = 256 KiB */
+	unsigned documents; /* 0 = 1: one, and no empty text */
+	unsigned members; /* of one mapping; 0 = 1,024 */
+};
+/* The documents of a text, linked by `next`; NULL when there is none. Give them back with
+ * mica_yaml_node_free. At most 262,144 values. INVALID "yaml_syntax"; LIMIT "yaml_too_long". */
+mica_rc mica_yaml_read(struct mica_slice src, const char *name, const struct mica_yaml_limits *lim,
+	struct mica_yaml_node **out, struct mica_err *e) MICA_MUST_CHECK;
+void mica_yaml_node_free(struct mica_yaml_node *n); /* with all that follow it */
+const struct mica_yaml_node *mica_yaml_member(
+	const struct mica_yaml_node *mapping, const char *key, size_t len);
+/* Nothing, ~ or null, without quotes. */
+bool mica_yaml_is_null(const struct mica_yaml_node *n);
+
 #endif

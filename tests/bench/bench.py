@@ -434,6 +434,8 @@ def main():
     args.folder = tempfile.mkdtemp(prefix="mica-bench-", dir=os.environ.get("MICA_BENCH_DIR"))
     try:
         measure(args, figures)
+        progress("measure decisions of policies")
+        figures.update(json.loads(run(os.path.join(args.build, "tests/bench/policy"))))
         progress("measure the gRPC server")
         figures.update(rpc.measure(args.build, args.short))
         if not args.short:

@@ -18,11 +18,16 @@ check_PROGRAMS += tests/bench/grow
 tests_bench_grow_SOURCES = tests/bench/grow.c
 tests_bench_grow_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS)
 tests_bench_grow_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/bench/policy
+tests_bench_policy_SOURCES = tests/bench/policy.c
+tests_bench_policy_CPPFLAGS = $(AM_CPPFLAGS)
+tests_bench_policy_LDADD = $(POLICIES_LIBS)
 EXTRA_DIST += tests/bench/bench.py
 
 # Takes some minutes and both cores; docs/PERFORMANCE.md says what the figures mean.
 .PHONY: bench
-bench: all tests/bench/micro tests/bench/load tests/bench/grow tests/e2e/rpc_echo
+bench: all tests/bench/micro tests/bench/policy tests/bench/load tests/bench/grow tests/e2e/rpc_echo
 	$(PYTHON3) $(srcdir)/tests/bench/bench.py --build . --out bench.json $(BENCH_FLAGS)
 check_PROGRAMS += tests/bench/core
 tests_bench_core_SOURCES = tests/bench/core.c tests/unit/coretest.h tests/unit/tokens.h

@@ -612,6 +612,60 @@ def test_init_and_config_check(tmp_path):
     cli.refused("secret_exposed", 4, "store", "check", "-c", config)
 
 
+POLICY = """apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: api, namespace: shop}
+spec:
+  rules:
+  - from: [{source: {namespaces: [web]}}]
+    to: [{operation: {methods: [%s]}}]
+"""
+TABLE = """apiVersion: mica/v1
+kind: PolicyTest
+policies: [policy.yaml]
+cases:
+- name: the shop's front may read
+  request: {workload: {namespace: shop}, peer: "spiffe://example.org/ns/web/sa/front", method: GET, path: /}
+  expect: allow
+  by: shop/api
+- name: nobody else
+  request: {workload: {namespace: shop}, peer: "spiffe://example.org/ns/ops/sa/x", method: GET, path: /}
+  expect: deny
+"""
+
+
+@pytest.mark.smoke
+def test_policies_without_a_server(tmp_path):
+    cli = Cli(tmp_path)
+    good = pki.write(str(tmp_path / "policy.yaml"), (POLICY % "GET").encode(), 0o644)
+    odd = pki.write(str(tmp_path / "odd.yaml"), (POLICY.replace("name: api", "name: b") % "get").encode(), 0o644)
+    bad = pki.write(str(tmp_path / "bad.yaml"), (POLICY % '"a b"').encode(), 0o644)
+    table = pki.write(str(tmp_path / "table.yaml"), TABLE.encode(), 0o644)
+    other = pki.write(str(tmp_path / "other.yaml"), TABLE.replace("ops", "web").encode(), 0o644)
+
+    d = cli.json("policy", "validate", good, odd)
+    assert (d["verdict"], d["policies"], d["errors"], d["warnings"]) == ("valid", 2, 0, 1)
+    assert [(p["level"], p["reason"], p["line"]) for p in d["problems"]] == [("warning", "policy_method_case", 7)]
+    # every file is looked at, and the first error is no reason to stop
+    r = cli("--output", "json", "policy", "validate", bad, good, tmp_path / "none", status=2)
+    d = json.loads(r.stdout)
+    assert d["verdict"] == "invalid" and d["policies"] == 1
+    assert [p["reason"] for p in d["problems"]] == ["policy_value", "no_such_file"]
+    assert (d["problems"][0]["line"], d["problems"][0]["column"]) == (7, 33)
+    # the same policy in two files
+    r = cli("--output", "json", "policy", "validate", good, good, status=2)
+    assert json.loads(r.stdout)["problems"][0]["reason"] == "policy_duplicate"
+
+    d = cli.json("policy", "test", table)
+    assert (d["verdict"], d["passed"], d["failed"], d["failures"]) == ("passed", 2, 0, [])
+    r = cli("--output", "json", "policy", "test", other, status=9)
+    d = json.loads(r.stdout)
+    assert (d["verdict"], d["passed"], d["failed"]) == ("failed", 1, 1)
+    assert d["failures"][0]["name"] == "nobody else"
+    assert d["failures"][0]["rules"] == ["ALLOW shop/api rule 1 matches"]
+    cli.refused("policy_kind", 2, "policy", "test", good)
+
+
 def test_completions_are_scripts(tmp_path):
     cli = Cli(tmp_path)
     script = pki.write(str(tmp_path / "c.bash"), cli("completion", "bash").stdout.encode(), 0o644)

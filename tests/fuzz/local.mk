@@ -195,3 +195,10 @@ tests_fuzz_fuzz_pods_SOURCES = tests/fuzz/fuzz_pods.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_pods_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_fuzz_pods_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_pods_LDADD = $(CA_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_policy
+FUZZ_TARGETS += tests/fuzz/fuzz_policy
+tests_fuzz_fuzz_policy_SOURCES = tests/fuzz/fuzz_policy.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_policy_CPPFLAGS = $(AM_CPPFLAGS)
+tests_fuzz_fuzz_policy_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_policy_LDADD = $(POLICIES_LIBS)

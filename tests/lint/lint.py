@@ -27,7 +27,7 @@ MAY_USE = {
 HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file threads".split()}
 for h in "http_client rpc wire".split():
     HEADER_OF[h] = "rpc"
-for h in "policy".split():
+for h in "policy policy_set policy_case".split():
     HEADER_OF[h] = "policies"
 
 # A foreign library has one owner: header pattern -> where it may be included.
@@ -39,7 +39,7 @@ OWNERS = [
     (r"event2/.*", r"rpc/"),
     (r"openssl/ssl\.h", r"rpc/tls\.c|tests/"),
     (r"curl/.*", r"rpc/http_client\.c"),
-    (r"yaml\.h", r"base/yaml\.c"),
+    (r"yaml\.h", r"base/yaml_tree\.c"),
     (r"cyaml/.*", r"include/mica/yaml\.h|base/yaml\.c"),
     (r"openssl/.*", r"ca/|rpc/|tests/"),
     (r"jose/.*", r"tests/"),

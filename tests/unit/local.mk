@@ -91,6 +91,7 @@ EXTRA_DIST += tests/data/profile/issuing.txt
 EXTRA_DIST += tests/data/profile/leaf.txt
 EXTRA_DIST += tests/data/profile/leaf-empty-subject.txt
 EXTRA_DIST += tests/data/profile/leaf-linkerd.txt
+EXTRA_DIST += tests/data/policy
 EXTRA_DIST += tests/data/profile/leaf-serving.txt
 
 check_PROGRAMS += tests/unit/test_verify
@@ -509,3 +510,23 @@ TESTS += tests/unit/test_agent_join
 tests_unit_test_agent_join_SOURCES = tests/unit/test_agent_join.c tests/unit/pki.h
 tests_unit_test_agent_join_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_join_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+POLICY_TEST_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+POLICY_TEST_LDADD = $(POLICIES_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_parse
+TESTS += tests/unit/test_policy_parse
+tests_unit_test_policy_parse_SOURCES = tests/unit/test_policy_parse.c
+tests_unit_test_policy_parse_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_parse_LDADD = $(POLICY_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_policy_prop
+TESTS += tests/unit/test_policy_prop
+tests_unit_test_policy_prop_SOURCES = tests/unit/test_policy_prop.c tests/unit/policyref.h
+tests_unit_test_policy_prop_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_prop_LDADD = $(POLICY_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_policy_set
+TESTS += tests/unit/test_policy_set
+tests_unit_test_policy_set_SOURCES = tests/unit/test_policy_set.c
+tests_unit_test_policy_set_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_set_LDADD = $(POLICY_TEST_LDADD)
