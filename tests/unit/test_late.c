@@ -2,6 +2,7 @@
 #include "server/late.h"
 
 #include "mica/clock.h"
+#include "mica/mem.h"
 
 #include <pthread.h>
 #include <setjmp.h>
