@@ -20,17 +20,19 @@ static bool happened(const struct mica_authority *a, enum mica_authority_event e
 	return mica_authority_first(a, ev, now) != MICA_TIME_NEVER;
 }
 
-bool mica_canary_unsure(
-	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now)
+bool mica_canary_unsure(const struct mica_rotation_policy *p, const struct mica_authority *a,
+	int64_t carried, int64_t now)
 {
 	int64_t wait = mica_rotation_propagation(p, a->kind);
 
 	if (!happened(a, MICA_AE_CANARY_OUT, now))
 		return false;
-	/* whoever has the bundle that came with his certificate has had to renew */
+	/* whoever has the bundle that came with his certificate has had to renew; by a clock that
+	 * was ahead it may last longer than the longest one */
 	if (a->kind == MICA_AUTHORITY_ROOT && wait < p->max_leaf_ttl + p->skew)
 		wait = p->max_leaf_ttl + p->skew;
 	return mica_canary_gone(a, now) ||
+		(a->kind == MICA_AUTHORITY_ROOT && now < carried + p->skew) ||
 		now < mica_authority_last(a, MICA_AE_CANARY_IN, now) + wait;
 }
 

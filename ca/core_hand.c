@@ -393,10 +393,12 @@ static mica_rc go_back(struct hand *h, const struct wish *w, struct mica_err *e)
 			"is here",
 			mica_authority_kind_name(kind));
 	s.instead = active(h, kind);
-	if (mica_canary_unsure(p, authority(h, s.at), h->now))
+	if (mica_rotation_unsure(p, &h->facts[s.at], authority(h, s.at),
+		    s.instead >= 0 ? authority(h, s.instead) : NULL, h->now))
 		rc = breaks(h, s.at, "not_everywhere",
-			"the canary channel has had the authority to go back to again for less than a "
-			"propagation, or the longest certificate",
+			"not everybody has the authority to go back to: it served in an emergency before "
+			"it was known, or has been back in the canary channel for less than a propagation, "
+			"or the longest certificate",
 			e);
 	if (rc == MICA_OK && authority(h, s.at)->not_after < h->now + least)
 		rc = breaks(h, s.at, "too_little_left",

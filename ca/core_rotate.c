@@ -354,6 +354,10 @@ static mica_rc prepare_mark(struct stepping *x, struct mica_err *e)
 	bool in_canary = x->s->canary && x->s->action == MICA_ROT_REMOVE;
 	const struct core_authorities *a = x->v->auths;
 	int at = x->s->at, instead = x->s->instead;
+	/* as mica_rotation_mark has it: it comes back to the canary channel */
+	bool back = x->s->action == MICA_ROT_RESTORE ||
+		(x->s->action == MICA_ROT_ACTIVATE &&
+			mica_canary_gone(&a->v[at], x->now_ms / 1000));
 	uint64_t sequence[MICA_CHANNEL_COUNT];
 	mica_rc rc = mica_authority_copy(&a->v[at], &x->at, e);
 
@@ -368,11 +372,11 @@ static mica_rc prepare_mark(struct stepping *x, struct mica_err *e)
 		rc = note(x, in_canary ? "canary_removed" : actions[x->s->action], &x->at, e);
 	if (rc == MICA_OK)
 		rc = renumber(x, sequence, e);
-	if (rc == MICA_OK && x->s->action == MICA_ROT_PUBLISH) {
+	if (rc == MICA_OK && x->s->action == MICA_ROT_PUBLISH)
 		x->at.sequence = sequence[MICA_CHANNEL_LIVE];
-		if (x->at.kind == MICA_AUTHORITY_ROOT)
-			note_carried(x);
-	}
+	if (rc == MICA_OK && x->at.kind == MICA_AUTHORITY_ROOT &&
+		(back || x->s->action == MICA_ROT_PUBLISH))
+		note_carried(x);
 	if (rc == MICA_OK && instead >= 0)
 		rc = put(x, &x->instead, a->more[instead].rev, e);
 	return rc == MICA_OK ? put(x, &x->at, a->more[at].rev, e) : rc;

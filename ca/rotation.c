@@ -314,6 +314,24 @@ int mica_rotation_way_back(
 	return found;
 }
 
+bool mica_rotation_unsure(const struct mica_rotation_policy *p, const struct mica_rotation_fact *f,
+	const struct mica_authority *a, const struct mica_authority *now_used, int64_t now)
+{
+	int64_t since = mica_authority_first(a, MICA_AE_PUBLISHED, now);
+
+	if (mica_canary_unsure(p, a, f->carried, now))
+		return true;
+	/* else used in an emergency, before everybody had it */
+	if (mica_authority_first(a, MICA_AE_READY, now) != MICA_TIME_NEVER ||
+		(now_used && since < mica_authority_first(now_used, MICA_AE_PUBLISHED, now)))
+		return false;
+	if (now < after(since, mica_rotation_propagation(p, a->kind)))
+		return true;
+	return a->kind == MICA_AUTHORITY_ROOT &&
+		(now < greater(f->carried, after(since, p->max_leaf_ttl)) + p->skew ||
+			(!f->acked && now < after(since, p->ack_timeout)) || !f->confirmed);
+}
+
 int64_t mica_rotation_last_leaf(
 	const struct mica_rotation_facts *f, const struct mica_authority *list, size_t n, size_t at)
 {
@@ -372,43 +390,65 @@ static bool activate(struct mica_rotation_step *out, const struct deciding *d, i
 
 /* ---- roots ------------------------------------------------------------------------------- */
 
-/* How good a root is as a replacement in an emergency; 0 = it is none. */
-static int worth(const struct deciding *d, size_t i)
+/* How good a root is as a replacement in an emergency: who would not know it. */
+enum worth {
+	WORTHLESS, /* it is none */
+	FRESH, /* nobody may have it */
+	UNSURE, /* the canary channel may have lost it */
+	SPREAD, /* who fetches it has had the time to */
+	KNOWN, /* it was used once, and everybody has it still */
+	PREPARED,
+	PREPARED_FOR_THIS /* the standby */
+};
+
+static bool is_unsure(const struct deciding *d, size_t i)
 {
-	int w;
+	return mica_canary_unsure(d->p, &d->v[i], d->f->of[i].carried, d->now);
+}
+
+static int64_t published(const struct deciding *d, size_t i)
+{
+	return mica_authority_first(&d->v[i], MICA_AE_PUBLISHED, d->now);
+}
+
+static enum worth worth(const struct deciding *d, size_t i)
+{
+	bool fresh = d->now < after(published(d, i), mica_rotation_propagation(d->p, d->v[i].kind));
+	enum worth w;
 
 	if (!is_kind(d, i, MICA_AUTHORITY_ROOT) || !mica_rotation_serves(d->v, d->n, i, d->now) ||
 		!mica_authority_is_published(&d->v[i], d->now) ||
 		mica_rotation_doomed(d->v, d->n, i, d->now))
-		return 0;
+		return WORTHLESS;
 	switch (state(d, i)) {
-	case MICA_AS_READY: w = d->v[i].standby ? 5 : 4; break;
-	case MICA_AS_RETIRED: w = 3; break; /* everybody had it once, and has it still */
-	case MICA_AS_PUBLISHED: w = d->v[i].standby ? 2 : 1; break;
-	default: return 0;
+	case MICA_AS_READY: w = d->v[i].standby ? PREPARED_FOR_THIS : PREPARED; break;
+	case MICA_AS_RETIRED: w = fresh && !happened(d, i, MICA_AE_READY) ? FRESH : KNOWN; break;
+	case MICA_AS_PUBLISHED: w = fresh ? FRESH : SPREAD; break;
+	default: return WORTHLESS;
 	}
-	/* better than none */
-	return mica_canary_unsure(d->p, &d->v[i], d->now) ? 1 : w;
+	return is_unsure(d, i) ? UNSURE : w;
 }
 
 /* Whether a root waits for everybody to have it. */
 static bool on_its_way(const struct deciding *d)
 {
 	for (size_t i = 0; i < d->n; i++)
-		if (worth(d, i) > 0 && state(d, i) == MICA_AS_PUBLISHED &&
-			!mica_canary_unsure(d->p, &d->v[i], d->now))
+		if (worth(d, i) > WORTHLESS && state(d, i) == MICA_AS_PUBLISHED && !is_unsure(d, i))
 			return true;
 	return false;
 }
 
-static int best_root(const struct deciding *d, int at_least)
+/* Of equals the one that has been published longest. */
+static int best_root(const struct deciding *d, enum worth at_least)
 {
-	int best = -1, most = at_least - 1;
+	enum worth most = at_least;
+	int best = -1;
 
 	for (size_t i = 0; i < d->n; i++) {
-		int w = worth(d, i);
+		enum worth w = worth(d, i);
 
-		if (w > most) {
+		if (w > most ||
+			(w == most && (best < 0 || published(d, i) < published(d, (size_t)best)))) {
 			best = (int)i;
 			most = w;
 		}
@@ -451,7 +491,7 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 
 	if ((d->root >= 0 && !hurry) || !d->p->kind[MICA_AUTHORITY_ROOT].automatic)
 		return false;
-	best = best_root(d, hurry ? 3 : 1);
+	best = best_root(d, hurry ? KNOWN : FRESH);
 	if (best >= 0)
 		return activate(
 			out, d, best, d->root, hurry ? MICA_RW_TAINTED : MICA_RW_NONE_ACTIVE);
@@ -775,7 +815,9 @@ static bool leave(
 		wait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, d->f->look_again);
 		return false;
 	}
-	if (d->f->unproven && doom(d, i) == MICA_TIME_NEVER) {
+	/* An issuing one is in no bundle, so nothing is won by haste; and the record of a
+	 * compromised one says that its root has to go, if it has not ended after all. */
+	if (d->f->unproven && (kind == MICA_AUTHORITY_ISSUING || doom(d, i) == MICA_TIME_NEVER)) {
 		wait_for(d, kind, (int)i, MICA_RW_UNPROVEN, MICA_TIME_NEVER);
 		return false;
 	}

@@ -91,8 +91,8 @@ int64_t mica_rotation_propagation(
 /* Of one authority, what its record does not say. */
 struct mica_rotation_fact {
 	int64_t last_leaf; /* greatest end of what it signed; 0 = nothing */
-	/* Of a root: as below, when it was published. A clock that was ahead makes them live longer
-	 * than the longest life. */
+	/* Of a root: as below, when it was published, or came back to the canary channel. A clock
+	 * that was ahead makes them live longer than the longest life. */
 	int64_t carried;
 	bool acked; /* every live holder of class `ack` has said that it has it */
 	bool confirmed; /* every outlet that has no propagation was confirmed for it */
@@ -228,6 +228,12 @@ int mica_rotation_successor(
  * expired, and its key is here; an issuing one is below the active root. -1 = there is none. */
 int mica_rotation_way_back(
 	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now);
+/* Whether somebody may not have `a`, which has been used and is published: the canary channel lost
+ * it, or it was taken into use in an emergency, before everybody had it. Nobody goes back to it
+ * until then. Whoever has the one that is used now (NULL = none is) has what was published before
+ * it. */
+bool mica_rotation_unsure(const struct mica_rotation_policy *p, const struct mica_rotation_fact *f,
+	const struct mica_authority *a, const struct mica_authority *now_used, int64_t now);
 /* When the last thing that list[at] vouches for has ended: of a root, of all that is below it. */
 int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
 	const struct mica_authority *list, size_t n, size_t at);
@@ -242,9 +248,9 @@ bool mica_canary_alone(const struct mica_authority *a, int64_t now);
 /* In the live bundle alone: it has left the other one. */
 bool mica_canary_gone(const struct mica_authority *a, int64_t now);
 /* Gone from there, or back for less than a propagation (a root: or the longest certificate): not
- * everybody has it. */
-bool mica_canary_unsure(
-	const struct mica_rotation_policy *p, const struct mica_authority *a, int64_t now);
+ * everybody has it. `carried`: of mica_rotation_fact. */
+bool mica_canary_unsure(const struct mica_rotation_policy *p, const struct mica_authority *a,
+	int64_t carried, int64_t now);
 /* When what is alone there, or gone from there, goes on by time: NEVER = it must be confirmed. The
  * past when there is no such channel any more. */
 int64_t mica_canary_end(

@@ -18,6 +18,7 @@ EXTRA_DIST += tests/scenario/compromise-of-a-root.scenario
 EXTRA_DIST += tests/scenario/compromise-of-an-issuing-authority-without-a-standby.scenario
 EXTRA_DIST += tests/scenario/compromise-of-an-issuing-authority.scenario
 EXTRA_DIST += tests/scenario/compromise-of-the-standby.scenario
+EXTRA_DIST += tests/scenario/compromise-while-the-clock-is-ahead.scenario
 EXTRA_DIST += tests/scenario/compromise-with-somebody-away.scenario
 EXTRA_DIST += tests/scenario/compromise-without-a-standby.scenario
 EXTRA_DIST += tests/scenario/forced.scenario

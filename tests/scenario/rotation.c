@@ -30,11 +30,13 @@
 #define START  INT64_C(1800000000)
 #define SPAN   (10 * YEAR)
 
-#define ROOM      64
-#define LEAVES    4096
-#define HOLDERS   8
-#define CHANGES   4096 /* of the bundle, remembered in a ring */
-#define STEPS_MAX 24 /* until the answer must be "none" */
+#define ROOM    64
+#define LEAVES  4096
+#define HOLDERS 8
+#define CHANGES 4096 /* of the bundle, remembered in a ring */
+/* Until the answer must be "none": each of n that are there can leave and be destroyed, which a
+ * clock that nobody has proved puts off for all of them; and there are new ones. */
+#define STEPS_MAX(n) (12 + 2 * (n))
 
 /* ---- chance ---------------------------------------------------------------------------------- */
 
@@ -339,6 +341,44 @@ static bool is_unproved(const struct world *w, const char *id)
 	return false;
 }
 
+static bool is_unsure(const struct world *w, size_t i)
+{
+	return mica_canary_unsure(&w->p, &w->v[i], w->facts[i].carried, decision_time(w));
+}
+
+/* In an emergency nobody is waited for: but when one is known to everybody, it is that one. */
+static void look_at_choice(struct world *w, size_t at)
+{
+	int64_t now = decision_time(w);
+
+	if (w->v[at].kind != MICA_AUTHORITY_ROOT || everybody_trusts(w, w->v[at].id, false))
+		return;
+	for (size_t i = 0; i < w->n; i++) {
+		enum mica_authority_state s = mica_authority_state_at(&w->v[i], now);
+
+		if (w->v[i].kind == MICA_AUTHORITY_ROOT &&
+			(s == MICA_AS_READY || s == MICA_AS_RETIRED || s == MICA_AS_PUBLISHED) &&
+			!mica_rotation_doomed(w->v, w->n, i, now) &&
+			everybody_trusts(w, w->v[i].id, false))
+			breaks(w, "root %s serves, and %s is known to everybody", w->v[at].id,
+				w->v[i].id);
+	}
+}
+
+/* Back from one that not everybody has, to one that whoever has that one has: nobody is worse off.
+ */
+static bool is_relief(const struct world *w, const struct mica_rotation_step *s)
+{
+	const struct mica_authority *to = &w->v[s->at];
+	const struct mica_authority *from = s->instead >= 0 ? &w->v[s->instead] : NULL;
+
+	return s->why == MICA_RW_BY_HAND && from &&
+		mica_authority_first(to, MICA_AE_PUBLISHED, MICA_TIME_NEVER) <
+		mica_authority_first(from, MICA_AE_PUBLISHED, MICA_TIME_NEVER) &&
+		!everybody_trusts(w, from->id, from->kind == MICA_AUTHORITY_JWT) &&
+		!is_unsure(w, (size_t)s->at);
+}
+
 /* Design 8.4: active only after propagation and (acks, or their time is over). */
 static void look_at_activation(struct world *w, const struct mica_rotation_step *s)
 {
@@ -347,14 +387,15 @@ static void look_at_activation(struct world *w, const struct mica_rotation_step 
 	w->activations++;
 	if (s->emergency) {
 		w->emergencies++;
+		look_at_choice(w, (size_t)s->at);
 		if (a->kind == MICA_AUTHORITY_ROOT &&
-			(mica_canary_unsure(&w->p, a, decision_time(w)) ||
+			(is_unsure(w, (size_t)s->at) ||
 				mica_authority_first(a, MICA_AE_READY, MICA_TIME_NEVER) ==
 					MICA_TIME_NEVER))
 			memcpy(w->unproved[w->n_unproved++ % ROOM], a->id, MICA_KEY_ID_SIZE);
 		return;
 	}
-	if (a->kind == MICA_AUTHORITY_ISSUING)
+	if (a->kind == MICA_AUTHORITY_ISSUING || is_relief(w, s))
 		return;
 	for (unsigned ch = LIVE; ch < CHANNELS; ch++)
 		if (!channel_trusts(w, ch, a->id, a->kind == MICA_AUTHORITY_JWT))
@@ -410,7 +451,8 @@ static void apply(struct world *w, const struct mica_rotation_step *s, int64_t n
 			look_at_ready(w, s);
 		w->removals += s->action == MICA_ROT_REMOVE;
 		w->canaries += s->action == MICA_ROT_PUBLISH;
-		if (s->action == MICA_ROT_PUBLISH)
+		if (s->action == MICA_ROT_PUBLISH || s->action == MICA_ROT_RESTORE ||
+			(s->action == MICA_ROT_ACTIVATE && mica_canary_gone(&w->v[s->at], now)))
 			w->facts[s->at].carried = w->carried;
 		if (mica_rotation_mark(s, &w->v[s->at], instead >= 0 ? &w->v[instead] : NULL, now,
 			    NULL) != MICA_OK)
@@ -643,13 +685,13 @@ static void recover(struct world *w);
 static int64_t rotate(struct world *w)
 {
 	struct mica_rotation_step s;
-	unsigned n = 0;
+	size_t n = 0, most = STEPS_MAX(w->n);
 
 	for (;;) {
 		s = ask(w);
 		if (s.action == MICA_ROT_NONE)
 			break;
-		if (++n > STEPS_MAX) {
+		if (++n > most) {
 			breaks(w, "no end: %s %s", mica_rotation_action_name(s.action),
 				mica_rotation_why_name(s.why));
 			break;
@@ -669,6 +711,16 @@ static int64_t rotate(struct world *w)
 	}
 	look_at_rest(w);
 	return s.until;
+}
+
+/* What serves in an emergency, since there was nothing else, before everybody has it. */
+static bool is_stopgap(const struct world *w, size_t i)
+{
+	const struct mica_authority *a = &w->v[i];
+	bool ready = mica_authority_first(a, MICA_AE_READY, decision_time(w)) != MICA_TIME_NEVER;
+
+	return !everybody_trusts(w, a->id, a->kind == MICA_AUTHORITY_JWT) &&
+		(!ready || (is_unproved(w, a->id) && is_unsure(w, i)));
 }
 
 static void issue(struct world *w, bool jwt)
@@ -715,8 +767,7 @@ static void issue(struct world *w, bool jwt)
 	memcpy(l->issuer, w->v[at].id, sizeof(l->issuer));
 	memcpy(l->root, w->v[at].parent, sizeof(l->root));
 	at = jwt ? at : find(w, l->root);
-	l->excused = at < 0 ||
-		mica_authority_first(&w->v[at], MICA_AE_READY, decision_time(w)) == MICA_TIME_NEVER;
+	l->excused = at < 0 || is_stopgap(w, (size_t)at);
 	at = find(w, l->issuer);
 	if (w->facts[at].last_leaf < end)
 		w->facts[at].last_leaf = end;
@@ -760,6 +811,9 @@ static void move_clock(struct world *w)
 		w->off = one_in(&w->c, 2) ? between(&w->c, 11 * MINUTE, 40 * DAY)
 					  : -between(&w->c, 3 * MINUTE, 40 * DAY);
 	w->off_until = w->now + between(&w->c, 1, one_in(&w->c, 6) ? 3 * DAY : 6 * HOUR);
+	if (mica_env("MICA_SCENARIO_TRACE"))
+		printf("%12.6f clock %+lld until %.6f\n", (double)(w->now - START) / DAY,
+			(long long)w->off, (double)(w->off_until - START) / DAY);
 }
 
 /* A clock that was ahead, and is right again, leaves the CA waiting for it: somebody looks within a
@@ -821,11 +875,13 @@ static void roll_back(struct world *w, enum mica_authority_kind kind)
 	struct mica_rotation_step s =
 		by_hand(MICA_ROT_ACTIVATE, kind, mica_rotation_way_back(w->v, w->n, kind, now));
 
+	tell_facts(w);
+	s.instead = active(w, kind);
 	if (s.at < 0 || w->v[s.at].not_after < now + ttl + w->p.hold ||
-		mica_canary_unsure(&w->p, &w->v[s.at], now) ||
+		mica_rotation_unsure(&w->p, &w->facts[s.at], &w->v[s.at],
+			s.instead >= 0 ? &w->v[s.instead] : NULL, now) ||
 		w->v[s.at].n_times > MICA_AUTHORITY_TIMES_MAX / 2)
 		return;
-	s.instead = active(w, kind);
 	apply(w, &s, now);
 	w->rollbacks++;
 }

@@ -425,6 +425,11 @@ tests_unit_test_core_canary_SOURCES = tests/unit/test_core_canary.c tests/unit/c
 tests_unit_test_core_canary_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_core_canary_LDADD = $(CORE_TEST_LDADD)
 
+check_PROGRAMS += tests/unit/test_rotation
+TESTS += tests/unit/test_rotation
+tests_unit_test_rotation_SOURCES = tests/unit/test_rotation.c
+tests_unit_test_rotation_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_rotation_LDADD = $(CORE_TEST_LDADD)
 check_PROGRAMS += tests/unit/test_renewal
 TESTS += tests/unit/test_renewal
 tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c
