@@ -897,14 +897,14 @@ static void roll_back(struct world *w, enum mica_authority_kind kind)
 {
 	int64_t now = decision_time(w);
 	int64_t ttl = kind == MICA_AUTHORITY_JWT ? w->p.max_jwt_ttl : w->p.max_leaf_ttl;
+	const struct mica_rotation_facts f = {.of = w->facts, .look_again = w->look_again};
 	struct mica_rotation_step s =
 		by_hand(MICA_ROT_ACTIVATE, kind, mica_rotation_way_back(w->v, w->n, kind, now));
 
 	tell_facts(w);
 	s.instead = active(w, kind);
 	if (s.at < 0 || w->v[s.at].not_after < now + ttl + w->p.hold ||
-		mica_rotation_unsure(&w->p, &w->facts[s.at], &w->v[s.at],
-			s.instead >= 0 ? &w->v[s.instead] : NULL, now) ||
+		mica_rotation_unsure(&w->p, &f, w->v, (size_t)s.at, s.instead, now) ||
 		w->v[s.at].n_times > MICA_AUTHORITY_TIMES_MAX / 2)
 		return;
 	apply(w, &s, now);
