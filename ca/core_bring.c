@@ -25,7 +25,7 @@ void mica_core_bring_clear(struct core_bring *b)
 
 static mica_rc too_many(struct mica_err *e, int most)
 {
-	return mica_fail(e, MICA_LIMIT, "too_many_authorities",
+	return mica_fail(e, MICA_CONFLICT, "too_many_authorities",
 		"at most %d authorities can be written at once, and %d can be in a store; a shorter "
 		"rotation.trash lets old ones go",
 		most, CORE_AUTHORITY_MAX);

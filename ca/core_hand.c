@@ -34,6 +34,7 @@ static mica_rc begin(struct hand *h, struct mica_core *c, const struct mica_call
 	mica_buf_init(&h->more, 4096);
 	h->f.of = h->facts;
 	h->f.carried = mica_core_carried(c);
+	h->f.look_again = c->rotation.look_again;
 	if (force)
 		mica_buf_put_str(&h->more, ",\"force\":true");
 	return mica_core_gather(c, h->v, h->now, h->facts, e);
@@ -393,8 +394,7 @@ static mica_rc go_back(struct hand *h, const struct wish *w, struct mica_err *e)
 			"is here",
 			mica_authority_kind_name(kind));
 	s.instead = active(h, kind);
-	if (mica_rotation_unsure(p, &h->facts[s.at], authority(h, s.at),
-		    s.instead >= 0 ? authority(h, s.instead) : NULL, h->now))
+	if (mica_rotation_unsure(p, &h->f, h->v->auths->v, (size_t)s.at, s.instead, h->now))
 		rc = breaks(h, s.at, "not_everywhere",
 			"not everybody has the authority to go back to: it served in an emergency before "
 			"it was known, or has been back in the canary channel for less than a propagation, "

@@ -704,7 +704,7 @@ void mica_core_bring_begin(
 void mica_core_bring_clear(struct core_bring *b);
 #define CORE_AUTO_BRING __attribute__((cleanup(mica_core_bring_clear))) struct core_bring
 /* A record to be written: of the view's authority `at`, or a new one of a kind and key (-1),
- * created now. LIMIT "too_many_authorities". */
+ * created now. CONFLICT "too_many_authorities". */
 mica_rc mica_core_bring_add(struct core_bring *b, int at, enum mica_authority_kind kind,
 	const struct mica_pubkey *key, struct mica_authority **out,
 	struct mica_err *e) MICA_MUST_CHECK;

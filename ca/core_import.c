@@ -10,6 +10,7 @@
 
 #include "ca_check.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define ROOTS_MAX (CORE_AUTHORITY_MAX + MICA_IMPORT_MAX)
@@ -330,16 +331,43 @@ static mica_rc find_crl_issuer(const struct import *x, size_t i, struct mica_crl
 	return rc;
 }
 
+/* Whether a newer CRL of the same root is among those that are brought: only that one is taken. Two
+ * of one number are none to choose from. */
+static mica_rc look_for_newer(const struct import *x, size_t i, const struct mica_crl_info *info,
+	const char *id, bool *outdated, struct mica_err *e)
+{
+	*outdated = false;
+	for (size_t k = 0; k < x->n_crls; k++) {
+		struct mica_crl_info other;
+		const char *other_id;
+		mica_rc rc = find_crl_issuer(x, k, &other, &other_id, e);
+
+		if (rc != MICA_OK)
+			return rc;
+		if (strcmp(other_id, id) != 0)
+			continue;
+		if (other.number == info->number && !mica_slice_eq(other.der, info->der))
+			return mica_fail(e, MICA_CONFLICT, "crl_not_newer",
+				"CRLs %zu and %zu: both are of one root, and of number %" PRIu64
+				"; expected one of them alone",
+				i + 1, k + 1, info->number);
+		*outdated = *outdated || other.number > info->number;
+	}
+	return MICA_OK;
+}
+
 /* Before anything is written, since it is all or nothing. */
 static mica_rc check_crls(const struct import *x, struct mica_err *e)
 {
 	struct mica_crl_info info;
 	mica_rc rc = MICA_OK;
 	const char *id;
-	bool same;
+	bool same, outdated;
 
 	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++) {
 		rc = find_crl_issuer(x, i, &info, &id, e);
+		if (rc == MICA_OK)
+			rc = look_for_newer(x, i, &info, id, &outdated, e);
 		if (rc == MICA_OK)
 			rc = mica_core_check_crl(x->b->v, id, &info, x->b->now, &same, e);
 	}
@@ -352,10 +380,13 @@ static mica_rc take_crls(struct import *x, struct mica_err *e)
 	struct mica_crl_info info;
 	mica_rc rc = MICA_OK;
 	const char *id;
+	bool outdated = false;
 
 	for (size_t i = 0; i < x->n_crls && rc == MICA_OK; i++) {
 		rc = find_crl_issuer(x, i, &info, &id, e);
 		if (rc == MICA_OK)
+			rc = look_for_newer(x, i, &info, id, &outdated, e);
+		if (rc == MICA_OK && !outdated)
 			rc = mica_core_take_crl(x->b->c, id, &info, x->b->actor, x->b->now_ms, e);
 		if (rc != MICA_OK)
 			mica_err_context(e, "CRL %zu", i + 1);

@@ -314,22 +314,28 @@ int mica_rotation_way_back(
 	return found;
 }
 
-bool mica_rotation_unsure(const struct mica_rotation_policy *p, const struct mica_rotation_fact *f,
-	const struct mica_authority *a, const struct mica_authority *now_used, int64_t now)
+bool mica_rotation_unsure(const struct mica_rotation_policy *p, const struct mica_rotation_facts *f,
+	const struct mica_authority *list, size_t at, int used, int64_t now)
 {
+	const struct mica_authority *a = &list[at];
+	const struct mica_rotation_fact *of = &f->of[at];
 	int64_t since = mica_authority_first(a, MICA_AE_PUBLISHED, now);
 
-	if (mica_canary_unsure(p, a, f->carried, now))
+	if (mica_canary_unsure(p, a, of->carried, now))
+		return true;
+	/* nobody could fetch what came back while we were down */
+	if (now < f->look_again &&
+		mica_authority_first(a, MICA_AE_CANARY_OUT, now) != MICA_TIME_NEVER)
 		return true;
 	/* else used in an emergency, before everybody had it */
 	if (mica_authority_first(a, MICA_AE_READY, now) != MICA_TIME_NEVER ||
-		(now_used && since < mica_authority_first(now_used, MICA_AE_PUBLISHED, now)))
+		(used >= 0 && since < mica_authority_first(&list[used], MICA_AE_PUBLISHED, now)))
 		return false;
-	if (now < after(since, mica_rotation_propagation(p, a->kind)))
+	if (now < after(since, mica_rotation_propagation(p, a->kind)) || now < f->look_again)
 		return true;
 	return a->kind == MICA_AUTHORITY_ROOT &&
-		(now < greater(f->carried, after(since, p->max_leaf_ttl)) + p->skew ||
-			(!f->acked && now < after(since, p->ack_timeout)) || !f->confirmed);
+		(now < greater(of->carried, after(since, p->max_leaf_ttl)) + p->skew ||
+			(!of->acked && now < after(since, p->ack_timeout)) || !of->confirmed);
 }
 
 int64_t mica_rotation_last_leaf(

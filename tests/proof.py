@@ -115,7 +115,6 @@ def main():
     p.add_argument("--out", default="proof.json")
     p.add_argument("--short", action="store_true", help="a twentieth of it, for every change")
     p.add_argument("--seed", type=int, default=None, help="of the seeds; default: by chance, and told")
-    p.add_argument("--rotation-seed", type=int, default=None, help="of the worlds that rotate; the same")
     args = p.parse_args()
     args.build = os.path.abspath(args.build)
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1 << 31)
@@ -127,8 +126,7 @@ def main():
         tokens(args, figures, seeds.randrange(1 << 31))
     crashes(args, figures, 20 if args.short else 400)
     fuzz_inputs(args, figures)
-    worlds = seeds.randrange(1 << 31)
-    rotations(args, figures, worlds if args.rotation_seed is None else args.rotation_seed)
+    rotations(args, figures, seeds.randrange(1 << 31))
     handshakes(args, figures, 2 if args.short else 40)
     figures["seconds"] = round(time.monotonic() - began)
     if figures["power_cuts_that_lost_an_answer"] or not figures["control_cuts_that_lost_an_answer"]:

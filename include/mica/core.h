@@ -459,7 +459,7 @@ mica_rc mica_core_clock_accept(struct mica_core *c, const struct mica_caller *ac
 /* Makes keys until `count` wait for a signature, and tells all that wait: {"made", "signatures": as
  * in the status of rotation, "requests": [{"id", "created", "csr": PEM}], "extensions": a file for
  * openssl's -extfile, with a section mica_<id> for each}. INVALID "too_many_requests_ahead";
- * CONFLICT "root_not_offline"; LIMIT "too_many_authorities". */
+ * CONFLICT "root_not_offline", "too_many_authorities". */
 mica_rc mica_core_requests(struct mica_core *c, unsigned count, const struct mica_caller *actor,
 	int64_t now_ms, struct mica_buf *json, struct mica_err *e) MICA_MUST_CHECK;
 

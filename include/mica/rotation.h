@@ -228,12 +228,12 @@ int mica_rotation_successor(
  * expired, and its key is here; an issuing one is below the active root. -1 = there is none. */
 int mica_rotation_way_back(
 	const struct mica_authority *list, size_t n, enum mica_authority_kind kind, int64_t now);
-/* Whether somebody may not have `a`, which has been used and is published: the canary channel lost
- * it, or it was taken into use in an emergency, before everybody had it. Nobody goes back to it
- * until then. Whoever has the one that is used now (NULL = none is) has what was published before
- * it. */
-bool mica_rotation_unsure(const struct mica_rotation_policy *p, const struct mica_rotation_fact *f,
-	const struct mica_authority *a, const struct mica_authority *now_used, int64_t now);
+/* Whether somebody may not have list[at], which has been used and is published: the canary channel
+ * lost it, or it was taken into use in an emergency, before everybody had it. Nobody goes back to
+ * it until then. Whoever has list[used], which is used now (-1 = none is), has what was published
+ * before it. */
+bool mica_rotation_unsure(const struct mica_rotation_policy *p, const struct mica_rotation_facts *f,
+	const struct mica_authority *list, size_t at, int used, int64_t now);
 /* When the last thing that list[at] vouches for has ended: of a root, of all that is below it. */
 int64_t mica_rotation_last_leaf(const struct mica_rotation_facts *f,
 	const struct mica_authority *list, size_t n, size_t at);

@@ -55,7 +55,7 @@ MUTANTS = {
     "stay with a doomed root": (
         "bool hurry = hurries(d);\n\tint best;", "bool hurry = false;\n\tint best;\n\n\t(void)hurries;"),
     "no way forward without a standby": (
-        "best = best_root(d, hurry ? 3 : 1);\n", "best = best_root(d, hurry ? 3 : 1);\n"
+        "best = best_root(d, hurry ? KNOWN : FRESH);\n", "best = best_root(d, hurry ? KNOWN : FRESH);\n"
         "\tif (best < 0)\n\t\treturn false;\n"),
 }
 

@@ -35,6 +35,7 @@
 #define LEAVES  4096
 #define HOLDERS 8
 #define CHANGES 4096 /* of the bundle, remembered in a ring */
+#define STOPS   256 /* of the CA, the same */
 /* Until the answer must be "none": each of n that are there can leave and be destroyed, which a
  * clock that nobody has proved puts off for all of them; and there are new ones. */
 #define STEPS_MAX(n) (12 + 2 * (n))
@@ -124,6 +125,10 @@ struct world {
 	struct mica_clock_memory clock;
 	int64_t look_again;
 	int64_t down_until; /* the CA does nothing until then */
+	struct stop {
+		int64_t from, to;
+	} stop[STOPS]; /* a ring: nobody can fetch a bundle meanwhile */
+	unsigned n_stop;
 	bool compromises; /* keys are stolen in this world */
 	bool unsure; /* an outlet waits for a confirmation */
 	int64_t carried; /* greatest end of a leaf whose holder has the bundle of its time */
@@ -261,10 +266,27 @@ static int64_t staleness(const struct world *w, bool jwt)
 	return hints > w->p.slowest_outlet ? hints : w->p.slowest_outlet;
 }
 
+/* Of when the oldest bundle is that somebody may hold: he could not fetch while the CA was down. */
+static int64_t oldest_bundle(const struct world *w, bool jwt)
+{
+	int64_t left = staleness(w, jwt), up_to = w->now;
+
+	for (unsigned k = w->n_stop; k > 0 && w->n_stop - k < STOPS; k--) {
+		const struct stop *s = &w->stop[(k - 1) % STOPS];
+		int64_t since = s->to < up_to ? s->to : up_to; /* it may still be down */
+
+		if (up_to - since >= left)
+			break;
+		left -= up_to - since;
+		up_to = s->from;
+	}
+	return up_to - left;
+}
+
 /* Whether whoever may meet the leaf trusts it: every bundle that somebody may hold has its root. */
 static bool channel_trusts(const struct world *w, unsigned ch, const char *id, bool jwt)
 {
-	int64_t oldest = w->now - staleness(w, jwt);
+	int64_t oldest = oldest_bundle(w, jwt);
 	uint64_t s = w->sequence[ch];
 
 	for (;; s--) {
@@ -703,6 +725,7 @@ static int64_t rotate(struct world *w)
 			w->down_until = w->now +
 				(one_in(&w->c, 8) ? between(&w->c, 0, 3 * DAY)
 						  : between(&w->c, 0, HOUR));
+			w->stop[w->n_stop++ % STOPS] = (struct stop){w->now, w->down_until};
 			return w->now;
 		}
 	}
@@ -781,6 +804,8 @@ static void issue(struct world *w, bool jwt)
 
 static void holders_look(struct world *w)
 {
+	if (w->down_until > w->now)
+		return; /* nobody answers */
 	for (unsigned h = 0; h < HOLDERS; h++) {
 		struct holder *k = &w->holder[h];
 
@@ -873,14 +898,14 @@ static void roll_back(struct world *w, enum mica_authority_kind kind)
 {
 	int64_t now = decision_time(w);
 	int64_t ttl = kind == MICA_AUTHORITY_JWT ? w->p.max_jwt_ttl : w->p.max_leaf_ttl;
+	const struct mica_rotation_facts f = {.of = w->facts, .look_again = w->look_again};
 	struct mica_rotation_step s =
 		by_hand(MICA_ROT_ACTIVATE, kind, mica_rotation_way_back(w->v, w->n, kind, now));
 
 	tell_facts(w);
 	s.instead = active(w, kind);
 	if (s.at < 0 || w->v[s.at].not_after < now + ttl + w->p.hold ||
-		mica_rotation_unsure(&w->p, &w->facts[s.at], &w->v[s.at],
-			s.instead >= 0 ? &w->v[s.instead] : NULL, now) ||
+		mica_rotation_unsure(&w->p, &f, w->v, (size_t)s.at, s.instead, now) ||
 		w->v[s.at].n_times > MICA_AUTHORITY_TIMES_MAX / 2)
 		return;
 	apply(w, &s, now);
@@ -933,6 +958,8 @@ static void administer(struct world *w)
 
 static void start_ca(struct world *w)
 {
+	if (w->n_stop > 0) /* a little later than it was to be */
+		w->stop[(w->n_stop - 1) % STOPS].to = w->now;
 	w->down_until = 0;
 	w->calm_since = w->now;
 	if (mica_env("MICA_SCENARIO_TRACE"))

@@ -613,7 +613,7 @@ static void its_crl_is_published(void **state)
 	char id[MICA_KEY_ID_SIZE];
 	char *good = crl_of(&root,
 		&(struct crl_spec){.number = 7, .begin = NOW - 10, .end = NOW + 900, .n = 3});
-	char *newest, *many = tk_keep(mica_strdup(""));
+	char *newest, *older, *twin, *many = tk_keep(mica_strdup(""));
 
 	(void)count(t, MICA_AUTHORITY_ROOT, MICA_AS_ACTIVE, NOW, id);
 	assert_refused(MICA_NOT_FOUND, "no_such_crl",
@@ -646,6 +646,20 @@ static void its_crl_is_published(void **state)
 			false, false, NOW + 50, e));
 	newest = crl_of(&root, &(struct crl_spec){.number = 8, .begin = NOW - 9, .end = NOW + 950});
 	assert_ok(bring(t, newest, false, false, NOW + 50, e));
+	/* of several the newest, in whatever order they come; nothing of two that are one */
+	older = crl_of(&root, &(struct crl_spec){.number = 9, .begin = NOW - 9, .end = NOW + 950});
+	newest = crl_of(&root,
+		&(struct crl_spec){.number = 10, .begin = NOW - 9, .end = NOW + 950, .n = 1});
+	twin = crl_of(&root,
+		&(struct crl_spec){.number = 10, .begin = NOW - 9, .end = NOW + 950, .n = 2});
+	assert_refused(MICA_CONFLICT, "crl_not_newer",
+		bring(t, tk_printf("%s%s%s", oca_pem(&other), newest, twin), true, false, NOW + 50,
+			e));
+	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_PUBLISHED, NOW + 50, NULL), 0);
+	assert_ok(bring(t, tk_printf("%s%s", newest, older), false, false, NOW + 50, e));
+	assert_ok(mica_core_crl(t->core, mica_slice_str(id), MICA_CRL_PEM, &s, e));
+	assert_true(mica_slice_eq_str(s->bytes, newest));
+	mica_snapshot_unref(s);
 	/* all or nothing: a root that comes with a CRL that ended is not taken */
 	assert_refused(MICA_INVALID, "crl_not_in_time",
 		bring(t,

@@ -149,13 +149,17 @@ static void a_root_that_comes_back_waits_for_what_the_canary_channel_carries(voi
 	serves(a, NOW - 5 * DAY);
 	at(a, MICA_AE_RETIRED, NOW - 3 * DAY);
 	at(a, MICA_AE_CANARY_OUT, NOW - 2 * DAY);
-	assert_true(mica_rotation_unsure(&policy, f, a, NULL, NOW));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 0, -1, NOW));
 	at(a, MICA_AE_CANARY_IN, back);
-	assert_false(mica_rotation_unsure(&policy, f, a, NULL, NOW));
-	assert_true(mica_rotation_unsure(&policy, f, a, NULL, back + HOUR));
+	assert_false(mica_rotation_unsure(&policy, &l.f, l.v, 0, -1, NOW));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 0, -1, back + HOUR));
+	/* nobody could fetch it while micad was down */
+	l.f.look_again = NOW + 1;
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 0, -1, NOW));
+	l.f.look_again = NOW;
 	f->carried = NOW + 3 * DAY;
-	assert_true(mica_rotation_unsure(&policy, f, a, NULL, NOW));
-	assert_false(mica_rotation_unsure(&policy, f, a, NULL, f->carried + policy.skew));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 0, -1, NOW));
+	assert_false(mica_rotation_unsure(&policy, &l.f, l.v, 0, -1, f->carried + policy.skew));
 	clear(&l);
 }
 
@@ -173,27 +177,27 @@ static void nobody_goes_back_to_what_is_not_known(void **state)
 		at(&l.v[i], MICA_AE_ACTIVE, NOW);
 		at(&l.v[i], MICA_AE_RETIRED, NOW + 1);
 	}
-	assert_true(mica_rotation_unsure(&policy, &l.fact[0], jwt, NULL, NOW + HOUR));
-	assert_false(mica_rotation_unsure(&policy, &l.fact[0], jwt, NULL,
-		NOW + mica_rotation_propagation(&policy, jwt->kind)));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 0, -1, NOW + HOUR));
+	assert_false(mica_rotation_unsure(
+		&policy, &l.f, l.v, 0, -1, NOW + mica_rotation_propagation(&policy, jwt->kind)));
 	/* a root: whoever can say that it has it has said so, or its time is over; all outlets */
 	f->acked = f->confirmed = true;
-	assert_true(mica_rotation_unsure(&policy, f, root, NULL, NOW + HOUR));
-	assert_false(mica_rotation_unsure(&policy, f, root, NULL, NOW + 7 * HOUR));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 1, -1, NOW + HOUR));
+	assert_false(mica_rotation_unsure(&policy, &l.f, l.v, 1, -1, NOW + 7 * HOUR));
 	f->acked = false;
-	assert_true(mica_rotation_unsure(&policy, f, root, NULL, NOW + 7 * HOUR));
-	assert_false(mica_rotation_unsure(&policy, f, root, NULL, NOW + DAY));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 1, -1, NOW + 7 * HOUR));
+	assert_false(mica_rotation_unsure(&policy, &l.f, l.v, 1, -1, NOW + DAY));
 	f->confirmed = false;
-	assert_true(mica_rotation_unsure(&policy, f, root, NULL, NOW + 2 * DAY));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 1, -1, NOW + 2 * DAY));
 	/* what is used now came later: whoever has it has the older one */
 	newer = put(&l, "3", MICA_AUTHORITY_ROOT);
 	at(newer, MICA_AE_PUBLISHED, NOW + 1);
 	at(newer, MICA_AE_ACTIVE, NOW + 1);
-	assert_false(mica_rotation_unsure(&policy, f, root, newer, NOW + HOUR));
-	assert_true(mica_rotation_unsure(&policy, f, root, jwt, NOW + HOUR));
+	assert_false(mica_rotation_unsure(&policy, &l.f, l.v, 1, 2, NOW + HOUR));
+	assert_true(mica_rotation_unsure(&policy, &l.f, l.v, 1, 0, NOW + HOUR));
 	/* what was ready is known */
 	at(root, MICA_AE_READY, NOW);
-	assert_false(mica_rotation_unsure(&policy, f, root, NULL, NOW + HOUR));
+	assert_false(mica_rotation_unsure(&policy, &l.f, l.v, 1, -1, NOW + HOUR));
 	clear(&l);
 }
 
