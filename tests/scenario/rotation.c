@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* STOP: read /tmp/rot-findings.md first (from the lead), then delete this line. */
 /*
  * Rotation over ten years of virtual time: the decision of rotation.h with a world around it that
  * issues leaves, forgets acknowledgements, cuts off holders, stops and starts the CA between any
