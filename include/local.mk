@@ -39,3 +39,4 @@ noinst_HEADERS += include/mica/rotation.h
 noinst_HEADERS += include/mica/threads.h
 noinst_HEADERS += include/mica/nodepods.h
 noinst_HEADERS += include/mica/linkerd.h
+noinst_HEADERS += include/mica/metric.h

@@ -108,7 +108,7 @@ def check_settings(root):
 
 def check_metrics(root):
     want = set()
-    for rel in sources(root, "server"):
+    for rel in sources(root, "server", "base"):
         want |= set(re.findall(r'"(mica_[a-z0-9_]+_?[a-z0-9]+)"', read(root, rel)))
     want = {re.sub(r"(_duration_seconds)_(bucket|sum|count)$", r"\1", w) for w in want}
     text = read(root, OPERATIONS)
