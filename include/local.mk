@@ -40,3 +40,4 @@ noinst_HEADERS += include/mica/threads.h
 noinst_HEADERS += include/mica/nodepods.h
 noinst_HEADERS += include/mica/linkerd.h
 noinst_HEADERS += include/mica/metric.h
+noinst_HEADERS += include/mica/http_plain.h

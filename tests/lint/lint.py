@@ -25,7 +25,7 @@ MAY_USE = {
 }
 # Whose contract a public header is; the others are ca's.
 HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file threads metric".split()}
-for h in "http_client rpc wire".split():
+for h in "http_client http_plain rpc wire".split():
     HEADER_OF[h] = "rpc"
 for h in "policy".split():
     HEADER_OF[h] = "policies"

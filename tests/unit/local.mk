@@ -504,3 +504,9 @@ TESTS += tests/unit/test_agent_join
 tests_unit_test_agent_join_SOURCES = tests/unit/test_agent_join.c tests/unit/pki.h
 tests_unit_test_agent_join_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_join_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_http_plain
+TESTS += tests/unit/test_http_plain
+tests_unit_test_http_plain_SOURCES = tests/unit/test_http_plain.c
+tests_unit_test_http_plain_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_http_plain_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
