@@ -201,7 +201,7 @@ static bool read_address(struct agent_config *c, const char *text)
 	uint64_t port = 0;
 
 	if (v6)
-		host = mica_slice_sub(host, 1, host.len - 1);
+		host = mica_slice_sub(host, 1, host.len - 2);
 	if (!colon || mica_parse_u64(mica_slice_str(colon + 1), 65535, &port) != MICA_OK ||
 		mica_slice_copy(host, c->metrics.host, sizeof(c->metrics.host)) != MICA_OK)
 		return false;

@@ -73,7 +73,7 @@ def started(folder, micad, token, **over):
 
 
 def test_while_it_renews_and_while_micad_is_away(tmp_path, start, issuer):
-    m = start([issuer.config("file")], {"x509": {"ttl": "8s", "min_ttl": "1s"},
+    m = start([issuer.config("file")], {"x509": {"ttl": "5s", "min_ttl": "1s"},
                                         "https": {"listen": "127.0.0.1:0"}})
     m.config["https"].update(listen=m.ready["https"], watch=m.ready["watch"])
     with started(tmp_path / "a", m, issuer.token(ttl=600)) as a:
