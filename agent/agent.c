@@ -6,6 +6,7 @@
 #include "files.h"
 #include "join.h"
 #include "keep.h"
+#include "metrics.h"
 #include "sds.h"
 #include "store.h"
 #include "talk.h"
@@ -43,6 +44,8 @@ struct agent {
 	struct sds *sds;
 	struct mica_rpc_service services[2]; /* the server borrows them */
 	struct mica_rpc_server *server;
+	struct figures figures;
+	struct metrics *metrics;
 };
 
 /* ---- start --------------------------------------------------------------------------------- */
@@ -149,6 +152,18 @@ static mica_rc listen_on_socket(struct agent *a, struct mica_err *e)
 	return mica_rpc_server_new(&o, &a->server, e);
 }
 
+static mica_rc tell_operators(struct agent *a, struct mica_err *e)
+{
+	return metrics_new(&(struct metrics_options){.config = a->config,
+				   .figures = &a->figures,
+				   .keep = a->keep,
+				   .jwts = talk_jwts(a->talk),
+				   .workload = a->workload,
+				   .sds = a->sds,
+				   .server = a->server},
+		&a->metrics, e);
+}
+
 static mica_rc start(struct agent *a, struct mica_err *e)
 {
 	mica_rc rc;
@@ -156,25 +171,31 @@ static mica_rc start(struct agent *a, struct mica_err *e)
 	a->keep = keep_new(a->config->n_identities);
 	a->anchor = anchor_new(a->config);
 	load_state(a);
-	a->watch = watch_new(
-		&(struct watch_options){.config = a->config, .keep = a->keep, .anchor = a->anchor});
+	a->watch = watch_new(&(struct watch_options){
+		.config = a->config, .keep = a->keep, .anchor = a->anchor, .figures = &a->figures});
 	a->talk = talk_new(&(struct talk_options){.config = a->config,
 		.keep = a->keep,
 		.anchor = a->anchor,
 		.join = a->join,
+		.figures = &a->figures,
 		.bundle_is_old = bundle_is_old,
 		.ctx = a});
 	a->workload = workload_new(&(struct workload_options){
 		.config = a->config, .keep = a->keep, .jwts = talk_jwts(a->talk)});
-	a->files = files_new(a->config, a->keep);
-	a->sds = sds_new(&(struct sds_options){
-		.config = a->config, .keep = a->keep, .held = held, .ctx = a->talk});
+	a->files = files_new(a->config, a->keep, &a->figures);
+	a->sds = sds_new(&(struct sds_options){.config = a->config,
+		.keep = a->keep,
+		.figures = &a->figures,
+		.held = held,
+		.ctx = a->talk});
 	keep_listen(a->keep, workload_changed, a->workload);
 	keep_listen(a->keep, files_changed, a->files);
 	keep_listen(a->keep, sds_changed, a->sds);
 	rc = load_joined(a, e);
 	if (rc == MICA_OK)
 		rc = listen_on_socket(a, e);
+	if (rc == MICA_OK)
+		rc = tell_operators(a, e);
 	if (rc == MICA_OK)
 		rc = watch_start(a->watch, e);
 	if (rc == MICA_OK)
@@ -194,6 +215,7 @@ static void stop(struct agent *a)
 	if (a->talk)
 		talk_stop(a->talk);
 	files_stop(a->files);
+	metrics_stop(a->metrics);
 	mica_rpc_server_stop(a->server, GRACE_MS);
 	sds_free(a->sds);
 	files_free(a->files);
@@ -287,6 +309,7 @@ int agent_run(const char *path)
 	rc = start(&a, &e);
 	if (rc == MICA_OK) {
 		MICA_LOG(MICA_INFO, "ready", MICA_S("socket", c->socket.path),
+			MICA_S("metrics", metrics_address(a.metrics)),
 			MICA_S("trust_domain", c->trust_domain),
 			MICA_I("identities", c->n_identities), MICA_S("version", MICA_VERSION),
 			MICA_I("pid", getpid()));

@@ -97,6 +97,17 @@ static mica_rc new_client(
 	return mica_http_client_new(&mine, out, e);
 }
 
+static mica_rc exchange(struct ask *a, struct mica_http_client *http,
+	const struct mica_http_request *r, struct mica_http_response *out, struct mica_err *e)
+{
+	mica_rc rc = mica_http_do(http, r, out, e);
+
+	/* one that we gave up ourselves says nothing of micad */
+	if (rc == MICA_OK || strcmp(e->reason, "cancelled") != 0)
+		figures_reached(a->o.figures, a->o.line, rc == MICA_OK);
+	return rc;
+}
+
 /* Nothing of what comes is believed but a root that has the pinned key (anchor.c). */
 static mica_rc learn_pinned(struct ask *a, struct anchor_now *now, struct mica_err *e)
 {
@@ -114,7 +125,7 @@ static mica_rc learn_pinned(struct ask *a, struct anchor_now *now, struct mica_e
 
 	snprintf(url, sizeof(url), "%s/v1/bundle", a->o.config->micad.url);
 	if (rc == MICA_OK)
-		rc = mica_http_do(http, &r, &answer, e);
+		rc = exchange(a, http, &r, &answer, e);
 	if (rc == MICA_OK && answer.status != 200)
 		rc = refused(&answer, e);
 	if (rc == MICA_OK)
@@ -166,7 +177,7 @@ static mica_rc post(struct ask *a, const char *path, const char *bearer, struct 
 	if (rc != MICA_OK)
 		return rc;
 	snprintf(url, sizeof(url), "%s%s", a->o.config->micad.url, path);
-	rc = mica_http_do(a->http, &r, out, e);
+	rc = exchange(a, a->http, &r, out, e);
 	if (rc == MICA_OK && out->status / 100 != 2)
 		rc = refused(out, e);
 	return rc;
@@ -200,7 +211,7 @@ static mica_rc post_with_svid(struct ask *a, const struct svid *s, const char *p
 			&http, e);
 	snprintf(url, sizeof(url), "%s%s", a->o.config->micad.url, path);
 	if (rc == MICA_OK)
-		rc = mica_http_do(http, &r, out, e);
+		rc = exchange(a, http, &r, out, e);
 	return rc == MICA_OK && out->status / 100 != 2 ? refused(out, e) : rc;
 }
 
@@ -502,7 +513,7 @@ mica_rc ask_bundle(struct ask *a, struct ask_bundle *b, struct mica_err *e)
 	b->bootstrap = now.bootstrap;
 	memcpy(b->mark, now.mark, sizeof(b->mark));
 	bundle_url(a, b, url);
-	rc = mica_http_do(a->http, &r, &answer, e);
+	rc = exchange(a, a->http, &r, &answer, e);
 	if (rc != MICA_OK || answer.status == 304)
 		return rc;
 	if (answer.status != 200)

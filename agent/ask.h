@@ -7,6 +7,7 @@
 #define MICA_AGENT_ASK_H
 
 #include "anchor.h"
+#include "figures.h"
 #include "join.h"
 #include "keep.h"
 
@@ -16,6 +17,8 @@ struct ask_options {
 	struct keep *keep;
 	struct anchor *anchor;
 	struct join *join; /* may be NULL: then no identity joins */
+	struct figures *figures; /* may be NULL */
+	enum figure_line line; /* for them */
 	bool (*cancelled)(void *ctx); /* polled while it waits; may be NULL */
 	void *ctx;
 };

@@ -5,6 +5,7 @@
 #include "mica/http_client.h"
 #include "mica/spiffeid.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -190,6 +191,38 @@ static mica_rc check_places(const struct source *s, struct agent_config *c)
 			     : rc;
 }
 
+/* "127.0.0.1:9465", "[::1]:9465" */
+static bool read_address(struct agent_config *c, const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	struct mica_slice host = mica_slice(text, colon ? (size_t)(colon - text) : 0);
+	const bool v6 = host.len > 1 && host.p[0] == '[' && host.p[host.len - 1] == ']';
+	uint8_t octets[16];
+	uint64_t port = 0;
+
+	if (v6)
+		host = mica_slice_sub(host, 1, host.len - 2);
+	if (!colon || mica_parse_u64(mica_slice_str(colon + 1), 65535, &port) != MICA_OK ||
+		mica_slice_copy(host, c->metrics.host, sizeof(c->metrics.host)) != MICA_OK)
+		return false;
+	c->metrics.port = (uint16_t)port;
+	return inet_pton(v6 ? AF_INET6 : AF_INET, c->metrics.host, octets) == 1;
+}
+
+static mica_rc check_metrics(const struct source *s, struct agent_config *c)
+{
+	or_default(&c->metrics.listen, "");
+	if (strcmp(c->metrics.listen, "off") == 0)
+		c->metrics.listen[0] = '\0';
+	if (c->metrics.listen[0] == '\0' || c->metrics.listen[0] == '/' ||
+		read_address(c, c->metrics.listen))
+		return MICA_OK;
+	return refuse(s, "metrics.listen",
+		"\"%.64s\" is not an address to listen on; expected ADDRESS:PORT with a numeric "
+		"address (127.0.0.1:9465, \"[::1]:9465\"), the path of a Unix socket, or off",
+		c->metrics.listen);
+}
+
 static mica_rc check_names(const struct source *s, const struct agent_config *c)
 {
 	for (unsigned i = 0; i < c->sds.n_names; i++)
@@ -349,6 +382,8 @@ static mica_rc check(const struct source *s, struct agent_config *c)
 	rc = check_micad(s, c);
 	if (rc == MICA_OK)
 		rc = check_places(s, c);
+	if (rc == MICA_OK)
+		rc = check_metrics(s, c);
 	if (rc == MICA_OK)
 		rc = check_names(s, c);
 	for (unsigned i = 0; i < c->n_identities && rc == MICA_OK; i++)

@@ -73,6 +73,12 @@ struct agent_config {
 		unsigned n_names;
 	} sds;
 	struct {
+		char *listen; /* as configured: an address, or the path of a Unix socket; "" = off
+			       */
+		char host[64]; /* of an address, without brackets */
+		uint16_t port;
+	} metrics;
+	struct {
 		enum mica_log_level level;
 		enum mica_log_format format;
 	} log;

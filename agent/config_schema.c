@@ -128,6 +128,10 @@ static const cyaml_schema_field_t sds_fields[] = {
 		.count_offset = offsetof(struct agent_config, sds.n_names)},
 	CYAML_FIELD_END,
 };
+static const cyaml_schema_field_t metrics_fields[] = {
+	TEXT("listen", struct agent_config, metrics.listen, 1, SOCKET_MAX_),
+	CYAML_FIELD_END,
+};
 static const cyaml_schema_field_t log_fields[] = {
 	CYAML_FIELD_ENUM("level", CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT, struct agent_config,
 		log.level, levels, MICA_ARRAY_LEN(levels)),
@@ -148,6 +152,7 @@ static const cyaml_schema_field_t fields[] = {
 	SECTION("state", CYAML_FLAG_OPTIONAL, state_fields),
 	SECTION("socket", CYAML_FLAG_OPTIONAL, socket_fields),
 	SECTION("sds", CYAML_FLAG_OPTIONAL, sds_fields),
+	SECTION("metrics", CYAML_FLAG_OPTIONAL, metrics_fields),
 	SECTION("log", CYAML_FLAG_OPTIONAL, log_fields),
 	{.key = "identities",
 		.value = {CYAML_VALUE_SEQUENCE(CYAML_FLAG_POINTER, struct agent_identity, &identity,

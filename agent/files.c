@@ -24,6 +24,7 @@
 struct files {
 	const struct agent_config *c;
 	struct keep *keep;
+	struct figures *figures;
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t work;
@@ -36,12 +37,13 @@ struct files {
 	} written[AGENT_IDENTITIES_MAX];
 };
 
-struct files *files_new(const struct agent_config *c, struct keep *k)
+struct files *files_new(const struct agent_config *c, struct keep *k, struct figures *figures)
 {
 	struct files *f = MICA_NEW(struct files);
 
 	f->c = c;
 	f->keep = k;
+	f->figures = figures;
 	pthread_mutex_init(&f->lock, NULL);
 	mica_cond_init(&f->work);
 	return f;
@@ -144,18 +146,26 @@ static mica_rc run_command(struct files *f, const struct agent_files *o, struct 
 	return err ? mica_fail_errno(e, err, "%s", argv[0]) : wait_for(f, pid, e);
 }
 
+static void told(
+	struct files *f, const struct agent_identity *id, mica_rc rc, const struct mica_err *e)
+{
+	if (rc == MICA_OK) {
+		figures_ok(f->figures, FIGURE_PROGRAM);
+		return;
+	}
+	figures_failed(f->figures, FIGURE_PROGRAM, mica_now_ms());
+	MICA_LOG(MICA_WARN, "program_not_told", MICA_S("identity", id->name), MICA_E(e));
+}
+
 static void tell_program(struct files *f, const struct agent_identity *id)
 {
 	struct mica_err e = MICA_ERR_INIT;
-	mica_rc rc = MICA_OK;
 
 	if (id->files.signal)
-		rc = send_signal(&id->files, &e);
-	if (rc != MICA_OK)
-		MICA_LOG(MICA_WARN, "program_not_told", MICA_S("identity", id->name), MICA_E(&e));
+		told(f, id, send_signal(&id->files, &e), &e);
 	mica_err_clear(&e);
-	if (id->files.n_command > 0 && run_command(f, &id->files, &e) != MICA_OK)
-		MICA_LOG(MICA_WARN, "program_not_told", MICA_S("identity", id->name), MICA_E(&e));
+	if (id->files.n_command > 0)
+		told(f, id, run_command(f, &id->files, &e), &e);
 }
 
 /* ---- writing ------------------------------------------------------------------------------- */
@@ -205,9 +215,11 @@ static bool bring_up_to_date(struct files *f, const struct keep_view *v, unsigne
 		(strcmp(w->serial, s->serial) == 0 && w->sequence == v->trust->sequence))
 		return true;
 	if (write_files(&id->files, s, v->trust, &e) != MICA_OK) {
+		figures_failed(f->figures, FIGURE_FILES, mica_now_ms());
 		MICA_LOG(MICA_ERROR, "files_not_written", MICA_S("identity", id->name), MICA_E(&e));
 		return false;
 	}
+	figures_ok(f->figures, FIGURE_FILES);
 	memcpy(w->serial, s->serial, sizeof(w->serial));
 	w->sequence = v->trust->sequence;
 	MICA_LOG(MICA_INFO, "files_written", MICA_S("identity", id->name),

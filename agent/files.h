@@ -8,10 +8,12 @@
 #ifndef MICA_AGENT_FILES_H
 #define MICA_AGENT_FILES_H
 
+#include "figures.h"
 #include "keep.h"
 
 struct files; /* opaque */
-struct files *files_new(const struct agent_config *c, struct keep *k);
+/* `figures` may be NULL. */
+struct files *files_new(const struct agent_config *c, struct keep *k, struct figures *figures);
 /* A thread of its own, when any identity has files: a command may take its time. */
 mica_rc files_start(struct files *f, struct mica_err *e) MICA_MUST_CHECK;
 void files_changed(void *f); /* for keep_listen */

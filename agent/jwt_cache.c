@@ -270,6 +270,21 @@ void jwt_cache_answer(
 	answer_all(waiters, t, e);
 }
 
+void jwt_cache_held(struct jwt_cache *c, int64_t now_ms, unsigned *n, int64_t *end_ms)
+{
+	*n = 0;
+	*end_ms = INT64_MAX;
+	pthread_mutex_lock(&c->lock);
+	for (const struct jwt_question *q = c->newest; q; q = q->older) {
+		if (!q->token || q->token->not_after_ms <= now_ms)
+			continue;
+		(*n)++;
+		if (q->token->not_after_ms < *end_ms)
+			*end_ms = q->token->not_after_ms;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 void jwt_cache_stop(struct jwt_cache *c, const struct mica_err *e)
 {
 	struct waiter *all = NULL, *w;

@@ -35,6 +35,8 @@ size_t jwt_question_audience(
 /* With a token (a reference is taken) or an error. */
 void jwt_cache_answer(
 	struct jwt_cache *c, struct jwt_question *q, const struct jwt *t, const struct mica_err *e);
+/* How many tokens are kept that are valid, and when the first of them ends (INT64_MAX = none). */
+void jwt_cache_held(struct jwt_cache *c, int64_t now_ms, unsigned *n, int64_t *end_ms);
 /* Everybody who waits, or will, gets this error. */
 void jwt_cache_stop(struct jwt_cache *c, const struct mica_err *e);
 

@@ -48,6 +48,10 @@ libmica_agent_a_SOURCES += agent/agent.h
 libmica_agent_a_SOURCES += agent/agent.c
 libmica_agent_a_SOURCES += agent/join.h
 libmica_agent_a_SOURCES += agent/join.c
+libmica_agent_a_SOURCES += agent/figures.h
+libmica_agent_a_SOURCES += agent/figures.c
+libmica_agent_a_SOURCES += agent/metrics.h
+libmica_agent_a_SOURCES += agent/metrics.c
 
 sbin_PROGRAMS += mica-agent
 mica_agent_SOURCES = agent/main.c

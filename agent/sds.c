@@ -396,6 +396,7 @@ static bool take_verdict(struct stream *t, const struct sds_request *r)
 		t->acked_sequence = t->sent_sequence;
 		return true;
 	}
+	figures_nack(t->s->o.figures);
 	MICA_LOG(MICA_WARN, "sds_nack", MICA_S("node", t->node), MICA_SL("nonce", r->nonce),
 		MICA_SL("error", mica_slice_sub(r->nack_message, 0, LOGGED_MAX)),
 		MICA_S("secret", t->n_want > 0 ? t->want[0].name : ""),
@@ -608,6 +609,15 @@ void sds_changed(void *ctx)
 		push(t);
 	mica_rpc_batch_end();
 	report(s);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sds_streams(struct sds *s, unsigned *all, unsigned *delta)
+{
+	*all = *delta = 0;
+	pthread_mutex_lock(&s->lock);
+	for (const struct stream *t = s->streams; t; t = t->next)
+		(*(t->delta ? delta : all))++;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -14,6 +14,7 @@
 #ifndef MICA_AGENT_SDS_H
 #define MICA_AGENT_SDS_H
 
+#include "figures.h"
 #include "keep.h"
 
 #include "mica/rpc.h"
@@ -22,6 +23,7 @@ struct sds; /* opaque */
 struct sds_options {
 	const struct agent_config *config;
 	struct keep *keep;
+	struct figures *figures; /* may be NULL */
 	/* The holders of identity i have the bundle with this sequence. */
 	void (*held)(void *ctx, unsigned i, uint64_t sequence);
 	void *ctx;
@@ -31,6 +33,8 @@ struct sds *sds_new(const struct sds_options *o);
 void sds_free(struct sds *s);
 /* Lives as long as `s`. */
 struct mica_rpc_service sds_service(struct sds *s);
+/* How many are open now. */
+void sds_streams(struct sds *s, unsigned *all, unsigned *delta);
 void sds_changed(void *s); /* for keep_listen, behind those that hand out without being asked */
 
 #endif

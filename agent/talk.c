@@ -61,6 +61,8 @@ struct talk *talk_new(const struct talk_options *o)
 		.keep = o->keep,
 		.anchor = o->anchor,
 		.join = o->join,
+		.figures = o->figures,
+		.line = FIGURE_REQUESTS,
 		.cancelled = is_stopping,
 		.ctx = t});
 	for (unsigned i = 0; i < o->config->n_identities; i++) {
@@ -146,6 +148,7 @@ static void renewed(struct talk *t, unsigned i, const struct svid *s, uint64_t h
 	p->told = held;
 	p->ack_failures = 0;
 	keep_set_svid(t->o.keep, i, s);
+	figures_ok(t->o.figures, FIGURE_X509);
 	mica_time_format(s->times.not_after / 1000, end);
 	MICA_LOG(MICA_INFO, "svid_issued", MICA_S("identity", id->name), MICA_S("spiffe_id", s->id),
 		MICA_S("serial", s->serial), MICA_S("not_after", end),
@@ -168,6 +171,7 @@ static void renew(struct talk *t, unsigned i)
 	if (is_stopping(t))
 		return;
 	renew_failed(&p->renew, mica_now_ms(), e.retry_after);
+	figures_failed(t->o.figures, FIGURE_X509, mica_now_ms());
 	MICA_LOG(p->failing ? MICA_DEBUG : MICA_WARN, "svid_not_issued",
 		MICA_S("identity", id->name), MICA_E(&e),
 		MICA_B("still_valid", renew_valid(&p->renew, mica_now_ms())),
@@ -209,11 +213,14 @@ static bool answer_one(struct talk *t)
 		return false;
 	id = &t->o.config->identities[jwt_question_identity(q)];
 	n = jwt_question_audience(q, audience);
-	if (ask_jwt(t->ask, id, audience, n, &token, &e) == MICA_OK)
+	if (ask_jwt(t->ask, id, audience, n, &token, &e) == MICA_OK) {
+		figures_ok(t->o.figures, FIGURE_JWT);
 		MICA_LOG(MICA_INFO, "jwt_issued", MICA_S("identity", id->name),
 			MICA_S("spiffe_id", token->id), MICA_I("audiences", n));
-	else
+	} else {
+		figures_failed(t->o.figures, FIGURE_JWT, mica_now_ms());
 		MICA_LOG(MICA_WARN, "jwt_not_issued", MICA_S("identity", id->name), MICA_E(&e));
+	}
 	jwt_cache_answer(t->jwts, q, token, &e);
 	jwt_unref(token);
 	return true;

@@ -14,6 +14,7 @@ struct talk_options {
 	struct keep *keep;
 	struct anchor *anchor;
 	struct join *join;
+	struct figures *figures; /* may be NULL */
 	/* micad's bundle has a higher sequence than the one that is held. */
 	void (*bundle_is_old)(void *ctx);
 	void *ctx;

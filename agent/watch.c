@@ -47,6 +47,8 @@ struct watch *watch_new(const struct watch_options *o)
 	w->ask = ask_new(&(struct ask_options){.config = o->config,
 		.keep = o->keep,
 		.anchor = o->anchor,
+		.figures = o->figures,
+		.line = FIGURE_WATCH,
 		.cancelled = given_up,
 		.ctx = w});
 	return w;
@@ -147,6 +149,7 @@ static void failed(struct watch *w, const struct mica_err *e)
 	int64_t wait = (int64_t)BACKOFF_MS << doublings;
 
 	w->failures++;
+	figures_failed(w->o.figures, FIGURE_BUNDLE, mica_now_ms());
 	if (wait > BACKOFF_MAX)
 		wait = BACKOFF_MAX;
 	if (wait < (int64_t)e->retry_after * 1000)
@@ -180,6 +183,8 @@ static void step(struct watch *w)
 		failed(w, &e);
 		return;
 	}
+	figures_ok(w->o.figures, FIGURE_BUNDLE);
+	figures_bundle(w->o.figures, mica_mono_ms());
 	if (w->told)
 		MICA_LOG(MICA_INFO, "bundle_fetched_again", MICA_I("failures", w->failures));
 	w->failures = 0;

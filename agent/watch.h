@@ -13,6 +13,7 @@ struct watch_options {
 	const struct agent_config *config;
 	struct keep *keep;
 	struct anchor *anchor;
+	struct figures *figures; /* may be NULL */
 };
 struct watch *watch_new(const struct watch_options *o);
 mica_rc watch_start(struct watch *w, struct mica_err *e) MICA_MUST_CHECK;

@@ -258,6 +258,20 @@ void workload_tick(struct workload *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+void workload_streams(
+	struct workload *w, unsigned *x509_svid, unsigned *x509_bundles, unsigned *jwt_bundles)
+{
+	unsigned n[KINDS] = {0};
+
+	pthread_mutex_lock(&w->lock);
+	for (const struct stream *s = w->streams; s; s = s->next)
+		n[s->kind]++;
+	pthread_mutex_unlock(&w->lock);
+	*x509_svid = n[X509_SVID];
+	*x509_bundles = n[X509_BUNDLES];
+	*jwt_bundles = n[JWT_BUNDLES];
+}
+
 static bool may_use(struct workload *w, struct mica_rpc_call *c, uint32_t *mask)
 {
 	struct mica_err e = MICA_ERR_INIT;

@@ -38,6 +38,10 @@ void workload_changed(void *w);
 /* Once a second: ends streams that have waited for too long for their first message. */
 void workload_tick(struct workload *w);
 
+/* How many are open now. */
+void workload_streams(
+	struct workload *w, unsigned *x509_svid, unsigned *x509_bundles, unsigned *jwt_bundles);
+
 /* INVALID "security_header_missing" for a call of this service without exactly one
  * `workload.spiffe.io: true` (Workload Endpoint 3); others pass. */
 mica_rc workload_admit(const struct mica_rpc_call *c, struct mica_err *e) MICA_MUST_CHECK;

@@ -17,3 +17,4 @@ libmica_base_a_SOURCES += base/yaml_tree.c
 BASE_LIBS = libmica-base.a $(CYAML_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
 libmica_base_a_SOURCES += base/threads.c
 libmica_base_a_SOURCES += base/file_set.c
+libmica_base_a_SOURCES += base/metric.c

@@ -104,7 +104,7 @@ static mica_rc open_tcp(struct rpc_listen *l, struct mica_err *e)
 		return mica_fail(e, MICA_INVALID, "listen_address",
 			"%s: expected a numeric IPv4 or IPv6 address", l->o.host);
 	format(&a, l->address, sizeof(l->address));
-	if (!l->key && !is_loopback(&a))
+	if (!l->key && !l->plain_anywhere && !is_loopback(&a))
 		return mica_fail(e, MICA_INVALID, "listen_address",
 			"%s: plaintext is for loopback alone, expected a key for TLS", l->address);
 	MICA_AUTO_FD int fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

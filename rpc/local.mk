@@ -18,6 +18,7 @@ libmica_rpc_a_SOURCES += rpc/tls.c
 libmica_rpc_a_SOURCES += rpc/listen.c
 libmica_rpc_a_SOURCES += rpc/conn.c
 libmica_rpc_a_SOURCES += rpc/loop.c
+libmica_rpc_a_SOURCES += rpc/http_plain.c
 
 # Messages: one list of .proto files; below rpc/proto they stand under their import names. protoc-c writes their
 # code, which is nobody's to format or to warn about, into a library of its own.

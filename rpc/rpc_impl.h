@@ -353,6 +353,7 @@ struct rpc_listen {
 	struct mica_rpc_listener o; /* strings copied */
 	char address[128];
 	int fd;
+	bool plain_anywhere; /* plaintext beyond loopback: for what is no secret */
 	struct mica_rpc_server *server;
 	void *event;
 	pthread_mutex_t key_lock;

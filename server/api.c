@@ -112,9 +112,9 @@ static void count(struct api_call *c, int status)
 {
 	struct metrics *m = &c->a->desk->m;
 	if (c->route)
-		metric_add(&m->requests[c->route - api_routes][class_of(status)], 1);
+		mica_metric_add(&m->requests[c->route - api_routes][class_of(status)], 1);
 	else
-		metric_add(&m->unrouted[class_of(status)], 1);
+		mica_metric_add(&m->unrouted[class_of(status)], 1);
 	check_documented(c, status);
 }
 

@@ -101,7 +101,7 @@ static void serve(struct api_call *c, const char *td)
 	if (watch_add(c->a->watch, &f, c, &c->err) == MICA_OK)
 		return;
 	if (c->err.rc == MICA_LIMIT)
-		metric_add(&c->a->desk->m.watchers_refused, 1);
+		mica_metric_add(&c->a->desk->m.watchers_refused, 1);
 	api_fail(c);
 }
 

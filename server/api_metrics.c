@@ -53,8 +53,8 @@ struct figure {
 static void put_figures(struct mica_buf *b, const struct figure *f, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		metric_family(b, f[i].name, f[i].type, f[i].help);
-		metric_u64(b, f[i].name, NULL, 0, f[i].v);
+		mica_metric_family(b, f[i].name, f[i].type, f[i].help);
+		mica_metric_u64(b, f[i].name, NULL, 0, f[i].v);
 	}
 }
 
@@ -144,9 +144,9 @@ static void put_committer(struct api *a, struct mica_buf *b)
 			s.refused},
 	};
 	put_figures(b, f, MICA_ARRAY_LEN(f));
-	metric_family(
+	mica_metric_family(
 		b, "mica_commit_last_duration_seconds", "gauge", "How long the last one took.");
-	metric_seconds(b, "mica_commit_last_duration_seconds", NULL, 0, s.last_commit_ns);
+	mica_metric_seconds(b, "mica_commit_last_duration_seconds", NULL, 0, s.last_commit_ns);
 }
 
 static void put_http(struct api *a, struct mica_buf *b)
@@ -183,14 +183,14 @@ static void put_http(struct api *a, struct mica_buf *b)
 			http_server_stats(server, &s[l]);
 	}
 	for (size_t i = 0; i < MICA_ARRAY_LEN(f); i++) {
-		metric_family(b, f[i].name, f[i].type, f[i].help);
+		mica_metric_family(b, f[i].name, f[i].type, f[i].help);
 		for (unsigned l = 0; l < API_LISTENER_COUNT; l++) {
 			uint64_t v;
 			if (!on[l])
 				continue;
 			memcpy(&v, (const char *)&s[l] + f[i].at, sizeof(v));
-			metric_u64(b, f[i].name, METRIC_LABELS({"listener", api_listener_names[l]}),
-				v);
+			mica_metric_u64(b, f[i].name,
+				MICA_METRIC_LABELS({"listener", api_listener_names[l]}), v);
 		}
 	}
 }
@@ -212,11 +212,12 @@ static void put_issuers(struct api *a, struct mica_buf *b)
 	MICA_AUTO_FREE struct mica_keys_status *s = api_keys_status(a, &n);
 
 	for (unsigned k = 0; k < MICA_ARRAY_LEN(f); k++) {
-		metric_family(b, f[k].name, f[k].type, f[k].help);
+		mica_metric_family(b, f[k].name, f[k].type, f[k].help);
 		for (unsigned i = 0; i < n; i++) {
 			const int64_t v[] = {s[i].keys, s[i].skipped, s[i].age,
 				(int64_t)s[i].fetches_ok, (int64_t)s[i].fetches_failed};
-			metric_i64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+			mica_metric_i64(
+				b, f[k].name, MICA_METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
 		}
 	}
 }
@@ -237,12 +238,13 @@ static void put_reviews(struct api *a, struct mica_buf *b)
 	MICA_AUTO_FREE struct mica_kube_status *s = api_review_status(a, &n);
 
 	for (unsigned k = 0; k < MICA_ARRAY_LEN(f); k++) {
-		metric_family(b, f[k].name, f[k].type, f[k].help);
+		mica_metric_family(b, f[k].name, f[k].type, f[k].help);
 		for (unsigned i = 0; i < n; i++) {
 			const uint64_t v[] = {s[i].asked, s[i].failed, s[i].shared,
 				s[i].refused_full + s[i].refused_resting, s[i].allowed,
 				(uint64_t)s[i].queued + s[i].running};
-			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+			mica_metric_u64(
+				b, f[k].name, MICA_METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
 		}
 	}
 }
@@ -279,11 +281,12 @@ static void put_node_pods(struct api *a, struct mica_buf *b)
 	unsigned n = a->desk->kube ? mica_kube_pods_status(a->desk->kube, s, ISSUERS_MAX) : 0;
 
 	for (unsigned k = 0; n > 0 && k < MICA_ARRAY_LEN(f); k++) {
-		metric_family(b, f[k].name, f[k].type, f[k].help);
+		mica_metric_family(b, f[k].name, f[k].type, f[k].help);
 		for (unsigned i = 0; i < n && i < ISSUERS_MAX; i++) {
 			const uint64_t v[] = {
 				s[i].asked, s[i].failed, s[i].shared, s[i].refused, s[i].nodes};
-			metric_u64(b, f[k].name, METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
+			mica_metric_u64(
+				b, f[k].name, MICA_METRIC_LABELS({"issuer", s[i].issuer}), v[k]);
 		}
 	}
 }
@@ -304,14 +307,14 @@ static void put_own(struct api *a, struct mica_buf *b)
 	};
 
 	put_figures(b, f, MICA_ARRAY_LEN(f));
-	metric_family(b, "mica_watchers", "gauge", "Long polls that wait.");
-	metric_u64(b, "mica_watchers", METRIC_LABELS({"listener", "watch"}),
+	mica_metric_family(b, "mica_watchers", "gauge", "Long polls that wait.");
+	mica_metric_u64(b, "mica_watchers", MICA_METRIC_LABELS({"listener", "watch"}),
 		watch_count(a->watch, false));
-	metric_u64(b, "mica_watchers", METRIC_LABELS({"listener", "shared"}),
+	mica_metric_u64(b, "mica_watchers", MICA_METRIC_LABELS({"listener", "shared"}),
 		watch_count(a->watch, true));
-	metric_family(b, "mica_build_info", "gauge", "Always 1; the version is in its label.");
-	metric_u64(b, "mica_build_info",
-		METRIC_LABELS({"version", a->o.version ? a->o.version : ""}), 1);
+	mica_metric_family(b, "mica_build_info", "gauge", "Always 1; the version is in its label.");
+	mica_metric_u64(b, "mica_build_info",
+		MICA_METRIC_LABELS({"version", a->o.version ? a->o.version : ""}), 1);
 }
 
 void api_metrics(struct api_call *c)
@@ -333,6 +336,6 @@ void api_metrics(struct api_call *c)
 	g = atomic_load(&a->grpc);
 	if (g)
 		grpc_write_metrics(g, b);
-	metrics_write_process(b);
+	mica_metric_process(b);
 	api_send(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL);
 }

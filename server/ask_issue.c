@@ -24,7 +24,7 @@ void ask_over(struct ask *a, bool ok)
 	atomic_fetch_sub_explicit(&a->desk->under_way, 1, memory_order_relaxed);
 	if (!ok)
 		return;
-	metric_add(&m->issuance[a->kind][a->replayed ? METRIC_REPLAYED : METRIC_ISSUED], 1);
+	mica_metric_add(&m->issuance[a->kind][a->replayed ? METRIC_REPLAYED : METRIC_ISSUED], 1);
 	metric_observe(&m->stage[METRIC_AUTH], a->t_auth - a->t_begin);
 	metric_observe(&m->stage[METRIC_TOTAL], a->t_end - a->t_begin);
 	if (!a->replayed) {
@@ -145,7 +145,7 @@ static void go_again(void *job, bool run)
 /* What the decision rests on has changed: again, on another thread than this one. */
 static void again(struct ask *a)
 {
-	metric_add(&a->desk->m.conflicts, 1);
+	mica_metric_add(&a->desk->m.conflicts, 1);
 	mica_candidate_free(MICA_STEAL(a->candidate));
 	if (++a->tries < TRIES_MAX && work_push(a->desk->work, go_again, a))
 		return;

@@ -208,7 +208,7 @@ static void review(struct ask *a)
 		fail(a);
 		return;
 	}
-	metric_add(&d->m.reviews, 1);
+	mica_metric_add(&d->m.reviews, 1);
 	mica_kube_review(d->kube, a->caller, a->token, reviewed, a);
 }
 
@@ -338,7 +338,7 @@ static bool refresh(struct ask *a, const char *issuer)
 	a->refreshed = true;
 	if (!park(a))
 		return false;
-	metric_add(&a->desk->m.keys_refreshed, 1);
+	mica_metric_add(&a->desk->m.keys_refreshed, 1);
 	mica_keys_refresh(keys, issuer, refreshed, a);
 	return true;
 }

@@ -91,7 +91,7 @@ mica_rc desk_address_ok(struct desk *d, const struct http_peer *peer, struct mic
 
 	if (address_ok(d, peer, credential, &retry))
 		return MICA_OK;
-	metric_add(&d->m.rate_limited, 1);
+	mica_metric_add(&d->m.rate_limited, 1);
 	mica_fail(e, MICA_LIMIT, "rate_limited",
 		"too many requests from this address were refused or came without a credential");
 	e->retry_after = retry;
@@ -133,7 +133,8 @@ void desk_refused(struct desk *d, const struct desk_refusal *r)
 	int64_t before = 0;
 
 	if (r->kind >= 0)
-		metric_add(&d->m.issuance[r->kind][r->failed ? METRIC_FAILED : METRIC_REFUSED], 1);
+		mica_metric_add(
+			&d->m.issuance[r->kind][r->failed ? METRIC_FAILED : METRIC_REFUSED], 1);
 	metric_reason(&d->m.refused, mica_err_fine(r->err));
 	/* too many to write: who floods us must not fill the disk, nor take the CPU for it */
 	if (!r->rare && quiet(d, &before))

@@ -31,7 +31,7 @@ struct grpc {
 	size_t n_services;
 	int at[GRPC_LISTENERS]; /* index of the server's listener; -1 = off */
 	struct mica_string_list clusters;
-	metric_counter calls[METHODS + 1][MICA_RPC_CODES]; /* the last row: all other paths */
+	mica_metric_counter calls[METHODS + 1][MICA_RPC_CODES]; /* the last row: all other paths */
 };
 
 struct desk *grpc_desk(struct grpc *g)
@@ -251,7 +251,7 @@ static void finished(
 	(void)reason; /* what has one was counted where it arose */
 
 	if ((unsigned)code < MICA_RPC_CODES)
-		metric_add(&g->calls[method_index(d->path)][code], 1);
+		mica_metric_add(&g->calls[method_index(d->path)][code], 1);
 }
 
 void grpc_threads(const struct mica_config *config, unsigned cores, unsigned *grpc, unsigned *https)
@@ -394,16 +394,18 @@ static void put_calls(const struct grpc *g, struct mica_buf *b)
 {
 	static const char name[] = "mica_grpc_calls_total";
 
-	metric_family(b, name, "counter", "Calls that were answered, by method and status code.");
+	mica_metric_family(
+		b, name, "counter", "Calls that were answered, by method and status code.");
 	for (size_t m = 0; m <= METHODS; m++)
 		for (size_t c = 0; c < MICA_RPC_CODES; c++) {
-			uint64_t n = metric_get(&g->calls[m][c]);
+			uint64_t n = mica_metric_get(&g->calls[m][c]);
 
 			/* what never happened is told of the codes that most alarms ask for */
 			if (n == 0 && c != MICA_RPC_OK && c != MICA_RPC_UNAVAILABLE)
 				continue;
-			metric_u64(b, name,
-				METRIC_LABELS({"method", m < METHODS ? methods[m] + 1 : "other"},
+			mica_metric_u64(b, name,
+				MICA_METRIC_LABELS(
+					{"method", m < METHODS ? methods[m] + 1 : "other"},
 					{"code", code_names[c]}),
 				n);
 		}
@@ -433,13 +435,13 @@ void grpc_write_metrics(const struct grpc *g, struct mica_buf *b)
 
 	put_calls(g, b);
 	for (size_t i = 0; i < MICA_ARRAY_LEN(f); i++) {
-		metric_family(b, f[i].name, f[i].type, f[i].help);
-		metric_u64(b, f[i].name, NULL, 0, f[i].v);
+		mica_metric_family(b, f[i].name, f[i].type, f[i].help);
+		mica_metric_u64(b, f[i].name, NULL, 0, f[i].v);
 	}
-	metric_family(
+	mica_metric_family(
 		b, "mica_grpc_cuts_total", "counter", "Connections that were cut, by their fault.");
 	for (unsigned i = 0; i < MICA_RPC_CUTS; i++)
-		metric_u64(b, "mica_grpc_cuts_total",
-			METRIC_LABELS({"fault", mica_rpc_cut_name((enum mica_rpc_cut)i)}),
+		mica_metric_u64(b, "mica_grpc_cuts_total",
+			MICA_METRIC_LABELS({"fault", mica_rpc_cut_name((enum mica_rpc_cut)i)}),
 			s.cuts[i]);
 }

@@ -107,17 +107,18 @@ def check_settings(root):
 # ---- metrics, events, reasons, routes --------------------------------------------------------
 
 def check_metrics(root):
-    want = set()
-    for rel in sources(root, "server"):
-        want |= set(re.findall(r'"(mica_[a-z0-9_]+_?[a-z0-9]+)"', read(root, rel)))
-    want = {re.sub(r"(_duration_seconds)_(bucket|sum|count)$", r"\1", w) for w in want}
-    text = read(root, OPERATIONS)
-    have = set(re.findall(r"\bmica_[a-z0-9_]+[a-z0-9]", text))
-    for name in sorted(want - have):
-        yield OPERATIONS, f"the metric {name} is missing"
-    # those of `mica audit watch` are in mica-audit(1)
-    for name in sorted(n for n in have - want if not n.startswith("mica_audit")):
-        yield OPERATIONS, f"no source makes a metric {name}"
+    # those of `mica audit watch` are in mica-audit(1); an Envoy's cluster is none
+    for page, folders, others in ((OPERATIONS, ("server", "base"), r"mica_audit\w*"),
+                                  (AGENT, ("agent", "base"), r"mica_agent")):
+        want = set()
+        for rel in sources(root, *folders):
+            want |= set(re.findall(r'"(mica_[a-z0-9_]+_?[a-z0-9]+)"', read(root, rel)))
+        want = {re.sub(r"(_duration_seconds)_(bucket|sum|count)$", r"\1", w) for w in want}
+        have = set(re.findall(r"\bmica_[a-z0-9_]+[a-z0-9]", read(root, page)))
+        for name in sorted(want - have):
+            yield page, f"the metric {name} is missing"
+        for name in sorted(n for n in have - want if not re.fullmatch(others, n)):
+            yield page, f"no source makes a metric {name}"
 
 
 def check_events(root):

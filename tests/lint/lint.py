@@ -24,8 +24,8 @@ MAY_USE = {
     "cli": {"base", "ca", "policies", "rpc", "cli"},
 }
 # Whose contract a public header is; the others are ca's.
-HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file threads".split()}
-for h in "http_client rpc wire".split():
+HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file threads metric".split()}
+for h in "http_client http_plain rpc wire".split():
     HEADER_OF[h] = "rpc"
 for h in "policy policy_set policy_case".split():
     HEADER_OF[h] = "policies"

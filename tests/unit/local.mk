@@ -530,3 +530,33 @@ TESTS += tests/unit/test_policy_set
 tests_unit_test_policy_set_SOURCES = tests/unit/test_policy_set.c
 tests_unit_test_policy_set_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
 tests_unit_test_policy_set_LDADD = $(POLICY_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_http_plain
+TESTS += tests/unit/test_http_plain
+tests_unit_test_http_plain_SOURCES = tests/unit/test_http_plain.c
+tests_unit_test_http_plain_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_http_plain_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_jwt_cache
+TESTS += tests/unit/test_agent_jwt_cache
+tests_unit_test_agent_jwt_cache_SOURCES = tests/unit/test_agent_jwt_cache.c
+tests_unit_test_agent_jwt_cache_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_jwt_cache_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_anchor
+TESTS += tests/unit/test_agent_anchor
+tests_unit_test_agent_anchor_SOURCES = tests/unit/test_agent_anchor.c tests/unit/pki.h tests/unit/agentpki.h
+tests_unit_test_agent_anchor_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_anchor_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_sds
+TESTS += tests/unit/test_agent_sds
+tests_unit_test_agent_sds_SOURCES = tests/unit/test_agent_sds.c tests/unit/pki.h tests/unit/agentpki.h
+tests_unit_test_agent_sds_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_sds_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_figures
+TESTS += tests/unit/test_agent_figures
+tests_unit_test_agent_figures_SOURCES = tests/unit/test_agent_figures.c tests/unit/pki.h tests/unit/agentpki.h
+tests_unit_test_agent_figures_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_figures_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)

@@ -45,6 +45,7 @@ static void defaults(void **state)
 	assert_string_equal(c->sds.default_bundle, "ROOTCA");
 	assert_string_equal(c->sds.all_bundles, "ALL");
 	assert_int_equal(c->sds.validator, AGENT_PLAIN);
+	assert_string_equal(c->metrics.listen, "");
 	assert_int_equal(c->log.level, MICA_INFO);
 	assert_int_equal(c->log.format, MICA_LOG_LOGFMT);
 	assert_int_equal(c->n_identities, 1);
@@ -94,6 +95,7 @@ static void the_example(void **state)
 	assert_string_equal(all->sds.default_svid, none->sds.default_svid);
 	assert_string_equal(all->sds.default_bundle, none->sds.default_bundle);
 	assert_int_equal(all->sds.validator, none->sds.validator);
+	assert_string_equal(all->metrics.listen, none->metrics.listen);
 	assert_int_equal(all->log.level, none->log.level);
 	assert_int_equal(all->identities[0].key_type, none->identities[0].key_type);
 }
@@ -116,6 +118,37 @@ static void files(void **state)
 	assert_int_equal(f->signal, SIGHUP);
 	assert_int_equal(f->n_command, 2);
 	assert_string_equal(f->command[1], "x");
+}
+
+static void where_figures_are(void **state)
+{
+	static const struct {
+		const char *text, *host, *listen;
+		unsigned port;
+	} rows[] = {{"127.0.0.1:9465", "127.0.0.1", "127.0.0.1:9465", 9465},
+		{"\"[::1]:0\"", "::1", "[::1]:0", 0}, {"/run/m.sock", "", "/run/m.sock", 0},
+		{"off", "", "", 0}};
+	static const char *const bad[] = {"9465", "\":9465\"", "localhost:1", "127.0.0.1:65536",
+		"\"::1:1\"", "\"[127.0.0.1]:1\"", "relative.sock", "\"127.0.0.1:\""};
+
+	(void)state;
+	for (size_t i = 0; i < MICA_ARRAY_LEN(rows); i++) {
+		char text[512];
+		snprintf(text, sizeof(text), TOP "metrics: {listen: %s}\n" APP, rows[i].text);
+		AUTO_AGENT_CONFIG c = parsed(text);
+		assert_string_equal(c->metrics.host, rows[i].host);
+		assert_string_equal(c->metrics.listen, rows[i].listen);
+		assert_int_equal(c->metrics.port, rows[i].port);
+	}
+	for (size_t i = 0; i < MICA_ARRAY_LEN(bad); i++) {
+		struct mica_err e = MICA_ERR_INIT;
+		struct agent_config *c = NULL;
+		char text[512];
+		snprintf(text, sizeof(text), TOP "metrics: {listen: %s}\n" APP, bad[i]);
+		assert_int_equal(
+			agent_config_parse(mica_slice_str(text), NULL, &c, &e), MICA_INVALID);
+		assert_non_null(strstr(e.text, "metrics.listen"));
+	}
 }
 
 static void refusals(void **state)
@@ -178,6 +211,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(the_example),
 		cmocka_unit_test(files),
+		cmocka_unit_test(where_figures_are),
 		cmocka_unit_test(refusals),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,7 +232,7 @@ static struct one *get(struct fx *f, struct mica_slice token, int64_t ttl)
 
 static uint64_t counted(struct fx *f, enum metric_outcome o)
 {
-	return metric_get(&f->desk->m.issuance[METRIC_X509][o]);
+	return mica_metric_get(&f->desk->m.issuance[METRIC_X509][o]);
 }
 
 static void refused(struct one *o, mica_rc rc, const char *reason)
@@ -488,7 +488,7 @@ static void a_decision_is_made_again(void **state)
 		set_gate(false);
 		assert_non_null(wait_for(first)->answer);
 		assert_non_null(wait_for(second)->answer);
-		conflicts = metric_get(&f->desk->m.conflicts);
+		conflicts = mica_metric_get(&f->desk->m.conflicts);
 		assert_int_equal(second->written, 1);
 		end(first);
 		end(second);

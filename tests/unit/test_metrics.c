@@ -147,7 +147,7 @@ static void write_and_read(const struct metrics *m)
 
 	mica_buf_init(&b, 1 << 20);
 	metrics_write(m, route, &b);
-	metrics_write_process(&b);
+	mica_metric_process(&b);
 	assert_int_equal(mica_buf_rc(&b, NULL), MICA_OK);
 	read_all(&b);
 }
@@ -238,7 +238,7 @@ static void too_many_reasons_are_others(void **state)
 
 	for (int i = 0; i < METRIC_REASONS + 10; i++)
 		metric_reason(r, tk_printf("reason_%d", i));
-	assert_int_equal(metric_get(&r->other), 10);
+	assert_int_equal(mica_metric_get(&r->other), 10);
 	mica_free(r);
 }
 
