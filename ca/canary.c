@@ -21,7 +21,7 @@ static bool happened(const struct mica_authority *a, enum mica_authority_event e
 }
 
 bool mica_canary_unsure(const struct mica_rotation_policy *p, const struct mica_authority *a,
-	int64_t carried, int64_t now)
+	int64_t carried, int64_t look_again, int64_t now)
 {
 	int64_t wait = mica_rotation_propagation(p, a->kind);
 
@@ -31,7 +31,8 @@ bool mica_canary_unsure(const struct mica_rotation_policy *p, const struct mica_
 	 * was ahead it may last longer than the longest one */
 	if (a->kind == MICA_AUTHORITY_ROOT && wait < p->max_leaf_ttl + p->skew)
 		wait = p->max_leaf_ttl + p->skew;
-	return mica_canary_gone(a, now) ||
+	/* nor could anybody fetch it while we were down */
+	return mica_canary_gone(a, now) || now < look_again ||
 		(a->kind == MICA_AUTHORITY_ROOT && now < carried + p->skew) ||
 		now < mica_authority_last(a, MICA_AE_CANARY_IN, now) + wait;
 }

@@ -321,11 +321,7 @@ bool mica_rotation_unsure(const struct mica_rotation_policy *p, const struct mic
 	const struct mica_rotation_fact *of = &f->of[at];
 	int64_t since = mica_authority_first(a, MICA_AE_PUBLISHED, now);
 
-	if (mica_canary_unsure(p, a, of->carried, now))
-		return true;
-	/* nobody could fetch what came back while we were down */
-	if (now < f->look_again &&
-		mica_authority_first(a, MICA_AE_CANARY_OUT, now) != MICA_TIME_NEVER)
+	if (mica_canary_unsure(p, a, of->carried, f->look_again, now))
 		return true;
 	/* else used in an emergency, before everybody had it */
 	if (mica_authority_first(a, MICA_AE_READY, now) != MICA_TIME_NEVER ||
@@ -409,7 +405,7 @@ enum worth {
 
 static bool is_unsure(const struct deciding *d, size_t i)
 {
-	return mica_canary_unsure(d->p, &d->v[i], d->f->of[i].carried, d->now);
+	return mica_canary_unsure(d->p, &d->v[i], d->f->of[i].carried, d->f->look_again, d->now);
 }
 
 static int64_t published(const struct deciding *d, size_t i)
@@ -505,6 +501,8 @@ static bool root_emergency(struct deciding *d, struct mica_rotation_step *out)
 		wait_for(d, MICA_AUTHORITY_ROOT, -1, MICA_RW_NO_ROOT, MICA_TIME_NEVER);
 		return false;
 	}
+	if (d->now < d->f->look_again) /* one that is unsure until then may be the next */
+		d->until = lesser(d->until, d->f->look_again);
 	/* The next one has to be made known first, unless it is on its way. */
 	if (on_its_way(d) || mica_rotation_successor(d->v, d->n, MICA_AUTHORITY_ROOT, d->now) >= 0)
 		return false;

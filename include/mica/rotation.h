@@ -248,9 +248,9 @@ bool mica_canary_alone(const struct mica_authority *a, int64_t now);
 /* In the live bundle alone: it has left the other one. */
 bool mica_canary_gone(const struct mica_authority *a, int64_t now);
 /* Gone from there, or back for less than a propagation (a root: or the longest certificate): not
- * everybody has it. `carried`: of mica_rotation_fact. */
+ * everybody has it. `carried` and `look_again`: of the facts. */
 bool mica_canary_unsure(const struct mica_rotation_policy *p, const struct mica_authority *a,
-	int64_t carried, int64_t now);
+	int64_t carried, int64_t look_again, int64_t now);
 /* When what is alone there, or gone from there, goes on by time: NEVER = it must be confirmed. The
  * past when there is no such channel any more. */
 int64_t mica_canary_end(

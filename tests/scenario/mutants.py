@@ -49,6 +49,7 @@ MUTANTS = {
         "\tif (d->now < d->f->look_again) {\n\t\twait_for(d, kind, (int)i, MICA_RW_LOOK_AGAIN, "
         "d->f->look_again);\n\t\treturn false;\n\t}\n\tif (kind == MICA_AUTHORITY_JWT || hurries(d))",
         "\tif (kind == MICA_AUTHORITY_JWT || hurries(d))"),
+    "serve what the canary channel has lost": ("return is_unsure(d, i) ? UNSURE : w;", "return w;"),
     "outlive the root": (
         "a->not_after = lesser(now + p->kind[step->kind].life, root_end);",
         "(void)root_end;\n\ta->not_after = now + p->kind[step->kind].life;"),

@@ -365,7 +365,8 @@ static bool is_unproved(const struct world *w, const char *id)
 
 static bool is_unsure(const struct world *w, size_t i)
 {
-	return mica_canary_unsure(&w->p, &w->v[i], w->facts[i].carried, decision_time(w));
+	return mica_canary_unsure(
+		&w->p, &w->v[i], w->facts[i].carried, w->look_again, decision_time(w));
 }
 
 /* In an emergency nobody is waited for: but when one is known to everybody, it is that one. */

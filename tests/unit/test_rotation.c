@@ -128,6 +128,15 @@ static void in_an_emergency_serves_what_everybody_may_have(void **state)
 		s = mica_rotation_next(&policy, &l.f, l.v, l.n, NOW);
 		assert_int_equal(s.action, MICA_ROT_ACTIVATE);
 		assert_string_equal(l.v[s.at].id, "spread");
+		/* what came back to it may not have been fetched, when micad was down */
+		at(lost, MICA_AE_CANARY_IN, NOW - DAY);
+		spread->times[1].at = NOW - HOUR;
+		s = mica_rotation_next(&policy, &l.f, l.v, l.n, NOW);
+		assert_string_equal(l.v[s.at].id, "lost");
+		l.f.look_again = NOW + HOUR;
+		assert_true(mica_rotation_unsure(&policy, &l.f, l.v, swap, -1, NOW));
+		l.f.look_again = 0;
+		lost->times[lost->n_times - 1].at = NOW - 1;
 		/* what nobody can have is worse than what the canary channel has lost */
 		spread->times[1].at = NOW - HOUR;
 		s = mica_rotation_next(&policy, &l.f, l.v, l.n, NOW);
