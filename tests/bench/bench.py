@@ -436,9 +436,8 @@ def main():
         measure(args, figures)
         progress("measure the gRPC server")
         figures.update(rpc.measure(args.build, args.short))
-        if not args.short:
-            progress("measure the agent")
-            figures.update(agent_bench.measure(args.build))
+        progress("measure the agent")
+        figures.update(agent_bench.measure(args.build))
     finally:
         for server in args.servers:
             server.kill()
