@@ -14,6 +14,9 @@ static mica_rc add_name(struct sds_names *names, struct mica_slice name, struct 
 	if (names->n == SDS_NAMES_MAX || name.len > SDS_NAME_MAX)
 		return mica_fail(e, MICA_LIMIT, "too_many_names",
 			"expected at most %d names of %d octets", SDS_NAMES_MAX, SDS_NAME_MAX);
+	/* names are kept as strings: this one would be another each time it is looked for */
+	if (name.len > 0 && memchr(name.p, '\0', name.len))
+		return invalid(e);
 	names->v[names->n++] = name;
 	return MICA_OK;
 }

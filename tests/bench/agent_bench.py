@@ -75,9 +75,9 @@ def root_change_ms(sds, grpc, a, micad):
 
 def measure(build):
     os.environ["MICA_BUILDDIR"] = os.path.abspath(build)
-    import grpc
-    import test_agent_sds as sds  # these want the build folder in the environment
-    from agent import Agent
+    from agent import Agent  # these want the build folder in the environment; this one before grpc,
+    import grpc              # which it tells that we fork
+    import test_agent_sds as sds
     from issuer import Issuer
     from micad import Micad
     figures = {}

@@ -560,3 +560,9 @@ TESTS += tests/unit/test_agent_figures
 tests_unit_test_agent_figures_SOURCES = tests/unit/test_agent_figures.c tests/unit/pki.h tests/unit/agentpki.h
 tests_unit_test_agent_figures_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_figures_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_peers
+TESTS += tests/unit/test_agent_peers
+tests_unit_test_agent_peers_SOURCES = tests/unit/test_agent_peers.c tests/unit/pki.h
+tests_unit_test_agent_peers_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
+tests_unit_test_agent_peers_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)

@@ -337,6 +337,19 @@ static void a_delta_request(void **state)
 	assert_true(mica_slice_eq_str(r->nonce, "3") && !r->nack);
 }
 
+/* It would be another name once it is kept, and so be new with each message. */
+static void a_name_with_a_nul(void **state)
+{
+	MICA_AUTO_FREE struct sds_request *r = MICA_NEW(struct sds_request);
+	MICA_AUTO_BUF m;
+
+	(void)state;
+	mica_buf_init(&m, 8192);
+	mica_wire_put_bytes(&m, 3, mica_slice("a\0b", 3));
+	assert_refused(MICA_INVALID, "message_invalid", sds_request_read(mica_buf_slice(&m), r, e));
+	assert_refused(MICA_INVALID, "message_invalid", sds_delta_read(mica_buf_slice(&m), r, e));
+}
+
 static void too_much(void **state)
 {
 	MICA_AUTO_FREE struct sds_request *r = MICA_NEW(struct sds_request);
@@ -376,6 +389,7 @@ int main(void)
 		cmocka_unit_test(the_validator_of_a_node),
 		cmocka_unit_test(a_request),
 		cmocka_unit_test(a_delta_request),
+		cmocka_unit_test(a_name_with_a_nul),
 		cmocka_unit_test(too_much),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
