@@ -90,7 +90,14 @@ void mica_free(void *p)
 	free(p);
 }
 
+/* jemalloc's, where that is linked in (micad). */
+int mallctl(const char *name, void *old, size_t *old_len, void *fresh, size_t fresh_len)
+	__attribute__((weak));
+
 void mica_mem_trim(void)
 {
-	malloc_trim(0);
+	if (mallctl)
+		mallctl("arena.4096.purge", NULL, NULL, NULL, 0); /* 4096 stands for all */
+	else
+		malloc_trim(0);
 }

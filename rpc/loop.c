@@ -122,7 +122,8 @@ static void on_rested(evutil_socket_t fd, short what, void *ctx)
 		event_add(s->listens[k].event, NULL);
 }
 
-/* A crowd of handshakes leaves holes of 16 KiB where their buffers were. */
+/* A crowd of handshakes leaves holes of 16 KiB where their buffers were: trimmed while it lasts,
+ * and once more when its last handshakes are over. */
 static void on_trim(evutil_socket_t fd, short what, void *ctx)
 {
 	struct mica_rpc_server *s = ctx;
@@ -130,10 +131,12 @@ static void on_trim(evutil_socket_t fd, short what, void *ctx)
 	(void)fd, (void)what;
 	for (unsigned i = 0; i < s->n_loops; i++)
 		n += atomic_load_explicit(&s->loops[i].home->n.connections, memory_order_relaxed);
-	if (n - s->trimmed_at < TRIM_CONNECTIONS)
-		return;
-	s->trimmed_at = n;
-	mica_mem_trim();
+	const bool crowd = n - s->trimmed_at >= TRIM_CONNECTIONS;
+	if (crowd || s->trim_again)
+		mica_mem_trim();
+	s->trim_again = crowd;
+	if (crowd)
+		s->trimmed_at = n;
 }
 
 /* ---- loops ---------------------------------------------------------------------------------- */

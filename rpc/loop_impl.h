@@ -46,7 +46,8 @@ struct mica_rpc_server {
 	struct rpc_addresses *addresses;
 	struct event rest; /* accepting goes on again */
 	struct event trim;
-	uint64_t trimmed_at;
+	uint64_t trimmed_at; /* connections then */
+	bool trim_again;
 	_Atomic unsigned n_conns;
 	_Atomic uint64_t refused;
 	_Atomic bool draining, stopping;
