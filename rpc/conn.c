@@ -29,7 +29,8 @@ struct rpc_conn {
 	int64_t stall_since; /* 0 = the socket takes what we have */
 	size_t stall_octets;
 	int64_t timer_at;
-	struct event readable, writable, timer;
+	struct event readable, timer;
+	struct event *writable; /* made when a socket takes no more: most always do */
 };
 
 static void settle_soon(struct rpc_conn *c)
@@ -86,10 +87,16 @@ static ssize_t io_write(struct rpc_conn *c, const uint8_t *p, size_t len)
 	return plain(send(c->fd, p, len, MSG_NOSIGNAL), RPC_IO_WRITE);
 }
 
+static void on_writable(evutil_socket_t fd, short what, void *ctx);
+
 static void want_write(struct rpc_conn *c)
 {
+	if (!c->writable) {
+		c->writable = MICA_NEW(struct event);
+		event_assign(c->writable, c->loop->base, c->fd, EV_WRITE, on_writable, c);
+	}
 	if (!c->wants_write)
-		event_add(&c->writable, NULL);
+		event_add(c->writable, NULL);
 	c->wants_write = true;
 }
 
@@ -308,7 +315,6 @@ void rpc_conn_new(struct rpc_loop *l, const struct rpc_handover *h)
 		c->next->prev = c;
 	l->conns = c;
 	event_assign(&c->readable, l->base, c->fd, EV_READ | EV_PERSIST, on_readable, c);
-	event_assign(&c->writable, l->base, c->fd, EV_WRITE, on_writable, c);
 	event_assign(&c->timer, l->base, -1, 0, on_timer, c);
 	rpc_session_init(&c->s, l->core, l->home, c->peer, mica_mono_ms());
 	rpc_count(&l->home->n.connections, 1);
@@ -341,7 +347,8 @@ void rpc_conn_free(struct rpc_conn *c)
 		}
 	c->is_dirty = true; /* not again */
 	event_del(&c->readable);
-	event_del(&c->writable);
+	if (c->writable)
+		event_del(c->writable);
 	event_del(&c->timer);
 	rpc_session_clear(&c->s);
 	*(c->prev ? &c->prev->next : &l->conns) = c->next;
@@ -351,6 +358,7 @@ void rpc_conn_free(struct rpc_conn *c)
 		rpc_tls_close(c->tls);
 	rpc_tls_free(c->tls);
 	close(c->fd);
+	mica_free(c->writable);
 	mica_free(c->pending);
 	rpc_peer_unref(c->peer);
 	rpc_server_left(l->server, l, c->counted, network);

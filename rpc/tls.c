@@ -32,7 +32,7 @@ struct mica_rpc_key {
 };
 
 struct rpc_tls {
-	SSL *ssl;
+	SSL *ssl; /* its BIO is that of all connections of the loop: see use() */
 	int fd;
 	bool dry; /* the last read took all that the socket had */
 	bool dead; /* no close_notify after an error */
@@ -76,6 +76,12 @@ static long io_ctrl(BIO *b, int cmd, long arg, void *ptr)
 
 static BIO_METHOD *io_method;
 static pthread_once_t io_once = PTHREAD_ONCE_INIT;
+static pthread_key_t io_own; /* the BIO of this thread */
+
+static void io_free(void *io)
+{
+	BIO_free(io);
+}
 
 static void io_make(void)
 {
@@ -85,6 +91,30 @@ static void io_make(void)
 	BIO_meth_set_read(io_method, io_read);
 	BIO_meth_set_write(io_method, io_write);
 	BIO_meth_set_ctrl(io_method, io_ctrl);
+	if (pthread_key_create(&io_own, io_free) != 0)
+		abort();
+}
+
+/* A BIO holds nothing between two calls but whose socket it stands for: one is enough for all
+ * connections of a thread. */
+static BIO *io_of_thread(void)
+{
+	BIO *io = pthread_getspecific(io_own);
+	if (io)
+		return io;
+	io = BIO_new(io_method);
+	if (!io || pthread_setspecific(io_own, io) != 0)
+		abort();
+	BIO_set_init(io, 1);
+	return io;
+}
+
+/* Before each call of OpenSSL that may read or write. */
+static SSL *use(struct rpc_tls *t)
+{
+	ERR_clear_error();
+	BIO_set_data(SSL_get_rbio(t->ssl), t);
+	return t->ssl;
 }
 
 /* ---- keys ----------------------------------------------------------------------------------- */
@@ -245,17 +275,14 @@ void mica_rpc_key_unref(struct mica_rpc_key *k)
 struct rpc_tls *rpc_tls_new(struct mica_rpc_key *k, int fd, bool want_client_cert)
 {
 	struct rpc_tls *t = MICA_NEW(struct rpc_tls);
-	BIO *io = BIO_new(io_method);
+	BIO *io = io_of_thread();
 	t->ssl = SSL_new(k->ctx);
 	t->fd = fd;
-	if (!t->ssl || !io) {
-		SSL_free(t->ssl);
-		BIO_free(io);
+	if (!t->ssl) {
 		mica_free(t);
 		return NULL;
 	}
-	BIO_set_data(io, t);
-	BIO_set_init(io, 1);
+	BIO_up_ref(io);
 	SSL_set_bio(t->ssl, io, io);
 	SSL_set_accept_state(t->ssl);
 	if (want_client_cert)
@@ -283,25 +310,19 @@ static int outcome(struct rpc_tls *t, int rc)
 
 int rpc_tls_handshake(struct rpc_tls *t)
 {
-	int rc;
-	ERR_clear_error();
-	rc = SSL_do_handshake(t->ssl);
+	const int rc = SSL_do_handshake(use(t));
 	return rc == 1 ? 1 : outcome(t, rc);
 }
 
 ssize_t rpc_tls_read(struct rpc_tls *t, uint8_t *p, size_t len)
 {
-	int rc;
-	ERR_clear_error();
-	rc = SSL_read(t->ssl, p, (int)len);
+	const int rc = SSL_read(use(t), p, (int)len);
 	return rc > 0 ? rc : outcome(t, rc);
 }
 
 ssize_t rpc_tls_write(struct rpc_tls *t, const uint8_t *p, size_t len)
 {
-	int rc;
-	ERR_clear_error();
-	rc = SSL_write(t->ssl, p, (int)len);
+	const int rc = SSL_write(use(t), p, (int)len);
 	return rc > 0 ? rc : outcome(t, rc);
 }
 
@@ -317,9 +338,8 @@ void rpc_tls_readable(struct rpc_tls *t)
 
 void rpc_tls_close(struct rpc_tls *t)
 {
-	ERR_clear_error();
 	if (!t->dead && SSL_is_init_finished(t->ssl))
-		SSL_shutdown(t->ssl);
+		SSL_shutdown(use(t));
 	ERR_clear_error();
 }
 
