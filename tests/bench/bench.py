@@ -71,6 +71,8 @@ issuers:
 GRPC = """grpc:
   listen: 127.0.0.1:0
   threads: 1
+  max_connections: 20000
+  max_connections_per_address: 20000
 """
 
 SHORT = {"warm": 500, "one": 300, "eight": 1500, "all": 5000, "new": 400, "held": 1000, "rounds": 1}
@@ -264,6 +266,32 @@ class Held:
             self.process.kill()
 
 
+class Watches:
+    """gRPC connections with one open stream each, for as long as the block lasts."""
+
+    def __init__(self, server, count):
+        self.server, self.count = server, count
+        body = os.path.join(server.dir, "watch")
+        with open(body, "wb") as f:
+            f.write(bytes(5))  # an empty message: the server as a whole
+        url = f"https://{server.host}:{server.ports['grpc']}/grpc.health.v1.Health/Watch"
+        self.argv = rpc.h2load(url, body, "-n", count, "-c", count, *rpc.ARRIVING)
+
+    def __enter__(self):
+        until = time.monotonic() + STEP_S
+        self.process = subprocess.Popen(self.argv, stdout=subprocess.DEVNULL)
+        while self.server.metric("mica_grpc_calls") < self.count:
+            if time.monotonic() > until or self.process.poll() is not None:
+                self.__exit__()
+                fail(f"{self.count} streams could not be held")
+            time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
 def floor_us(build):
     """Raw P-256 verify and sign, and RS256 verify, by OpenSSL's cheapest calls, on the server's core."""
     m = json.loads(run("taskset", "-c", "0", os.path.join(build, "tests/bench/micro"), "raw"))
@@ -326,7 +354,18 @@ def measure_grpc(args, requests, figures):
     kept = server.load(8, args.size["eight"], "grpc")
     fresh = server.load(8, args.size["new"], "grpc-new")
     figures["grpc_handshake_cpu_us"] = fresh["cpu_us"] - kept["cpu_us"]
+    measure_held_grpc(args, server, figures)
     server.stop()
+
+
+def measure_held_grpc(args, server, figures):
+    held = args.size["held"]
+    before = server.rss_mb()
+    with Watches(server, held):
+        time.sleep(rpc.SETTLE_S)
+        figures["grpc_connections"] = held
+        figures["grpc_connections_mb"] = server.rss_mb() - before
+        figures["grpc_connection_kb"] = figures["grpc_connections_mb"] * 1024 / held
 
 
 def measure_held(args, server, figures):

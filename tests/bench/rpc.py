@@ -19,6 +19,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 SETTINGS = {"loops": 1, "max_connections": 30000, "max_calls": 30000, "max_age_ms": 0, "idle_ms": 3600000,
             "handshake_ms": 60000}
+ARRIVING = ("-r", 400)  # new connections a second
+SETTLE_S = 11  # what the handshakes left behind is given back by then
 
 
 def h2load(url, body, *args):
@@ -68,7 +70,7 @@ class Bench:
         with self.server() as server:
             before = server.rss()
             client = subprocess.Popen(
-                h2load(self.url(server, how, "Forever"), self.body, "-n", n, "-c", n),
+                h2load(self.url(server, how, "Forever"), self.body, "-n", n, "-c", n, *ARRIVING),
                 stdout=subprocess.DEVNULL)
             try:
                 end = time.monotonic() + 300
@@ -76,7 +78,7 @@ class Bench:
                     if time.monotonic() > end or client.poll() is not None:
                         raise SystemExit("%d connections could not be held" % n)
                     time.sleep(0.2)
-                time.sleep(6)  # what the handshakes left behind is given back by then
+                time.sleep(SETTLE_S)
                 return (server.rss() - before) / 1024 / n, server.rss() / 1e6
             finally:
                 client.kill()

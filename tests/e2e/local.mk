@@ -30,10 +30,11 @@ EXTRA_DIST += tests/e2e/test_ledger_export.py
 # The main job in `make check`; all of them are a stage of `make check-full`.
 TESTS += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_cli.py
+# With the malloc of micad, so that what is measured of it holds there.
 check_PROGRAMS += tests/e2e/rpc_echo
 tests_e2e_rpc_echo_SOURCES = tests/e2e/rpc_echo.c
 tests_e2e_rpc_echo_CPPFLAGS = $(AM_CPPFLAGS)
-tests_e2e_rpc_echo_LDADD = $(RPC_LIBS)
+tests_e2e_rpc_echo_LDADD = $(RPC_LIBS) $(JEMALLOC_LIBS)
 EXTRA_DIST += tests/e2e/rpcecho.py
 EXTRA_DIST += tests/e2e/test_rpc.py
 EXTRA_DIST += tests/e2e/test_rpc_flood.py
