@@ -77,7 +77,7 @@ stage_e2e() {
 stage_memory() {
 	MICA_BIN=$build "$here/tests/e2e/run.sh" --all -k "rpc_flood or does_not_read or test_memory"
 }
-# Other seeds each time, which are told: a failure is a finding, though the change may not have made it.
+# Cuts and kills at other instants each time; a failure tells its seed.
 stage_proof() {
 	make -C "$build" proof PROOF_FLAGS=--short
 }
