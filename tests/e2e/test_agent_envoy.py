@@ -13,7 +13,7 @@ import time
 import pytest
 
 import pki
-from agent import Agent
+from agent import SOURCE, Agent
 from micad import TRUST_DOMAIN, certificates
 from proc import SLOW, Process, wait_until
 
@@ -211,6 +211,13 @@ class World:
                 print(a.process.tail(15))
             assert a.stop() == 0
             a.sockets.cleanup()
+
+
+def test_the_example(envoy):
+    r = subprocess.run([envoy, "--mode", "validate", "--service-node", "n", "--service-cluster", "c",
+                        "-c", os.path.join(SOURCE, "deploy", "examples", "mica-agent-envoy.yaml")],
+                       capture_output=True, text=True, timeout=60 * SLOW)
+    assert r.returncode == 0 and "OK" in r.stdout + r.stderr, r
 
 
 def test_mtls_between_envoys(envoy, tmp_path, micad, issuer):

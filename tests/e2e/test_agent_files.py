@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 import pki
-from agent import Agent
+from agent import SOURCE, Agent
 from micad import TRUST_DOMAIN, certificates, spiffe_id, verify_chain
 from proc import SLOW, Process, wait_until
 
@@ -117,7 +117,27 @@ def test_a_directory_that_cannot_be(tmp_path, micad, issuer):
         w.close()
 
 
-@pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="nginx is not installed")
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+needs_nginx = pytest.mark.skipif(not NGINX, reason="nginx is not installed")
+
+
+@needs_nginx
+def test_the_example_for_nginx(tmp_path, micad, issuer):
+    """nginx takes it as it stands, but for where the files are."""
+    with files_agent(tmp_path / "a", micad, issuer.token()) as a:
+        a.wait_for("files_written")
+        with open(os.path.join(SOURCE, "deploy", "examples", "mica-agent-nginx.conf")) as f:
+            example = f.read()
+        assert example.count("/run/mica-agent/web/") == 3
+        conf = pki.write(str(tmp_path / "nginx.conf"), (
+            "pid %s/pid; error_log stderr;\nevents {}\nhttp {\naccess_log off;\n%s}\n" % (
+                tmp_path, example.replace("/run/mica-agent/web/", a.path("out") + "/"))
+        ).encode(), 0o644)
+        r = subprocess.run([NGINX, "-t", "-c", conf], capture_output=True, text=True)
+        assert r.returncode == 0 and "successful" in r.stderr, r
+
+
+@needs_nginx
 def test_nginx(tmp_path, start, issuer):
     """nginx serves with it, with the DNS name that a rule gives, and asks clients for theirs; each
     renewal is in effect without a failed request."""
@@ -146,8 +166,7 @@ http {
                     pid_file=str(tmp_path / "nginx.pid"))
     with a:
         a.wait_for("files_written")
-        nginx = Process([shutil.which("nginx", path="/usr/sbin:/usr/bin"), "-c", conf],
-                        tmp_path / "nginx.log")
+        nginx = Process([NGINX, "-c", conf], tmp_path / "nginx.log")
         try:
             served = set()
 
