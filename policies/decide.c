@@ -106,9 +106,10 @@ static bool hash_ip(const struct mica_ip *ip, unsigned code, uint64_t *out)
 		return false;
 	for (unsigned i = 0; i < len; i++) {
 		unsigned left = bits > 8 * i ? bits - 8 * i : 0;
-		uint8_t mask = left >= 8 ? 0xff : (uint8_t)(0xff00 >> left);
+		unsigned mask = left >= 8 ? 0xff : 0xff00u >> left & 0xff;
+		unsigned octet = ip->b[i] & mask;
 
-		h = hash_octet(h, ip->b[i] & mask);
+		h = hash_octet(h, (uint8_t)octet);
 	}
 	*out = h;
 	return true;
