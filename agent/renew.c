@@ -77,6 +77,7 @@ void renew_issued(struct renew *r, int64_t now, const struct renew_times *t)
 	if (s.renew_after <= s.not_before || s.renew_after >= s.not_after)
 		s.renew_after = s.not_before + (s.not_after - s.not_before) / 2;
 	r->has = true;
+	r->ended = false;
 	r->svid = s;
 	r->failures = 0;
 	r->at = s.renew_after + between(r, 0, (s.not_after - s.renew_after) / SPREAD_PART);
@@ -90,6 +91,11 @@ void renew_failed(struct renew *r, int64_t now, int retry_after)
 {
 	int64_t low, high, asked;
 
+	/* short waits in front of the end must not be followed by the longest one behind it */
+	if (r->has && !r->ended && !renew_valid(r, now)) {
+		r->ended = true;
+		r->failures = 0;
+	}
 	if (r->failures < UINT32_MAX)
 		r->failures++;
 	renew_backoff(r, now, &low, &high);

@@ -16,6 +16,7 @@
  *	- After a failure it waits 1 s, 2 s, 4 s ... up to a minute, each time a random part of it
  *	  (half to all): what failed together does not come back together. The nearer the end of
  *	  the SVID, the shorter: never more than an eighth of what is left, nor less than a second.
+ *	  From its end on the waits grow anew from a second: nobody is served until one succeeds.
  *	  Where micad says how long to wait, that is the least, and half of it more is spread.
  *	- Nothing is ever given up: an SVID that has expired is asked for like the first one.
  *	- A clock that jumps is followed: a time to wait for that lies further ahead than any wait
@@ -33,9 +34,10 @@ struct renew_times {
 
 struct renew {
 	bool has; /* one was issued, expired or not */
+	bool ended; /* a failure came behind its end */
 	struct renew_times svid;
 	int64_t at; /* when to ask; INT64_MIN = now */
-	unsigned failures; /* in a row */
+	unsigned failures; /* in a row; counted anew from the end of the SVID on */
 	int64_t waited_from; /* when `at` was chosen */
 	uint64_t random; /* state of its own generator */
 };

@@ -128,6 +128,36 @@ static void an_outage(void **state)
 	assert_int_equal(r.failures, 0);
 }
 
+/* Lives of seconds: many short waits in front of the end. Behind it, where nobody is served, the
+ * next tries are soon, and grow apart only then. */
+static void behind_the_end_waits_begin_anew(void **state)
+{
+	static const int64_t most[] = {1, 2, 4, 8, 16, 32, 60, 60};
+	(void)state;
+	for (uint64_t seed = 0; seed < 200; seed++) {
+		struct renew r;
+		const struct renew_times t = life(T0, 20 * SECOND);
+		int64_t now;
+		renew_init(&r, seed);
+		renew_issued(&r, T0, &t);
+		now = r.at;
+		while (now < t.not_after) {
+			renew_failed(&r, now, 0);
+			now = r.at;
+		}
+		for (unsigned i = 0; i < 8; i++) {
+			renew_failed(&r, now, 0);
+			assert_in_range(r.at - now, most[i] * SECOND / 2, most[i] * SECOND);
+			now = r.at;
+		}
+		/* and the same once more with the next one */
+		const struct renew_times next = life(now, 20 * SECOND);
+		renew_issued(&r, now, &next);
+		renew_failed(&r, next.not_after, 0);
+		assert_in_range(r.at - next.not_after, SECOND / 2, SECOND);
+	}
+}
+
 static void micad_says_how_long_to_wait(void **state)
 {
 	(void)state;
@@ -215,6 +245,7 @@ int main(void)
 		cmocka_unit_test(a_herd_is_spread),
 		cmocka_unit_test(failures_back_off),
 		cmocka_unit_test(an_outage),
+		cmocka_unit_test(behind_the_end_waits_begin_anew),
 		cmocka_unit_test(micad_says_how_long_to_wait),
 		cmocka_unit_test(odd_lives),
 		cmocka_unit_test(clocks_jump),
