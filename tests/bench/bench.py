@@ -477,8 +477,9 @@ def main():
         figures.update(json.loads(run(os.path.join(args.build, "tests/bench/policy"))))
         progress("measure the gRPC server")
         figures.update(rpc.measure(args.build, args.short))
-        progress("measure the agent")
-        figures.update(agent_bench.measure(args.build))
+        if not args.short:
+            progress("measure the agent")
+            figures.update(agent_bench.measure(args.build))
     finally:
         for server in args.servers:
             server.kill()
