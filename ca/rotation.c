@@ -413,6 +413,14 @@ static int64_t published(const struct deciding *d, size_t i)
 	return mica_authority_first(&d->v[i], MICA_AE_PUBLISHED, d->now);
 }
 
+/* Since when every bundle has it. */
+static int64_t known_since(const struct deciding *d, size_t i)
+{
+	return happened(d, i, MICA_AE_CANARY_OUT)
+		? greater(published(d, i), mica_authority_last(&d->v[i], MICA_AE_CANARY_IN, d->now))
+		: published(d, i);
+}
+
 static enum worth worth(const struct deciding *d, size_t i)
 {
 	bool fresh = d->now < after(published(d, i), mica_rotation_propagation(d->p, d->v[i].kind));
@@ -428,6 +436,10 @@ static enum worth worth(const struct deciding *d, size_t i)
 	case MICA_AS_PUBLISHED: w = fresh ? FRESH : SPREAD; break;
 	default: return WORTHLESS;
 	}
+	/* how long ago anything was, a clock that disagrees cannot say: what came first is better
+	 */
+	if (d->f->frozen && (!happened(d, i, MICA_AE_READY) || happened(d, i, MICA_AE_CANARY_OUT)))
+		return mica_canary_gone(&d->v[i], d->now) ? FRESH : UNSURE;
 	return is_unsure(d, i) ? UNSURE : w;
 }
 
@@ -440,7 +452,7 @@ static bool on_its_way(const struct deciding *d)
 	return false;
 }
 
-/* Of equals the one that has been published longest. */
+/* Of equals the one that has been known longest. */
 static int best_root(const struct deciding *d, enum worth at_least)
 {
 	enum worth most = at_least;
@@ -450,7 +462,8 @@ static int best_root(const struct deciding *d, enum worth at_least)
 		enum worth w = worth(d, i);
 
 		if (w > most ||
-			(w == most && (best < 0 || published(d, i) < published(d, (size_t)best)))) {
+			(w == most &&
+				(best < 0 || known_since(d, i) < known_since(d, (size_t)best)))) {
 			best = (int)i;
 			most = w;
 		}

@@ -210,11 +210,47 @@ static void nobody_goes_back_to_what_is_not_known(void **state)
 	clear(&l);
 }
 
+/* A clock that disagrees with itself cannot say how long ago anything was, but in which order. */
+static void a_clock_that_disagrees_leaves_the_order(void **state)
+{
+	struct list l = {.n = 0};
+	struct mica_authority *stolen = put(&l, "stolen", MICA_AUTHORITY_ROOT);
+	struct mica_authority *back = put(&l, "back", MICA_AUTHORITY_ROOT);
+	struct mica_authority *first = put(&l, "first", MICA_AUTHORITY_ROOT);
+	struct mica_rotation_step s;
+
+	(void)state;
+	serves(stolen, NOW - 4 * DAY);
+	at(stolen, MICA_AE_TAINTED, NOW - HOUR);
+	serves(back, NOW - 9 * DAY);
+	at(back, MICA_AE_RETIRED, NOW - 4 * DAY);
+	at(back, MICA_AE_CANARY_OUT, NOW - 4 * DAY);
+	at(back, MICA_AE_CANARY_IN, NOW - 2 * DAY);
+	at(first, MICA_AE_CREATED, NOW - 3 * DAY);
+	at(first, MICA_AE_PUBLISHED, NOW - 3 * DAY);
+	s = mica_rotation_next(&policy, &l.f, l.v, l.n, NOW);
+	assert_int_equal(s.action, MICA_ROT_ACTIVATE);
+	assert_string_equal(l.v[s.at].id, "back");
+	l.f.frozen = true;
+	s = mica_rotation_next(&policy, &l.f, l.v, l.n, NOW);
+	assert_int_equal(s.action, MICA_ROT_ACTIVATE);
+	assert_string_equal(l.v[s.at].id, "first");
+	first->times[1].at = NOW - DAY;
+	s = mica_rotation_next(&policy, &l.f, l.v, l.n, NOW);
+	assert_string_equal(l.v[s.at].id, "back");
+	/* what the canary channel has lost is known to nobody in it */
+	at(back, MICA_AE_CANARY_OUT, NOW - DAY);
+	s = mica_rotation_next(&policy, &l.f, l.v, l.n, NOW);
+	assert_string_equal(l.v[s.at].id, "first");
+	clear(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_taint_outlives_a_clock_that_nobody_proved),
 		cmocka_unit_test(in_an_emergency_serves_what_everybody_may_have),
+		cmocka_unit_test(a_clock_that_disagrees_leaves_the_order),
 		cmocka_unit_test(a_root_that_comes_back_waits_for_what_the_canary_channel_carries),
 		cmocka_unit_test(nobody_goes_back_to_what_is_not_known),
 	};
