@@ -57,7 +57,7 @@ def test_from_the_first_request_to_the_first_certificate(start, issuer, keeper):
     m.metrics().get("/readyz").problem(503, "no_active_authority")
     assert m.admin().get("/v1/bundle.pem").ok().body == b""
     assert [a["state"] for a in authorities(m, "issuing")] == ["pending"] * 3
-    assert m.events("signature_needed")
+    wait_until("it says so", lambda: m.events("signature_needed"))
     certs = keeper.sign(requests(m, "requests"))
     # a root that nobody means is not taken, and nothing of what came with it
     r = m.mica("authority", "import", keeper.root, *certs, check=False)
