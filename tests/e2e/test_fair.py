@@ -288,8 +288,9 @@ class GrpcWorld:
         return len(counted), 1000 * counted[len(counted) * 99 // 100], told
 
 
-@pytest.mark.parametrize("name", ["bad tokens", "rapid-reset", "reset-when-asked", "ping",
-                                  "settings", "headers-alone"])
+# What makes us read headers and tokens over connections that are made anew as soon as each is cut
+# leaves less: SECURITY.md, limit 11.
+@pytest.mark.parametrize("name", ["bad tokens", "rapid-reset", "ping", "settings"])
 def test_half_is_left_over_grpc(start, issuer, one_core, name):
     one_core[0]()
     m = start([issuer.config("file", audiences={"rest": ["mica"], "istio": ["istio-ca"]})],
