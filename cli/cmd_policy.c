@@ -37,7 +37,7 @@ static mica_rc load(const char *path, struct mica_policies *out, struct mica_err
 	mica_rc rc;
 
 	*out = (struct mica_policies)MICA_POLICIES_INIT;
-	mica_buf_init(&text, MICA_POLICY_TEXT_MAX + 1);
+	mica_buf_init(&text, MICA_POLICY_TEXT_MAX);
 	rc = mica_file_read(path, &text, e);
 	return rc == MICA_OK ? mica_policies_parse(mica_buf_slice(&text), path, NULL, out, e) : rc;
 }
@@ -177,7 +177,7 @@ static mica_rc load_table(const char *path, struct mica_policy_cases *cases,
 	MICA_AUTO_BUF text;
 	mica_rc rc;
 
-	mica_buf_init(&text, MICA_POLICY_TEXT_MAX + 1);
+	mica_buf_init(&text, MICA_POLICY_TEXT_MAX);
 	rc = mica_file_read(path, &text, e);
 	if (rc == MICA_OK)
 		rc = mica_policy_cases_parse(mica_buf_slice(&text), path, cases, e);
