@@ -261,7 +261,7 @@ static void a_peer_that_reads_nothing_is_cut(void **state)
 	/* answers pile up, until nothing more is read of us */
 	for (size_t at = 0, total = 0; total < 200000000; total++) {
 		struct pollfd p = {.fd = c.fd, .events = POLLOUT};
-		ssize_t n = poll(&p, 1, 200) == 1
+		ssize_t n = poll(&p, 1, 5000) == 1 /* until we are cut */
 			? send(c.fd, b.p + at, b.len - at, MSG_NOSIGNAL | MSG_DONTWAIT)
 			: -1;
 		if (n < 0)
