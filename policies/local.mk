@@ -21,3 +21,5 @@ libmica_policies_a_SOURCES += policies/match.c
 libmica_policies_a_SOURCES += policies/peer.c
 libmica_policies_a_SOURCES += policies/set.c
 libmica_policies_a_SOURCES += policies/cases.c
+libmica_policies_a_SOURCES += policies/target.c policies/target_impl.h
+libmica_policies_a_SOURCES += policies/target_istio.c

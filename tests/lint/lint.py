@@ -27,7 +27,7 @@ MAY_USE = {
 HEADER_OF = {h: "base" for h in "err mem slice buf secret clock log json yaml file threads metric".split()}
 for h in "http_client http_plain rpc wire".split():
     HEADER_OF[h] = "rpc"
-for h in "policy policy_set policy_case".split():
+for h in "policy policy_set policy_case policy_compile".split():
     HEADER_OF[h] = "policies"
 
 # A foreign library has one owner: header pattern -> where it may be included.

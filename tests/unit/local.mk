@@ -525,6 +525,12 @@ tests_unit_test_policy_prop_SOURCES = tests/unit/test_policy_prop.c tests/unit/p
 tests_unit_test_policy_prop_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
 tests_unit_test_policy_prop_LDADD = $(POLICY_TEST_LDADD)
 
+check_PROGRAMS += tests/unit/test_policy_target
+TESTS += tests/unit/test_policy_target
+tests_unit_test_policy_target_SOURCES = tests/unit/test_policy_target.c
+tests_unit_test_policy_target_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_target_LDADD = $(POLICY_TEST_LDADD)
+
 check_PROGRAMS += tests/unit/test_policy_set
 TESTS += tests/unit/test_policy_set
 tests_unit_test_policy_set_SOURCES = tests/unit/test_policy_set.c
