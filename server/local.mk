@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libmica-server.a
 libmica_server_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(SYSTEMD_CFLAGS) $(CYAML_CFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 libmica_server_a_SOURCES =
-SERVER_LIBS = libmica-server.a $(CA_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(SYSTEMD_LIBS)
+SERVER_LIBS = libmica-server.a $(POLICIES_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(SYSTEMD_LIBS)
 libmica_server_a_SOURCES += server/http.h
 libmica_server_a_SOURCES += server/committer.h
 libmica_server_a_SOURCES += server/api.h
@@ -103,3 +103,10 @@ libmica_server_a_SOURCES += server/linkerd.h
 libmica_server_a_SOURCES += server/linkerd_request.c
 libmica_server_a_SOURCES += server/api_crl.c
 libmica_server_a_SOURCES += server/api_join.c
+libmica_server_a_SOURCES += server/decisions.h
+libmica_server_a_SOURCES += server/decisions.c
+libmica_server_a_SOURCES += server/peers.h
+libmica_server_a_SOURCES += server/peers.c
+libmica_server_a_SOURCES += server/ext_authz.h
+libmica_server_a_SOURCES += server/ext_authz_request.c
+libmica_server_a_SOURCES += server/ext_authz_text.c
