@@ -67,6 +67,14 @@ enum cli_opt {
 	OPT_STANDBY,
 	OPT_REASON,
 	OPT_CRL_ONLY,
+	OPT_TARGET,
+	OPT_AS,
+	OPT_STRICT,
+	OPT_NAMESPACE,
+	OPT_LABEL,
+	OPT_ROOT_NAMESPACE,
+	OPT_TRUST_DOMAIN,
+	OPT_ALIAS,
 	OPT_COUNT
 };
 
@@ -94,7 +102,9 @@ struct cli_option {
 };
 extern const struct cli_option cli_options[OPT_COUNT];
 
-#define CLI_BIT(o)   ((uint64_t)1 << (o))
+/* A set of options: more than 64 of them are to come. */
+__extension__ typedef unsigned __int128 cli_mask;
+#define CLI_BIT(o)   ((cli_mask)1 << (o))
 #define CLI_LIST_MAX 32
 
 struct cli_value {
@@ -115,7 +125,7 @@ struct cli_command {
 	bool rest; /* what stands behind "--" is an argument list of its own */
 	const char *about; /* paragraphs, ended by a newline each */
 	const char *example; /* lines, ended by a newline each */
-	uint64_t options; /* CLI_BIT of each */
+	cli_mask options; /* CLI_BIT of each */
 	mica_rc (*run)(struct cli *c, struct mica_err *e);
 };
 extern const struct cli_command cli_commands[];
@@ -185,7 +195,7 @@ cli_run cmd_init, cmd_config_check, cmd_store_check, cmd_backup, cmd_restore;
 cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_certificate_show;
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
-cli_run cmd_policy_validate, cmd_policy_test;
+cli_run cmd_policy_validate, cmd_policy_test, cmd_policy_compile;
 cli_run cmd_token_create, cmd_token_list, cmd_token_revoke;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
 cli_run cmd_authority_crl;

@@ -1,46 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Authorization policies without a server: whether they are right, and what they decide. */
-#include "cli.h"
+#include "policy_files.h"
 
 #include "mica/file.h"
 #include "mica/policy_case.h"
 
 #include <stdio.h>
-
-/* All policies of several files, for a set. */
-struct collection {
-	const struct mica_policy **v;
-	size_t n, room;
-};
-
-static void collection_clear(struct collection *all)
-{
-	for (size_t i = 0; i < all->n; i++)
-		mica_policy_unref(all->v[i]);
-	mica_free(all->v);
-}
-#define COLLECTION_AUTO __attribute__((cleanup(collection_clear))) struct collection
-
-static void collect(struct collection *all, const struct mica_policies *some)
-{
-	if (all->n + some->n > all->room) {
-		all->room = 2 * all->room + some->n;
-		all->v = mica_realloc(all->v, all->room, sizeof(all->v[0]));
-	}
-	for (unsigned i = 0; i < some->n; i++)
-		all->v[all->n++] = mica_policy_ref(some->v[i]);
-}
-
-static mica_rc load(const char *path, struct mica_policies *out, struct mica_err *e)
-{
-	MICA_AUTO_BUF text;
-	mica_rc rc;
-
-	*out = (struct mica_policies)MICA_POLICIES_INIT;
-	mica_buf_init(&text, MICA_POLICY_TEXT_MAX);
-	rc = mica_file_read(path, &text, e);
-	return rc == MICA_OK ? mica_policies_parse(mica_buf_slice(&text), path, NULL, out, e) : rc;
-}
 
 /* ---- policy validate ---------------------------------------------------------------------------
  */
@@ -54,14 +19,14 @@ struct problem {
 struct validation {
 	struct problem *v;
 	unsigned n, errors, warnings;
-	struct collection all;
+	struct policy_files all;
 	mica_rc rc; /* of the first error */
 };
 
 static void validation_clear(struct validation *x)
 {
 	mica_free(x->v);
-	collection_clear(&x->all);
+	policy_files_clear(&x->all);
 }
 
 static void add_problem(struct validation *x, struct problem p, const char *text)
@@ -90,7 +55,7 @@ static void validate_file(struct validation *x, const char *file)
 	struct mica_err e = MICA_ERR_INIT;
 	MICA_AUTO_POLICIES some;
 
-	if (load(file, &some, &e) != MICA_OK) {
+	if (policy_file_load(file, &some, &e) != MICA_OK) {
 		add_error(x, file, &e);
 		return;
 	}
@@ -105,7 +70,7 @@ static void validate_file(struct validation *x, const char *file)
 		add_problem(x, p, w->text);
 	}
 	x->warnings += some.n_warnings;
-	collect(&x->all, &some);
+	policy_files_add(&x->all, &some);
 }
 
 static void show_problem(struct writer *w, const struct problem *p)
@@ -154,7 +119,7 @@ mica_rc cmd_policy_validate(struct cli *c, struct mica_err *e)
 
 /* A file that a table names stands beside it unless its path is absolute. */
 static mica_rc load_beside(
-	const char *table, const char *name, struct collection *all, struct mica_err *e)
+	const char *table, const char *name, struct policy_files *all, struct mica_err *e)
 {
 	const char *slash = strrchr(table, '/');
 	int dir = slash && name[0] != '/' ? (int)(slash - table) + 1 : 0;
@@ -164,16 +129,16 @@ static mica_rc load_beside(
 
 	if ((size_t)snprintf(path, sizeof(path), "%.*s%s", dir, table, name) >= sizeof(path))
 		return mica_fail(e, MICA_INVALID, "path_too_long", "%.60s...: too long", name);
-	rc = load(path, &some, e);
+	rc = policy_file_load(path, &some, e);
 	if (rc == MICA_OK)
-		collect(all, &some);
+		policy_files_add(all, &some);
 	return rc;
 }
 
 static mica_rc load_table(const char *path, struct mica_policy_cases *cases,
 	struct mica_policy_set **set, struct mica_err *e)
 {
-	COLLECTION_AUTO all = {NULL, 0, 0};
+	POLICY_FILES_AUTO all = {NULL, 0, 0};
 	MICA_AUTO_BUF text;
 	mica_rc rc;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of commands. What is said here is what help, completions and docs/man say. */
 #include "client.h"
+#include "policy_files.h"
 
 #define AUDIT_OPTIONS                                                                              \
 	(CLIENT_OPTIONS | CLI_BIT(OPT_VKEY) | CLI_BIT(OPT_STATE) | CLI_BIT(OPT_FROM) |             \
@@ -489,6 +490,23 @@ const struct cli_command cli_commands[] = {
 			"by rule. Needs no micad. Status\n9 when one does. docs/POLICIES.md has the format.\n",
 		.example = "  mica policy test policies/shop.test.yaml\n",
 		.run = cmd_policy_test},
+	{.name = "policy compile",
+		.summary = "put policies in the form of a mesh",
+		.args = "FILE...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"Envoy's RBAC filters (of one workload: --namespace and its labels), Istio's own "
+			"documents in one\norder, Linkerd's resources, Consul's intentions. What a mesh "
+			"cannot express makes access narrower,\nnever wider; `--output json` says what, policy "
+			"by policy, and with --strict it is refused with\nstatus 6. Needs no micad. "
+			"docs/POLICIES.md says what each mesh can express.\n",
+		.example = "  mica policy compile --target istio policies/*.yaml\n"
+			   "  mica policy compile --target envoy-http --namespace shop "
+			   "--label app=orders -O rbac.json shop.yaml\n",
+		.options = CLI_BIT(OPT_TARGET) | CLI_BIT(OPT_AS) | CLI_BIT(OPT_STRICT) |
+			CLI_BIT(OPT_OUT) | POLICY_MESH_OPTIONS | POLICY_WORKLOAD_OPTIONS,
+		.run = cmd_policy_compile},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",
 		.args = "DIR",

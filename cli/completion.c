@@ -13,7 +13,7 @@ static void put_quoted(struct mica_buf *out, const char *text)
 	}
 }
 
-static uint64_t options_of(const struct cli_command *m)
+static cli_mask options_of(const struct cli_command *m)
 {
 	return m->options | CLI_BIT(OPT_OUTPUT) | CLI_BIT(OPT_HELP);
 }
@@ -88,7 +88,7 @@ static void bash_commands(struct mica_buf *out)
 	mica_buf_put_str(out, "    case \"$command\" in\n");
 	for (size_t i = 0; i < cli_n_commands; i++) {
 		const struct cli_command *m = &cli_commands[i];
-		uint64_t options = options_of(m);
+		cli_mask options = options_of(m);
 
 		mica_buf_printf(out, "    '%s') words='", m->name);
 		for (int o = 0; o < OPT_COUNT; o++)
@@ -239,7 +239,7 @@ static void zsh(struct mica_buf *out)
 	mica_buf_put_str(out, "    esac\n    case \"${words[2]} ${words[3]}\" in\n");
 	for (size_t i = 0; i < cli_n_commands; i++) {
 		const struct cli_command *m = &cli_commands[i];
-		uint64_t options = options_of(m);
+		cli_mask options = options_of(m);
 
 		mica_buf_printf(
 			out, "    '%s'%s) _arguments \\\n", m->name, second_word(m) ? "" : "*");
@@ -300,7 +300,7 @@ static void fish(struct mica_buf *out)
 	for (size_t i = 0; i < cli_n_commands; i++) {
 		const struct cli_command *m = &cli_commands[i];
 		struct mica_slice word;
-		uint64_t options = options_of(m);
+		cli_mask options = options_of(m);
 
 		if (first_of_group(i, &word)) {
 			mica_buf_printf(out, "complete -c mica -f -n __fish_use_subcommand -a %.*s",

@@ -55,7 +55,7 @@ static void put_option(struct mica_buf *out, enum cli_opt which)
 	mica_buf_put_u8(out, '\n');
 }
 
-static void put_options(struct mica_buf *out, uint64_t options)
+static void put_options(struct mica_buf *out, cli_mask options)
 {
 	mica_buf_put_str(out, "\nOptions:\n");
 	for (int i = 0; i < OPT_COUNT; i++)

@@ -32,6 +32,9 @@ libmica_cli_a_SOURCES += cli/audit_source.c
 libmica_cli_a_SOURCES += cli/cmd_audit.c
 libmica_cli_a_SOURCES += cli/cmd_watch.c
 libmica_cli_a_SOURCES += cli/cmd_ledger.c
+libmica_cli_a_SOURCES += cli/policy_files.h
+libmica_cli_a_SOURCES += cli/policy_files.c
+libmica_cli_a_SOURCES += cli/cmd_policy_compile.c
 
 CLI_LIBS = libmica-cli.a $(RPC_LIBS) $(POLICIES_LIBS)
 

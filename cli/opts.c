@@ -12,6 +12,9 @@ static const char *const channels[] = {"live", "canary", NULL};
 static const char *const fronts[] = {"rest", "istio", "linkerd", "consul", NULL};
 static const char *const reasons[] = {"unspecified", "key_compromise", "ca_compromise",
 	"affiliation_changed", "superseded", "cessation_of_operation", "privilege_withdrawn", NULL};
+static const char *const targets[] = {
+	"envoy-http", "envoy-network", "istio", "linkerd", "consul", NULL};
+static const char *const forms[] = {"json", "yaml", "protobuf", NULL};
 static const char *const orders[] = {"newest", "oldest", NULL};
 
 #define DAY 86400
@@ -117,6 +120,22 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		NULL, reasons, 0, 0},
 	[OPT_CRL_ONLY] = {"crl-only", 0, CLI_FLAG, NULL,
 		"let the root's CRL name it, and keep the root", NULL, NULL, 0, 0},
+	[OPT_TARGET] = {"target", 0, CLI_CHOICE, "MESH",
+		"whose form: envoy-http, envoy-network, istio, linkerd or consul", NULL, targets, 0,
+		0},
+	[OPT_AS] = {"as", 0, CLI_CHOICE, "FORM", "json, yaml or protobuf (the target's own)", NULL,
+		forms, 0, 0},
+	[OPT_STRICT] = {"strict", 0, CLI_FLAG, NULL,
+		"refuse what the target cannot express, instead of narrowing it", NULL, NULL, 0, 0},
+	[OPT_NAMESPACE] = {"namespace", 0, CLI_STRING, "NAME", "of the workload", NULL, NULL, 0, 0},
+	[OPT_LABEL] = {"label", 'l', CLI_LIST, "KEY=VALUE",
+		"a label of the workload; may be repeated", NULL, NULL, 0, 0},
+	[OPT_ROOT_NAMESPACE] = {"root-namespace", 0, CLI_STRING, "NAME",
+		"whose policies are for all namespaces", NULL, NULL, 0, 0},
+	[OPT_TRUST_DOMAIN] = {"trust-domain", 0, CLI_STRING, "NAME", "of the mesh, for aliases",
+		NULL, NULL, 0, 0},
+	[OPT_ALIAS] = {"alias", 0, CLI_LIST, "NAME",
+		"another name of the trust domain; may be repeated", NULL, NULL, 0, 0},
 };
 
 /* "<problem>: <what> (did you mean <near>?)" */
@@ -359,7 +378,7 @@ static mica_rc unknown_option(const char *arg, struct mica_err *e)
 }
 
 /* One option at argv[*i]; *i stays on the last argument that was used. */
-static mica_rc read_option(struct cli *c, int argc, const char *const *argv, int *i, uint64_t *seen,
+static mica_rc read_option(struct cli *c, int argc, const char *const *argv, int *i, cli_mask *seen,
 	struct mica_err *e)
 {
 	const char *arg = argv[*i], *value = NULL;
@@ -395,20 +414,21 @@ static mica_rc read_option(struct cli *c, int argc, const char *const *argv, int
 	return set_value(c, (enum cli_opt)which, value, false, e);
 }
 
-static mica_rc check_options(const struct cli *c, uint64_t seen, struct mica_err *e)
+static mica_rc check_options(const struct cli *c, cli_mask seen, struct mica_err *e)
 {
-	uint64_t extra = seen & ~c->cmd->options & ~CLI_BIT(OPT_HELP) & ~CLI_BIT(OPT_OUTPUT);
+	cli_mask known = c->cmd->options | CLI_BIT(OPT_HELP) | CLI_BIT(OPT_OUTPUT);
 
-	if (extra == 0)
-		return MICA_OK;
-	return mica_fail(e, MICA_INVALID, "unknown_option", "mica %s has no option --%s",
-		c->cmd->name, cli_options[__builtin_ctzll(extra)].name);
+	for (unsigned o = 0; o < OPT_COUNT; o++)
+		if (seen & ~known & CLI_BIT(o))
+			return mica_fail(e, MICA_INVALID, "unknown_option",
+				"mica %s has no option --%s", c->cmd->name, cli_options[o].name);
+	return MICA_OK;
 }
 
 static mica_rc read_env(
-	struct cli *c, uint64_t seen, const char *(*env)(const char *name), struct mica_err *e)
+	struct cli *c, cli_mask seen, const char *(*env)(const char *name), struct mica_err *e)
 {
-	uint64_t wanted = (c->cmd ? c->cmd->options : 0) | CLI_BIT(OPT_OUTPUT);
+	cli_mask wanted = (c->cmd ? c->cmd->options : 0) | CLI_BIT(OPT_OUTPUT);
 
 	for (int i = 0; i < OPT_COUNT; i++) {
 		const char *text = NULL;
@@ -466,7 +486,7 @@ mica_rc cli_parse(struct cli *c, int argc, const char *const *argv,
 {
 	const char *words[CLI_LIST_MAX];
 	unsigned n = 0;
-	uint64_t seen = 0;
+	cli_mask seen = 0;
 	mica_rc rc = MICA_OK;
 
 	for (int i = 1; i < argc && rc == MICA_OK; i++) {

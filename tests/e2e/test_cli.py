@@ -666,6 +666,24 @@ def test_policies_without_a_server(tmp_path):
     cli.refused("policy_kind", 2, "policy", "test", good)
 
 
+@pytest.mark.smoke
+def test_policies_in_the_form_of_a_mesh(tmp_path):
+    cli = Cli(tmp_path)
+    good = pki.write(str(tmp_path / "policy.yaml"), (POLICY % "GET").encode(), 0o644)
+    text = cli("policy", "compile", "--target", "istio", good).stdout
+    assert 'namespace: "shop"' in text and "methods" in text
+    d = cli.json("policy", "compile", "--target", "istio", "--as", "json", good)
+    assert json.loads(d["compiled"])["items"][0]["metadata"]["name"] == "api"
+    assert (d["policies"], d["rules"], d["lost"], d["losses"]) == (1, 1, 0, [])
+    # of one workload: what is about it
+    d = cli.json("policy", "compile", "--target", "istio", "--namespace", "other",
+                 "--label", "app=x", "-O", tmp_path / "out.yaml", good)
+    assert d["policies"] == 0 and (tmp_path / "out.yaml").read_text() == ""
+    cli.refused("form_unsupported", 2, "policy", "compile", "--target", "istio", "--as",
+                "protobuf", good)
+    cli.refused("bad_option", 2, "policy", "compile", "--target", "istio", "--label", "a=b", good)
+
+
 def test_completions_are_scripts(tmp_path):
     cli = Cli(tmp_path)
     script = pki.write(str(tmp_path / "c.bash"), cli("completion", "bash").stdout.encode(), 0o644)
