@@ -60,7 +60,7 @@ struct mica_slice ext_authz_namespace(struct mica_slice spiffe_id);
 bool ext_authz_path_is_plain(struct mica_slice path);
 
 /* The certificate of CheckRequest in DER, into `out`: its percent-encoding and PEM taken off. The
- * first one, when it is a chain. INVALID "certificate_malformed"; LIMIT "certificate_too_large". */
+ * first one, when it is a chain. UNAUTHENTICATED "svid_malformed". */
 #define EXT_AUTHZ_DER_MAX 8192
 mica_rc ext_authz_certificate(struct mica_slice encoded, uint8_t out[EXT_AUTHZ_DER_MAX],
 	size_t *len, struct mica_err *e) MICA_MUST_CHECK;

@@ -89,8 +89,8 @@ bool ext_authz_path_is_plain(struct mica_slice path)
 
 static mica_rc malformed(struct mica_err *e)
 {
-	return mica_fail(e, MICA_INVALID, "certificate_malformed",
-		"the certificate is not PEM in percent-encoding");
+	return mica_fail(e, MICA_UNAUTHENTICATED, "svid_malformed",
+		"the peer's certificate is not PEM in percent-encoding, or too long");
 }
 
 /* The octets behind escapes. */
@@ -100,8 +100,7 @@ static mica_rc decode(struct mica_slice s, uint8_t out[PEM_MAX], size_t *len, st
 
 	for (size_t i = 0; i < s.len; i++, n++) {
 		if (n == PEM_MAX)
-			return mica_fail(e, MICA_LIMIT, "certificate_too_large",
-				"the certificate is longer than %d octets", PEM_MAX);
+			return malformed(e);
 		out[n] = s.p[i];
 		if (s.p[i] != '%')
 			continue;

@@ -112,3 +112,13 @@ libmica_server_a_SOURCES += server/peers.c
 libmica_server_a_SOURCES += server/ext_authz.h
 libmica_server_a_SOURCES += server/ext_authz_request.c
 libmica_server_a_SOURCES += server/ext_authz_text.c
+libmica_server_a_SOURCES += server/ext_authz.c
+libmica_server_a_SOURCES += server/api_authorize.c
+EXTRA_DIST += rpc/proto/envoy/config/core/v3/base.proto
+EXTRA_DIST += rpc/proto/envoy/type/v3/http_status.proto
+EXTRA_DIST += rpc/proto/envoy/service/auth/v3/external_auth.proto
+BUILT_SOURCES += server/ext_authz_data.c
+CLEANFILES += server/ext_authz_data.c server/ext_authz.desc
+nodist_libmica_server_a_SOURCES += server/ext_authz_data.c
+server/ext_authz_data.c: $(srcdir)/rpc/proto/envoy/service/auth/v3/external_auth.proto $(srcdir)/rpc/proto/envoy/config/core/v3/base.proto $(srcdir)/rpc/proto/envoy/type/v3/http_status.proto $(srcdir)/rpc/proto/google/protobuf/struct.proto $(srcdir)/rpc/proto/google/rpc/status.proto $(srcdir)/server/embed.py
+	$(AM_V_GEN)$(MKDIR_P) server && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=server/ext_authz.desc $(srcdir)/rpc/proto/envoy/service/auth/v3/external_auth.proto && $(PYTHON3) $(srcdir)/server/embed.py server/ext_authz.desc embed_ext_authz > $@.tmp && mv $@.tmp $@

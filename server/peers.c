@@ -115,11 +115,12 @@ static mica_rc judge(struct peers *p, struct mica_slice certificate, int64_t now
 {
 	uint8_t der[EXT_AUTHZ_DER_MAX];
 	size_t len = 0;
+	mica_rc rc;
 
 	mica_metric_add(&p->verified, 1);
-	if (ext_authz_certificate(certificate, der, &len, NULL) != MICA_OK)
-		return mica_fail(e, MICA_UNAUTHENTICATED, "svid_malformed",
-			"the peer's certificate is not PEM in percent-encoding");
+	rc = ext_authz_certificate(certificate, der, &len, e);
+	if (rc != MICA_OK)
+		return rc;
 	return mica_core_judge_peer(p->core, mica_slice(der, len), now_ms, who, e);
 }
 

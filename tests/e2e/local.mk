@@ -66,3 +66,6 @@ EXTRA_DIST += tests/e2e/test_handshakes.py
 EXTRA_DIST += tests/e2e/envoy.sh
 EXTRA_DIST += tests/e2e/test_agent_envoy.py
 EXTRA_DIST += tests/e2e/test_join.py
+EXTRA_DIST += tests/e2e/authzproto.py
+EXTRA_DIST += tests/e2e/test_ext_authz.py
+EXTRA_DIST += tests/e2e/test_ext_authz_envoy.py
