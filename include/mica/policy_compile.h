@@ -16,6 +16,7 @@
 #ifndef MICA_POLICY_COMPILE_H
 #define MICA_POLICY_COMPILE_H
 
+#include "mica/linkerd.h"
 #include "mica/policy_set.h"
 
 enum mica_policy_target {
@@ -71,6 +72,12 @@ struct mica_policy_compile_options {
 	enum mica_policy_form form;
 	const struct mica_policy_workload *workload; /* NULL = all of the set */
 	bool strict;
+	/* MICA_TARGET_LINKERD: the names of its identities (NULL: those of control plane namespace
+	 * "linkerd" and trust domain "cluster.local"), and ports that get a Server besides those
+	 * that policies name. */
+	const struct mica_linkerd *linkerd;
+	const uint16_t *ports;
+	unsigned n_ports;
 };
 /*
  * Writes the target's text to `b`; what was lost to *report (which may be NULL). A text is the same
