@@ -30,3 +30,4 @@ libmica_policies_a_SOURCES += policies/target_linkerd_judge.c
 libmica_policies_a_SOURCES += policies/target_linkerd_names.c
 libmica_policies_a_SOURCES += policies/target_linkerd_paths.c
 libmica_policies_a_SOURCES += policies/target_linkerd_port.c
+libmica_policies_a_SOURCES += policies/target_linkerd_wire.c

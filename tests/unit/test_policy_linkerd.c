@@ -2,6 +2,7 @@
 /* Policies in Linkerd's form: what the objects say. Whether they mean the same is
  * tests/e2e/test_policy_linkerd.py's question. */
 #include "mica/policy_compile.h"
+#include "mica/policy_linkerd.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -383,6 +384,67 @@ static void too_much_is_closed(void **state)
 	mica_buf_clear(&text);
 }
 
+/* ---- the message ----------------------------------------------------------------------------- */
+
+static void message_of(struct mica_buf *b, const char *text, uint16_t port)
+{
+	const struct mica_policy_workload w = {.ns = MICA_LIT("shop")};
+	struct mica_policy_set *set = set_of(text);
+
+	mica_buf_init(b, 1 << 20);
+	assert_int_equal(mica_policy_linkerd_put(b, set, &w, port, NULL, NULL), MICA_OK);
+	mica_policy_set_unref(set);
+}
+
+static void has_octets(const struct mica_buf *b, const char *octets, size_t len)
+{
+	for (size_t i = 0; i + len <= b->len; i++)
+		if (memcmp(b->p + i, octets, len) == 0)
+			return;
+	fail_msg("not there: %s", octets);
+}
+#define HAS(b, octets) has_octets(b, octets, sizeof(octets) - 1)
+
+/* Numbers and types of linkerd2-proxy-api; tests/e2e/test_linkerd_policy.py has all of it read by
+ * Google's protobuf. */
+static void a_message_is_what_proxies_read(void **state)
+{
+	MICA_AUTO_BUF b;
+	(void)state;
+
+	message_of(&b,
+		policy("a",
+			"{rules: [{from: [{source: {principals: [" FRONT_P
+			"], ipBlocks: [10.1.0.0/16]}}]}]}"),
+		80);
+	HAS(&b, "\x0a\x06\x0a\x04\x0a\x02\x08\x0a"); /* detect, within 10 s */
+	HAS(&b,
+		"\x0a\x0b\x0a\x09\x0a\x05\x0d\x00\x00\x01\x0a\x10\x10" /* 10.1.0.0/16 */
+		"\x12\x67\x12\x65\x12\x63\x0a\x39\x0a\x37" FRONT);
+	HAS(&b, "\x22\x0f\x0a\x04name\x12\x07mica-80");
+	mica_buf_clear(&b);
+	message_of(&b, policy("a", "{rules: [{from: [{source: {principals: [\"*\"]}}]}]}"), 80);
+	HAS(&b, "\x12\x06\x12\x04\x12\x02\x12\x00"); /* a suffix without labels */
+	mica_buf_clear(&b);
+	message_of(&b, policy("a", "{rules: [{}]}"), 80);
+	HAS(&b, "\x0a\x0b\x0a\x09\x0a\x05\x0d\x00\x00\x00\x00\x10\x00"); /* 0.0.0.0/0 */
+	HAS(&b, "\x12\x02\x0a\x00"); /* without identity, too */
+	mica_buf_clear(&b);
+	message_of(&b, policy("a", "{rules: [{to: [{operation: {methods: [GET]}}]}]}"), 80);
+	HAS(&b, "\x0a\x03\x12\x01/\x22\x02\x08\x00"); /* prefix "/", method registered 0 */
+	mica_buf_clear(&b);
+}
+
+/* What nobody may enter is a Server without authorizations, which a proxy takes for that. */
+static void nobody_is_no_authorization(void **state)
+{
+	MICA_AUTO_BUF b;
+	(void)state;
+
+	message_of(&b, policy("a", "{}"), 80);
+	assert_memory_equal(b.p, "\x0a\x06\x0a\x04\x0a\x02\x08\x0a\x22", 9);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -397,6 +459,8 @@ int main(void)
 		cmocka_unit_test(dry_runs_and_audits_are_nothing),
 		cmocka_unit_test(mtls_can_be_demanded),
 		cmocka_unit_test(too_much_is_closed),
+		cmocka_unit_test(a_message_is_what_proxies_read),
+		cmocka_unit_test(nobody_is_no_authorization),
 	};
 	return cmocka_run_group_tests_name("policy_linkerd", tests, NULL, NULL);
 }
