@@ -561,11 +561,32 @@ static void put_namespaces(struct pieces *s)
 			put_namespace(s, mica_slice_str(set->policies[i]->ns));
 }
 
+/* The message that a proxy gets is of one port of one workload. */
+static void put_message(struct target_run *t, uint32_t *said)
+{
+	if (!t->o->workload || t->o->n_ports != 1)
+		t->rc = mica_fail(t->e, MICA_INVALID, "workload_missing",
+			"linkerd's message is of one workload and one port; expected both");
+	else
+		lkd_put_message(t, t->o->workload, t->o->ports[0], said);
+}
+
+static void put_objects(struct target_run *t, uint32_t *said)
+{
+	struct pieces s = {.t = t, .said = said};
+	const bool json = t->o->form == MICA_FORM_JSON;
+
+	if (json)
+		mica_buf_put_str(t->b, "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[");
+	put_namespaces(&s);
+	if (json)
+		mica_buf_put_str(t->b, "]}\n");
+	mica_free(s.v);
+}
+
 void target_linkerd(struct target_run *t)
 {
 	uint32_t *said MICA_AUTO_FREE = mica_calloc(t->set->n_rules + 1, sizeof(*said));
-	struct pieces s = {.t = t, .said = said};
-	const bool json = t->o->form == MICA_FORM_JSON;
 
 	for (size_t i = 0; i < t->set->n; i++)
 		if (target_wants(t, t->set->policies[i])) {
@@ -574,11 +595,7 @@ void target_linkerd(struct target_run *t)
 		}
 	if (t->o->linkerd)
 		t->rc = mica_linkerd_check(t->o->linkerd, t->e);
-	if (json)
-		mica_buf_put_str(t->b, "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[");
-	if (t->rc == MICA_OK)
-		put_namespaces(&s);
-	if (json)
-		mica_buf_put_str(t->b, "]}\n");
-	mica_free(s.v);
+	if (t->rc != MICA_OK)
+		return;
+	(t->o->form == MICA_FORM_PROTOBUF ? put_message : put_objects)(t, said);
 }

@@ -187,5 +187,8 @@ void lkd_port_begin(struct lkd_port *p, struct target_run *t,
 	const struct mica_policy_workload *workload, uint16_t port, uint32_t *said);
 void lkd_port_clear(struct lkd_port *p);
 void lkd_port_judge(struct lkd_port *p, struct lkd_server *out);
+/* A proxy's message about a port (target_linkerd_wire.c). */
+void lkd_put_message(struct target_run *t, const struct mica_policy_workload *workload,
+	uint16_t port, uint32_t *said);
 
 #endif

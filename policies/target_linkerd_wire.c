@@ -280,21 +280,28 @@ static void put_server(
 	put_label(b, "name", name);
 }
 
+void lkd_put_message(struct target_run *t, const struct mica_policy_workload *workload,
+	uint16_t port, uint32_t *said)
+{
+	struct lkd_server server;
+	struct lkd_port p;
+
+	lkd_port_begin(&p, t, workload, port, said);
+	lkd_port_judge(&p, &server);
+	put_server(t->b, &p, &server);
+	lkd_port_clear(&p);
+}
+
 mica_rc mica_policy_linkerd_put(struct mica_buf *b, const struct mica_policy_set *s,
 	const struct mica_policy_workload *w, uint16_t port, const struct mica_linkerd *linkerd,
 	struct mica_err *e)
 {
-	const struct mica_policy_compile_options o = {
-		.target = MICA_TARGET_LINKERD, .linkerd = linkerd};
-	uint32_t *said MICA_AUTO_FREE = mica_calloc(s->n_rules + 1, sizeof(*said));
-	MICA_AUTO_POLICY_REPORT report = MICA_POLICY_REPORT_INIT;
-	struct target_run t = {.set = s, .o = &o, .b = b, .report = &report, .e = e};
-	struct lkd_server server;
-	struct lkd_port p;
+	const struct mica_policy_compile_options o = {.target = MICA_TARGET_LINKERD,
+		.form = MICA_FORM_PROTOBUF,
+		.workload = w,
+		.linkerd = linkerd,
+		.ports = &port,
+		.n_ports = 1};
 
-	lkd_port_begin(&p, &t, w, port, said);
-	lkd_port_judge(&p, &server);
-	put_server(b, &p, &server);
-	lkd_port_clear(&p);
-	return mica_buf_rc(b, e);
+	return mica_policy_compile(s, &o, b, NULL, e);
 }

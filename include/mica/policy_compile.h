@@ -74,7 +74,8 @@ struct mica_policy_compile_options {
 	bool strict;
 	/* MICA_TARGET_LINKERD: the names of its identities (NULL: those of control plane namespace
 	 * "linkerd" and trust domain "cluster.local"), and ports that get a Server besides those
-	 * that policies name. */
+	 * that policies name; as PROTOBUF it is the message of one port, the only one here, of a
+	 * workload. */
 	const struct mica_linkerd *linkerd;
 	const uint16_t *ports;
 	unsigned n_ports;

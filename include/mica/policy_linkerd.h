@@ -14,7 +14,7 @@
 
 /* Appends the message: whom port `port` of the workload lets in. What cannot be said lets nobody in
  * (docs/POLICIES.md). `linkerd` NULL: control plane "linkerd", trust domain "cluster.local". The
- * same for the same set. LIMIT "too_long" comes from the buffer. */
+ * same for the same set. INVALID as mica_linkerd_check; LIMIT "too_long" comes from the buffer. */
 mica_rc mica_policy_linkerd_put(struct mica_buf *b, const struct mica_policy_set *s,
 	const struct mica_policy_workload *w, uint16_t port, const struct mica_linkerd *linkerd,
 	struct mica_err *e) MICA_MUST_CHECK;

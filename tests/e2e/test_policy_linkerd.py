@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies in Linkerd's form mean what they meant: random policies and requests, the engine on one
 side, an evaluator of Linkerd's objects that knows nothing of Mica on the other."""
+import base64
 import copy
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 
 import pytest
 
+import linkerdpolicy
 from linkerd_eval import Linkerd, Request
 from proc import SLOW
 
@@ -204,6 +206,28 @@ def test_never_wider_and_equal_inside_the_subset(worlds):
         100 * share, len(worlds), requests, 100 * allowed / requests))
     assert share > 0.4
     assert 0.1 < allowed / requests < 0.9
+
+
+def test_the_message_says_what_the_objects_say(tmp_path):
+    """Of one workload and port, as a proxy would get it from micad."""
+    compared = allowed = 0
+    for seed in range(SEED * 100000, SEED * 100000 + 60):
+        g = Generator(seed, 0.15 if seed % 3 == 0 else 0.0)
+        file = tmp_path / ("%d.yaml" % seed)
+        file.write_text("".join("---\n%s\n" % json.dumps(p) for p in g.policies()))
+        ns, labels = g.r.choice(NAMESPACES), g.r.choice(LABELS)
+        args = ["policy", "compile", "--target", "linkerd", "--trust-domain", TD, "--root-namespace", ROOT,
+                "--port", PORTS[0], "--namespace", ns, *(
+                    x for k, v in labels.items() for x in ("--label", "%s=%s" % (k, v))), file]
+        objects = Linkerd(json.loads(run(*args, "--as", "json")["compiled"])["items"])
+        message = linkerdpolicy.Policy(base64.b64decode(run(*args, "--as", "protobuf")["base64"]))
+        for _ in range(100):
+            q = g.request((ns, labels))[1]
+            q.port = PORTS[0]
+            assert message.allows(q) == objects.allows(q), (file.read_text(), vars(q))
+            compared += 1
+            allowed += message.allows(q)
+    assert 0.1 < allowed / compared < 0.9
 
 
 # ---- mutants: what the comparison must notice -----------------------------------------------------
