@@ -379,6 +379,12 @@ tests_unit_test_rpc_SOURCES = tests/unit/test_rpc.c
 tests_unit_test_rpc_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
 tests_unit_test_rpc_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/unit/test_rpc_turns
+TESTS += tests/unit/test_rpc_turns
+tests_unit_test_rpc_turns_SOURCES = tests/unit/test_rpc_turns.c
+tests_unit_test_rpc_turns_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_rpc_turns_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/unit/test_rpc_session
 TESTS += tests/unit/test_rpc_session
 tests_unit_test_rpc_session_SOURCES = tests/unit/test_rpc_session.c tests/unit/rpc_session.h
