@@ -578,3 +578,9 @@ TESTS += tests/unit/test_agent_peers
 tests_unit_test_agent_peers_SOURCES = tests/unit/test_agent_peers.c tests/unit/pki.h
 tests_unit_test_agent_peers_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_peers_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_envoy
+TESTS += tests/unit/test_policy_envoy
+tests_unit_test_policy_envoy_SOURCES = tests/unit/test_policy_envoy.c
+tests_unit_test_policy_envoy_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_envoy_LDADD = $(POLICY_TEST_LDADD)
