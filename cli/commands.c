@@ -508,8 +508,8 @@ const struct cli_command cli_commands[] = {
 			   "--port 8080 policies/*.yaml\n",
 		.options = CLI_BIT(OPT_PORT) | CLI_BIT(OPT_LINKERD_NAMESPACE) |
 			CLI_BIT(OPT_LINKERD_TRUST_DOMAIN) | CLI_BIT(OPT_TARGET) | CLI_BIT(OPT_AS) |
-			CLI_BIT(OPT_STRICT) | CLI_BIT(OPT_OUT) | POLICY_MESH_OPTIONS |
-			POLICY_WORKLOAD_OPTIONS,
+			CLI_BIT(OPT_STRICT) | CLI_BIT(OPT_PART) | CLI_BIT(OPT_OUT) |
+			POLICY_MESH_OPTIONS | POLICY_WORKLOAD_OPTIONS,
 		.run = cmd_policy_compile},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",
