@@ -357,6 +357,8 @@ static void apply_blocks(struct mica_rpc_call *c, struct rpc_block *first, struc
 	}
 	*c->out_tail = first;
 	c->out_tail = tail;
+	if (!c->session->served && !rpc_core_is_own(c->core, c->method))
+		c->session->served = true;
 	if (c->responded) {
 		rpc_h2_resume(c);
 	} else if (c->method->m->kind != MICA_RPC_UNARY) {

@@ -10,6 +10,7 @@
 #include "loop_impl.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <sys/socket.h>
 
 #define READS_AT_ONCE  1 /* then the others have their turn */
@@ -19,6 +20,7 @@ struct rpc_conn {
 	struct rpc_session s; /* its first member */
 	struct rpc_loop *loop;
 	struct rpc_conn *prev, *next, *dirty_next;
+	struct rpc_turn turn;
 	struct rpc_tls *tls;
 	struct rpc_peer *peer;
 	int fd;
@@ -238,11 +240,8 @@ static void read_some(struct rpc_conn *c)
 		event_active(&c->readable, EV_READ, 0);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *ctx)
+static void take_turn(struct rpc_conn *c)
 {
-	struct rpc_conn *c = ctx;
-	(void)fd, (void)what;
-	c->s.now_ms = mica_mono_ms();
 	if (c->tls)
 		rpc_tls_readable(c->tls);
 	if (!c->handshaken)
@@ -253,6 +252,25 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
 		event_del(&c->readable);
 	settle_soon(c);
 	rpc_loop_settle(c->loop);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *ctx)
+{
+	struct rpc_conn *c = ctx;
+	(void)fd, (void)what;
+	c->s.now_ms = mica_mono_ms();
+	if (!c->s.served && rpc_turns_wait(&c->loop->turns, &c->turn, c->s.now_ms))
+		event_del(&c->readable);
+	else
+		take_turn(c);
+}
+
+void rpc_conn_turn(struct rpc_turn *turn)
+{
+	struct rpc_conn *c = (struct rpc_conn *)((char *)turn - offsetof(struct rpc_conn, turn));
+	c->s.now_ms = mica_mono_ms();
+	event_add(&c->readable, NULL);
+	take_turn(c);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *ctx)
@@ -340,6 +358,10 @@ void rpc_conn_free(struct rpc_conn *c)
 	uint8_t network[16];
 	memcpy(network, c->peer->pub.network, 16);
 	c->dead = true;
+	rpc_turns_leave(&c->turn);
+	if (c->s.cut == MICA_RPC_CUT_RESETS || c->s.cut == MICA_RPC_CUT_FRAMES ||
+		c->s.cut == MICA_RPC_CUT_PROTOCOL)
+		rpc_turns_cut(&l->turns, mica_mono_ms());
 	for (struct rpc_conn **at = &l->dirty; c->is_dirty && *at; at = &(*at)->dirty_next)
 		if (*at == c) {
 			*at = c->dirty_next;

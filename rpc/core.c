@@ -61,6 +61,11 @@ const struct rpc_method *rpc_core_find(
 	return NULL;
 }
 
+bool rpc_core_is_own(const struct rpc_core *k, const struct rpc_method *m)
+{
+	return m->service >= k->own && m->service < k->own + k->n_own;
+}
+
 static bool is_whole(const struct mica_rpc_method *m)
 {
 	return m->name && m->call && (m->kind != MICA_RPC_BIDI || (m->message && m->half_closed));

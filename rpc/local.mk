@@ -17,6 +17,8 @@ libmica_rpc_a_SOURCES += rpc/reflect.c
 libmica_rpc_a_SOURCES += rpc/tls.c
 libmica_rpc_a_SOURCES += rpc/listen.c
 libmica_rpc_a_SOURCES += rpc/conn.c
+libmica_rpc_a_SOURCES += rpc/turns.h
+libmica_rpc_a_SOURCES += rpc/turns.c
 libmica_rpc_a_SOURCES += rpc/loop.c
 libmica_rpc_a_SOURCES += rpc/http_plain.c
 

@@ -236,6 +236,7 @@ static mica_rc loop_init(
 		return mica_fail_errno(e, errno, "an event loop");
 	event_assign(&l->wake, l->base, home->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
 	event_add(&l->wake, NULL);
+	rpc_turns_init(&l->turns, l->base, rpc_conn_turn);
 	return MICA_OK;
 }
 

@@ -4,6 +4,7 @@
 #define MICA_RPC_LOOP_IMPL_H
 
 #include "rpc_impl.h"
+#include "turns.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -33,6 +34,7 @@ struct rpc_loop {
 	/* the loop's own */
 	struct rpc_conn *conns;
 	struct rpc_conn *dirty; /* to be flushed before the loop waits again */
+	struct rpc_turns turns;
 	bool shut;
 	uint8_t in[LOOP_IN], out[LOOP_OUT];
 };
@@ -58,6 +60,8 @@ struct mica_rpc_server {
 void rpc_conn_new(struct rpc_loop *l, const struct rpc_handover *h);
 void rpc_conn_free(struct rpc_conn *c);
 void rpc_conn_shutdown(struct rpc_conn *c);
+/* It waited; it is its turn. */
+void rpc_conn_turn(struct rpc_turn *turn);
 struct rpc_conn *rpc_conn_next(struct rpc_conn *c);
 /* Flushes what is dirty: at the end of whatever the loop did. */
 void rpc_loop_settle(struct rpc_loop *l);

@@ -2,7 +2,8 @@
 /*
  * What the files of the gRPC server share; nobody else includes it.
  *
- *	loop.c	event loops, conn.c connections: sockets, timers, nothing about HTTP/2
+ *	loop.c	event loops, conn.c connections: sockets, timers, nothing about HTTP/2;
+ *		turns.c: who waits in a flood
  *	tls.c	OpenSSL
  *	h2.c	nghttp2: a session turns octets into calls and back, and cuts floods
  *	request.c, call.c  a call from its headers to its end; answer.c, what methods do with it
@@ -103,6 +104,8 @@ void rpc_core_unref(struct rpc_core *k);
 /* NULL when there is none; *service then says whether the service exists. */
 const struct rpc_method *rpc_core_find(
 	const struct rpc_core *k, struct mica_slice path, bool *service);
+/* One of those that a server has of itself. */
+bool rpc_core_is_own(const struct rpc_core *k, const struct rpc_method *m);
 bool rpc_core_serves(const struct rpc_core *k, const char *service, bool *known);
 void rpc_core_set_serving(struct rpc_core *k, const char *service, bool yes);
 
@@ -207,6 +210,7 @@ struct rpc_session {
 	bool shut, final; /* first and second GOAWAY are sent */
 	bool closing; /* its time is over */
 	bool writers; /* some call waits for room */
+	bool served; /* a method of the program gave an answer that is no error */
 	int cut; /* enum mica_rpc_cut, -1 = not */
 	uint32_t cut_code; /* HTTP/2 error code for the last GOAWAY */
 	bool cut_told;

@@ -288,9 +288,7 @@ class GrpcWorld:
         return len(counted), 1000 * counted[len(counted) * 99 // 100], told
 
 
-# What makes us read headers and tokens over connections that are made anew as soon as each is cut
-# leaves less: SECURITY.md, limit 11.
-@pytest.mark.parametrize("name", ["bad tokens", "rapid-reset", "ping", "settings"])
+@pytest.mark.parametrize("name", ["bad tokens", "rapid-reset", "reset-when-asked", "headers-alone", "ping", "settings"])
 def test_half_is_left_over_grpc(start, issuer, one_core, name):
     one_core[0]()
     m = start([issuer.config("file", audiences={"rest": ["mica"], "istio": ["istio-ca"]})],
@@ -310,7 +308,7 @@ def test_half_is_left_over_grpc(start, issuer, one_core, name):
         shares.append(n / calm)
         print("%s: %d good calls (alone %d), p99 %.1f ms (%.1f ms), %s" % (
             name, n, calm, p99, calm_p99, told))
-        assert told["refused"] > 100 * SECONDS if octets is None else told["cut"] > 2 * FLOOD, told
+        assert told["refused"] > 100 * SECONDS if octets is None else told["cut"] >= FLOOD, told
         if shares[-1] >= 0.5:
             return
     raise AssertionError("of what they got alone the good callers got %s" % shares)

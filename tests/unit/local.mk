@@ -379,6 +379,12 @@ tests_unit_test_rpc_SOURCES = tests/unit/test_rpc.c
 tests_unit_test_rpc_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
 tests_unit_test_rpc_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/unit/test_rpc_turns
+TESTS += tests/unit/test_rpc_turns
+tests_unit_test_rpc_turns_SOURCES = tests/unit/test_rpc_turns.c
+tests_unit_test_rpc_turns_CPPFLAGS = $(RPC_TEST_CPPFLAGS)
+tests_unit_test_rpc_turns_LDADD = $(RPC_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/unit/test_rpc_session
 TESTS += tests/unit/test_rpc_session
 tests_unit_test_rpc_session_SOURCES = tests/unit/test_rpc_session.c tests/unit/rpc_session.h
@@ -583,3 +589,14 @@ TESTS += tests/unit/test_ext_authz
 tests_unit_test_ext_authz_SOURCES = tests/unit/test_ext_authz.c tests/unit/ext_authz_message.h tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_ext_authz_CPPFLAGS = $(API_TEST_CPPFLAGS)
 tests_unit_test_ext_authz_LDADD = $(API_TEST_LDADD)
+check_PROGRAMS += tests/unit/test_policy_linkerd
+TESTS += tests/unit/test_policy_linkerd
+tests_unit_test_policy_linkerd_SOURCES = tests/unit/test_policy_linkerd.c
+tests_unit_test_policy_linkerd_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_linkerd_LDADD = $(POLICY_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_policy_envoy
+TESTS += tests/unit/test_policy_envoy
+tests_unit_test_policy_envoy_SOURCES = tests/unit/test_policy_envoy.c
+tests_unit_test_policy_envoy_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_envoy_LDADD = $(POLICY_TEST_LDADD)
