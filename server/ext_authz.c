@@ -10,7 +10,7 @@
 #include "embed.h"
 #include "ext_authz.h"
 #include "grpc_impl.h"
-#include "limits.h"
+#include "known.h"
 #include "peers.h"
 #include "policies.h"
 
@@ -104,6 +104,7 @@ static mica_rc check_asker(struct desk *d, const struct mica_rpc_peer *p, struct
 		rc = mica_core_judge_peer(d->core, p->chain[0], now_ms, &peer, e);
 	if (rc != MICA_OK)
 		return rc;
+	known_add(d->known, p->chain[0]);
 	remember(a, &who);
 	a->generation = generation;
 	return MICA_OK;

@@ -11,7 +11,7 @@
 
 #include <unistd.h>
 
-#define SERVICES_MAX 4
+#define SERVICES_MAX 8
 #define CALL_MS      20000 /* pilot-agent and linkerd2-proxy wait for ever: we do not let them */
 #define PEERS_MAX    16384 /* certificates of peers that Envoys ask about: 1 MiB, and their names */
 #define MAX_STREAMS  256 /* a node's proxy brings all of its workloads on one connection */

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #define STRIPES    64
+#define WAYS       4
 #define REFUSED_MS 5000
 
 struct verdict {
@@ -27,7 +28,7 @@ struct peers {
 	char **aliases;
 	unsigned n_aliases;
 	uint64_t key[2];
-	unsigned mask;
+	size_t mask; /* of sets, which have WAYS places */
 	struct verdict *v;
 	pthread_mutex_t lock[STRIPES];
 	mica_metric_counter verified;
@@ -37,13 +38,13 @@ struct peers *peers_new(
 	struct mica_core *core, unsigned max, const char *const *aliases, unsigned n_aliases)
 {
 	struct peers *p = MICA_NEW(struct peers);
-	unsigned size = STRIPES;
+	size_t sets = STRIPES;
 
-	while (size < max)
-		size *= 2;
+	while (sets * WAYS < max)
+		sets *= 2;
 	p->core = core;
-	p->mask = size - 1;
-	p->v = mica_calloc(size, sizeof(*p->v));
+	p->mask = sets - 1;
+	p->v = mica_calloc(sets * WAYS, sizeof(*p->v));
 	p->aliases = mica_calloc(n_aliases + 1, sizeof(*p->aliases));
 	for (unsigned i = 0; i < n_aliases; i++)
 		p->aliases[p->n_aliases++] = mica_strdup(aliases[i]);
@@ -57,7 +58,7 @@ void peers_free(struct peers *p)
 {
 	if (!p)
 		return;
-	for (unsigned i = 0; i <= p->mask; i++)
+	for (size_t i = 0; i < (p->mask + 1) * WAYS; i++)
 		mica_free(p->v[i].id);
 	for (unsigned i = 0; i < p->n_aliases; i++)
 		mica_free(p->aliases[i]);
@@ -79,34 +80,53 @@ static void copy_id(char id[PEERS_ID_SIZE], const char *from)
 	id[len] = '\0';
 }
 
+/* The places of a hash, and their lock. */
+static struct verdict *places(struct peers *p, uint64_t hash, pthread_mutex_t **lock)
+{
+	size_t set = (size_t)hash & p->mask;
+
+	*lock = &p->lock[set % STRIPES];
+	return &p->v[set * WAYS];
+}
+
+static bool holds(const struct verdict *v, uint64_t generation, int64_t now_ms)
+{
+	return v->generation == generation && now_ms >= v->from_ms && now_ms < v->until_ms;
+}
+
 /* True when there is one that holds. */
 static bool find(struct peers *p, const uint64_t hash[2], uint64_t generation, int64_t now_ms,
 	struct verdict *out, char id[PEERS_ID_SIZE])
 {
-	unsigned at = (unsigned)hash[0] & p->mask;
-	const struct verdict *v = &p->v[at];
-	bool known;
+	pthread_mutex_t *lock;
+	const struct verdict *v = places(p, hash[0], &lock), *end = v + WAYS;
 
-	pthread_mutex_lock(&p->lock[at % STRIPES]);
-	known = v->hash[0] == hash[0] && v->hash[1] == hash[1] && v->generation == generation &&
-		now_ms >= v->from_ms && now_ms < v->until_ms;
-	if (known) {
+	pthread_mutex_lock(lock);
+	while (v < end &&
+		!(v->hash[0] == hash[0] && v->hash[1] == hash[1] && holds(v, generation, now_ms)))
+		v++;
+	if (v < end) {
 		*out = *v;
 		copy_id(id, v->id);
 	}
-	pthread_mutex_unlock(&p->lock[at % STRIPES]);
-	return known;
+	pthread_mutex_unlock(lock);
+	return v < end;
 }
 
-static void keep(struct peers *p, struct verdict *v)
+/* In the place of one that does not hold any more, or else of the oldest. */
+static void keep(struct peers *p, const struct verdict *v)
 {
-	unsigned at = (unsigned)v->hash[0] & p->mask;
+	pthread_mutex_t *lock;
+	struct verdict *set = places(p, v->hash[0], &lock), *to = set;
 	char *old;
 
-	pthread_mutex_lock(&p->lock[at % STRIPES]);
-	old = p->v[at].id;
-	p->v[at] = *v;
-	pthread_mutex_unlock(&p->lock[at % STRIPES]);
+	pthread_mutex_lock(lock);
+	for (unsigned i = 1; i < WAYS && holds(to, v->generation, v->from_ms); i++)
+		if (!holds(&set[i], v->generation, v->from_ms) || set[i].from_ms < to->from_ms)
+			to = &set[i];
+	old = to->id;
+	*to = *v;
+	pthread_mutex_unlock(lock);
 	mica_free(old);
 }
 
