@@ -64,6 +64,7 @@ def m(tmp_path_factory, issuer):
     from micad import Micad
     folder = tmp_path_factory.mktemp("authz")
     over = dict(OVER, grpc=dict(OVER["grpc"], socket=str(folder / "s")))
+    over["policies"] = {"trust_domain_aliases": ["old.example"]}
     over["roles"] = {"auditors": [TD + "ops/sa/audit"]}
     with Micad(folder, [issuer.config("file")], over) as server:
         ap.put_policies(server, POLICIES)
@@ -298,6 +299,33 @@ def test_rest_who_may_ask(m, issuer):
     assert a["explanation"]
     m.client().post("/v1/authorize", body).problem(401, "credential_missing")
     m.client().get("/v1/authorize/dry-run", token=token).problem(403, "role_required")
+
+
+# ---- channels, other names of the mesh ------------------------------------------------------------
+
+
+def test_the_canary_channel(m, socket):
+    text = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: early, namespace: channels}
+spec: {}
+"""
+    ap.put_policies(m, text, channel="canary")
+    live = ap.request(FRONT, workload=TD + "channels/sa/x", method="GET")
+    canary = ap.request(FRONT, workload=TD + "channels/sa/x", method="GET", channel="canary")
+    ap.denied(ap.check(socket, canary), "no_rule")
+    ap.allowed(ap.check(socket, live), "no_allow_policy")
+    body = {"workload": {"namespace": "channels"}}
+    assert ask(m, body)["allowed"] is True
+    assert m.admin().post("/v1/authorize?channel=canary", body).ok().json()["allowed"] is False
+    ap.denied(ap.check(socket, ap.request(FRONT, method="GET", channel="other")),
+              "extension_unknown")
+
+
+def test_another_name_of_the_trust_domain(m, socket):
+    q = orders("spiffe://old.example/ns/web/sa/front", method="GET", path="/orders/1")
+    ap.allowed(ap.check(socket, q), "allow_rule")
 
 
 # ---- afterwards ----------------------------------------------------------------------------------
