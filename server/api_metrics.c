@@ -37,8 +37,10 @@ struct mica_kube_status *api_review_status(struct api *a, unsigned *n)
 
 static const char *route_name(unsigned i, const char **method)
 {
-	static const char *const names[] = {
-		[HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
+	static const char *const names[] = {[HTTP_GET] = "GET",
+		[HTTP_POST] = "POST",
+		[HTTP_PUT] = "PUT",
+		[HTTP_DELETE] = "DELETE"};
 
 	if (i >= api_n_routes)
 		return NULL;

@@ -12,6 +12,7 @@
 
 #define METRICS_CONNECTIONS 64
 #define ADMIN_CONNECTIONS   64
+#define ADMIN_BODY          (1u << 20)
 #define WATCH_SPARE         64 /* connections beside the watchers themselves */
 
 /* Opens one listener with what all have in common. */
@@ -25,6 +26,8 @@ static mica_rc open_door(
 	o->unix_gid = which == API_ADMIN ? m->admin_gid : -1;
 	o->unix_gid2 = which == API_ADMIN ? m->audit_gid : -1;
 	o->max_body = (size_t)m->config->https.max_request_body;
+	if (which == API_ADMIN && o->max_body < ADMIN_BODY) /* many policies in one change */
+		o->max_body = ADMIN_BODY;
 	o->idle_timeout_ms = m->config->https.idle_timeout * 1000;
 	o->request_timeout_ms = m->config->https.request_timeout * 1000;
 	o->handler = api_handler;
