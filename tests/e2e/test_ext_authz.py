@@ -151,6 +151,20 @@ def test_what_could_be_read_in_two_ways(ch):
     ap.denied(ap.check(ch, q), "extension_unknown")
 
 
+def test_what_is_no_question(ch):
+    call = ch.unary_unary(ap.METHOD, response_deserializer=ap.Response.FromString)
+    ap.denied(call(b"\x0a\x05abc", timeout=20), "message_invalid")
+    ap.denied(call(b"", timeout=20), "workload_unknown")
+    headers = {"x-%d" % i: "v" for i in range(200)}
+    ap.denied(ap.check(ch, orders(FRONT, method="GET", headers=headers)), "request_too_large")
+    # as long as Envoy lets requests be, and longer than anything is read
+    ap.allowed(ap.check(ch, orders(FRONT, method="GET", path="/orders/1",
+                                   headers={"x-long": "v" * 60000})), "allow_rule")
+    with pytest.raises(grpc.RpcError) as e:
+        ap.check(ch, orders(FRONT, method="GET", headers={"x-long": "v" * 300000}))
+    assert e.value.code() == CODE.RESOURCE_EXHAUSTED
+
+
 # ---- who the peer is ---------------------------------------------------------------------------
 
 
@@ -194,6 +208,19 @@ def test_the_peers_certificate(m, issuer, socket):
     # of another authority
     ap.denied(ap.check(socket, orders(FRONT, certificate=foreign(FRONT))), "svid_untrusted")
     ap.denied(ap.check(socket, orders(FRONT, certificate=b"-----BEGIN")), "svid_malformed")
+
+
+def test_a_certificate_is_looked_at_once(m, issuer, socket):
+    def verified():
+        text = m.metrics().get("/metrics").ok().body.decode()
+        return int(text.split("\nmica_policy_peers_verified_total ")[1].split()[0])
+
+    _, leaf, _ = svid(m, issuer, "web", "front", "front-3")
+    before = verified()
+    for _ in range(20):
+        ap.allowed(ap.check(socket, orders(FRONT, method="GET", path="/orders/1",
+                                           certificate=leaf)))
+    assert verified() == before + 1
 
 
 def test_the_peers_name_alone(m, socket):
