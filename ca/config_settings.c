@@ -420,6 +420,19 @@ static const struct setting plugged_rows[] = {
 };
 TABLE(plugged_table, plugged_rows, struct mica_config);
 
+/* What the root namespace is called by Istio, whose documents these are. */
+static const struct setting policies_rows[] = {
+	{"root_namespace", SETTING_TEXT, OF(policies.root_namespace), .restart = true, .low = 1,
+		.high = MICA_K8S_NS_MAX, .check = check_name, .text = "istio-system"},
+	{"trust_domain_aliases", SETTING_LIST, OF(policies.trust_domain_aliases), .restart = true,
+		.high = 100},
+	{"directory", SETTING_TEXT, OF(policies.directory), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"poll", SETTING_DURATION, OF(policies.poll), .restart = true, .low = 1, .high = HOUR,
+		.number = 10},
+};
+TABLE(policies_table, policies_rows, struct mica_config);
+
 static const struct setting bundle_rows[] = {
 	{"refresh_hint", SETTING_DURATION, OF(bundle.refresh_hint), .restart = true, .low = 1,
 		.high = DAY, .number = 5 * MINUTE},
@@ -569,6 +582,7 @@ static const struct setting top_rows[] = {
 	{"jwt", SETTING_SECTION, .table = &jwt_table},
 	{"authorities", SETTING_SECTION, .table = &authorities_table},
 	{"plugged", SETTING_SECTION, .table = &plugged_table},
+	{"policies", SETTING_SECTION, .table = &policies_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
 	{"linkerd", SETTING_SECTION, .table = &linkerd_table},

@@ -41,8 +41,9 @@ static mica_rc options(struct cli *c, const struct mica_policy_workload *w, bool
 	static const char *const forms[] = {"json", "yaml", "protobuf"};
 	const char *target = cli_str(c, OPT_TARGET), *as = cli_str(c, OPT_AS);
 
-	*o = (struct mica_policy_compile_options){
-		.workload = given ? w : NULL, .strict = cli_set(c, OPT_STRICT)};
+	*o = (struct mica_policy_compile_options){.workload = given ? w : NULL,
+		.strict = cli_set(c, OPT_STRICT),
+		.part = cli_str(c, OPT_PART)};
 	if (!target || !mica_policy_target_named(mica_slice_str(target), &o->target))
 		return mica_fail(e, MICA_INVALID, "missing_argument",
 			"--target is missing: envoy-http, envoy-network, istio, linkerd or consul");

@@ -15,6 +15,7 @@ static const char *const reasons[] = {"unspecified", "key_compromise", "ca_compr
 static const char *const targets[] = {
 	"envoy-http", "envoy-network", "istio", "linkerd", "consul", NULL};
 static const char *const forms[] = {"json", "yaml", "protobuf", NULL};
+static const char *const parts[] = {"audit", "deny", "allow", NULL};
 static const char *const orders[] = {"newest", "oldest", NULL};
 
 #define DAY 86400
@@ -127,6 +128,9 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		forms, 0, 0},
 	[OPT_STRICT] = {"strict", 0, CLI_FLAG, NULL,
 		"refuse what the target cannot express, instead of narrowing it", NULL, NULL, 0, 0},
+	[OPT_PART] = {"part", 0, CLI_CHOICE, "PART",
+		"of Envoy's filters one, as Envoy reads it from a file: audit, deny or allow", NULL,
+		parts, 0, 0},
 	[OPT_NAMESPACE] = {"namespace", 0, CLI_STRING, "NAME", "of the workload", NULL, NULL, 0, 0},
 	[OPT_LABEL] = {"label", 'l', CLI_LIST, "KEY=VALUE",
 		"a label of the workload; may be repeated", NULL, NULL, 0, 0},

@@ -38,6 +38,7 @@ noinst_HEADERS += include/mica/wire.h
 noinst_HEADERS += include/mica/rotation.h
 noinst_HEADERS += include/mica/threads.h
 noinst_HEADERS += include/mica/nodepods.h
+noinst_HEADERS += include/mica/core_policies.h
 noinst_HEADERS += include/mica/linkerd.h
 noinst_HEADERS += include/mica/policy.h
 noinst_HEADERS += include/mica/policy_set.h

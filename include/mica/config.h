@@ -182,6 +182,12 @@ struct mica_config {
 		int64_t poll; /* seconds: how often it is looked at besides notifications */
 	} plugged;
 	struct {
+		char *root_namespace; /* its policies are for all namespaces */
+		struct mica_string_list trust_domain_aliases;
+		char *directory; /* of policy files; NULL when unset */
+		int64_t poll; /* seconds: how often it is looked at besides notifications */
+	} policies;
+	struct {
 		int64_t refresh_hint;
 	} bundle;
 	/* Times in seconds; what was not given follows from other settings (config_check.c). */

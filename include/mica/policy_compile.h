@@ -71,12 +71,16 @@ struct mica_policy_compile_options {
 	enum mica_policy_form form;
 	const struct mica_policy_workload *workload; /* NULL = all of the set */
 	bool strict;
+	/* Envoy: "audit", "deny" or "allow", as a DiscoveryResponse with this filter, which Envoy
+	 * reads from a file that it watches. NULL = all three, in the order that they must have, as
+	 * a fragment of an HttpConnectionManager or a FilterChain. */
+	const char *part;
 };
 /*
  * Writes the target's text to `b`; what was lost to *report (which may be NULL). A text is the same
  * for the same set: nothing in it depends on time or chance. INVALID "form_unsupported",
- * "workload_missing"; CONFLICT "policy_inexpressible" when strict, with the first loss in its text;
- * LIMIT "too_long" comes from the buffer. On an error `b` may hold a part.
+ * "part_unknown", "workload_missing"; CONFLICT "policy_inexpressible" when strict, with the first
+ * loss in its text; LIMIT "too_long" comes from the buffer. On an error `b` may hold a part.
  */
 mica_rc mica_policy_compile(const struct mica_policy_set *s,
 	const struct mica_policy_compile_options *o, struct mica_buf *b,

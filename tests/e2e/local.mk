@@ -66,3 +66,5 @@ EXTRA_DIST += tests/e2e/test_handshakes.py
 EXTRA_DIST += tests/e2e/envoy.sh
 EXTRA_DIST += tests/e2e/test_agent_envoy.py
 EXTRA_DIST += tests/e2e/test_join.py
+EXTRA_DIST += tests/e2e/policygen.py
+EXTRA_DIST += tests/e2e/test_policygen.py
