@@ -504,8 +504,10 @@ const struct cli_command cli_commands[] = {
 		.example = "  mica policy compile --target istio policies/*.yaml\n"
 			   "  mica policy compile --target envoy-http --namespace shop "
 			   "--label app=orders -O rbac.json shop.yaml\n",
-		.options = CLI_BIT(OPT_TARGET) | CLI_BIT(OPT_AS) | CLI_BIT(OPT_STRICT) |
-			CLI_BIT(OPT_OUT) | POLICY_MESH_OPTIONS | POLICY_WORKLOAD_OPTIONS,
+		.options = CLI_BIT(OPT_CONSUL_DATACENTER) | CLI_BIT(OPT_CONSUL_NAMESPACE) |
+			CLI_BIT(OPT_CONSUL_SERVICE_LABEL) | CLI_BIT(OPT_TARGET) | CLI_BIT(OPT_AS) |
+			CLI_BIT(OPT_STRICT) | CLI_BIT(OPT_OUT) | POLICY_MESH_OPTIONS |
+			POLICY_WORKLOAD_OPTIONS,
 		.run = cmd_policy_compile},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",

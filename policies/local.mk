@@ -23,3 +23,7 @@ libmica_policies_a_SOURCES += policies/set.c
 libmica_policies_a_SOURCES += policies/cases.c
 libmica_policies_a_SOURCES += policies/target.c policies/target_impl.h
 libmica_policies_a_SOURCES += policies/target_istio.c
+libmica_policies_a_SOURCES += policies/target_consul.c policies/target_consul.h
+libmica_policies_a_SOURCES += policies/target_consul_http.c
+libmica_policies_a_SOURCES += policies/target_consul_names.c
+libmica_policies_a_SOURCES += policies/target_consul_terms.c

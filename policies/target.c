@@ -22,6 +22,7 @@ static const struct mica_policy_target_info targets[MICA_TARGET_COUNT] = {
 
 static void (*const compilers[MICA_TARGET_COUNT])(struct target_run *t) = {
 	[MICA_TARGET_ISTIO] = target_istio,
+	[MICA_TARGET_CONSUL] = target_consul,
 };
 
 const struct mica_policy_target_info *mica_policy_target_of(enum mica_policy_target target)
