@@ -41,8 +41,9 @@ static mica_rc options(struct cli *c, const struct mica_policy_workload *w, bool
 	static const char *const forms[] = {"json", "yaml", "protobuf"};
 	const char *target = cli_str(c, OPT_TARGET), *as = cli_str(c, OPT_AS);
 
-	*o = (struct mica_policy_compile_options){
-		.workload = given ? w : NULL, .strict = cli_set(c, OPT_STRICT)};
+	*o = (struct mica_policy_compile_options){.workload = given ? w : NULL,
+		.strict = cli_set(c, OPT_STRICT),
+		.part = cli_str(c, OPT_PART)};
 	if (!target || !mica_policy_target_named(mica_slice_str(target), &o->target))
 		return mica_fail(e, MICA_INVALID, "missing_argument",
 			"--target is missing: envoy-http, envoy-network, istio, linkerd or consul");
@@ -50,6 +51,40 @@ static mica_rc options(struct cli *c, const struct mica_policy_workload *w, bool
 	for (unsigned i = 0; as && i < MICA_ARRAY_LEN(forms); i++)
 		if (strcmp(as, forms[i]) == 0)
 			o->form = (enum mica_policy_form)i;
+	return MICA_OK;
+}
+
+/* What Linkerd's form asks besides. */
+struct linkerd_options {
+	struct mica_linkerd names;
+	uint16_t ports[CLI_LIST_MAX];
+};
+
+static mica_rc linkerd_options(struct cli *c, struct linkerd_options *l,
+	struct mica_policy_compile_options *o, struct mica_err *e)
+{
+	const char *ns = cli_str(c, OPT_LINKERD_NAMESPACE);
+	const char *td = cli_str(c, OPT_LINKERD_TRUST_DOMAIN);
+	const struct cli_value *ports = &c->v[OPT_PORT];
+	uint64_t port;
+
+	*l = (struct linkerd_options){.names = {.spiffe = false}};
+	for (unsigned i = 0; i < ports->n; i++) {
+		if (mica_parse_u64(mica_slice_str(ports->list[i]), 65535, &port) != MICA_OK ||
+			!port)
+			return mica_fail(e, MICA_INVALID, "bad_option",
+				"--port %.20s: expected 1 to 65535", ports->list[i]);
+		l->ports[i] = (uint16_t)port;
+	}
+	o->ports = l->ports;
+	o->n_ports = ports->n;
+	o->linkerd = &l->names;
+	if (mica_slice_copy(mica_slice_str(ns ? ns : "linkerd"), l->names.control_ns,
+		    sizeof(l->names.control_ns)) != MICA_OK ||
+		mica_slice_copy(mica_slice_str(td ? td : "cluster.local"), l->names.trust_domain,
+			sizeof(l->names.trust_domain)) != MICA_OK)
+		return mica_fail(e, MICA_INVALID, "bad_option",
+			"--linkerd-namespace, --linkerd-trust-domain: a name is too long");
 	return MICA_OK;
 }
 
@@ -101,6 +136,7 @@ mica_rc cmd_policy_compile(struct cli *c, struct mica_err *e)
 		.only_namespace = cli_str(c, OPT_CONSUL_NAMESPACE),
 		.service_label = cli_str(c, OPT_CONSUL_SERVICE_LABEL)};
 	struct mica_policy_set *set = NULL;
+	struct linkerd_options linkerd;
 	MICA_AUTO_BUF text;
 	bool given;
 	mica_rc rc = policy_workload(c, pairs, &workload, &given, e);
@@ -108,6 +144,8 @@ mica_rc cmd_policy_compile(struct cli *c, struct mica_err *e)
 	mica_buf_init(&text, COMPILED_MAX);
 	if (rc == MICA_OK)
 		rc = options(c, &workload, given, &o, e);
+	if (rc == MICA_OK)
+		rc = linkerd_options(c, &linkerd, &o, e);
 	if (rc == MICA_OK)
 		rc = policy_files_set(c, c->args, c->n_args, &set, e);
 	o.consul = &consul;

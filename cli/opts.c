@@ -15,6 +15,7 @@ static const char *const reasons[] = {"unspecified", "key_compromise", "ca_compr
 static const char *const targets[] = {
 	"envoy-http", "envoy-network", "istio", "linkerd", "consul", NULL};
 static const char *const forms[] = {"json", "yaml", "protobuf", NULL};
+static const char *const parts[] = {"audit", "deny", "allow", NULL};
 static const char *const orders[] = {"newest", "oldest", NULL};
 
 #define DAY 86400
@@ -127,6 +128,9 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		forms, 0, 0},
 	[OPT_STRICT] = {"strict", 0, CLI_FLAG, NULL,
 		"refuse what the target cannot express, instead of narrowing it", NULL, NULL, 0, 0},
+	[OPT_PART] = {"part", 0, CLI_CHOICE, "PART",
+		"of Envoy's filters one, as Envoy reads it from a file: audit, deny or allow", NULL,
+		parts, 0, 0},
 	[OPT_NAMESPACE] = {"namespace", 0, CLI_STRING, "NAME", "of the workload", NULL, NULL, 0, 0},
 	[OPT_LABEL] = {"label", 'l', CLI_LIST, "KEY=VALUE",
 		"a label of the workload; may be repeated", NULL, NULL, 0, 0},
@@ -136,6 +140,13 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		NULL, NULL, 0, 0},
 	[OPT_ALIAS] = {"alias", 0, CLI_LIST, "NAME",
 		"another name of the trust domain; may be repeated", NULL, NULL, 0, 0},
+	[OPT_PORT] = {"port", 0, CLI_LIST, "PORT",
+		"linkerd: a port of the workloads besides those that policies name; may be repeated",
+		NULL, NULL, 0, 0},
+	[OPT_LINKERD_NAMESPACE] = {"linkerd-namespace", 0, CLI_STRING, "NAME",
+		"linkerd: of its control plane (linkerd)", NULL, NULL, 0, 0},
+	[OPT_LINKERD_TRUST_DOMAIN] = {"linkerd-trust-domain", 0, CLI_STRING, "NAME",
+		"linkerd: of its identities (cluster.local)", NULL, NULL, 0, 0},
 	[OPT_CONSUL_DATACENTER] = {"consul-datacenter", 0, CLI_STRING, "NAME",
 		"consul: principals are TD/ns/NS/dc/NAME/svc/SERVICE (TD/ns/NS/sa/SERVICE)", NULL,
 		NULL, 0, 0},

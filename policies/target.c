@@ -15,13 +15,16 @@ static const struct mica_policy_target_info targets[MICA_TARGET_COUNT] = {
 	{MICA_TARGET_ISTIO, "istio", "AuthorizationPolicy and PeerAuthentication, normalised",
 		MICA_FORM_YAML, F(JSON) | F(YAML), false},
 	{MICA_TARGET_LINKERD, "linkerd", "Server, AuthorizationPolicy and what they refer to",
-		MICA_FORM_YAML, F(JSON) | F(YAML), false},
+		MICA_FORM_YAML, F(JSON) | F(YAML) | F(PROTOBUF), false},
 	{MICA_TARGET_CONSUL, "consul", "service-intentions config entries", MICA_FORM_JSON, F(JSON),
 		false},
 };
 
 static void (*const compilers[MICA_TARGET_COUNT])(struct target_run *t) = {
+	[MICA_TARGET_ENVOY_HTTP] = target_envoy,
+	[MICA_TARGET_ENVOY_NETWORK] = target_envoy,
 	[MICA_TARGET_ISTIO] = target_istio,
+	[MICA_TARGET_LINKERD] = target_linkerd,
 	[MICA_TARGET_CONSUL] = target_consul,
 };
 
@@ -116,6 +119,8 @@ static mica_rc check(const struct mica_policy_compile_options *o, struct mica_er
 	if (!(i->forms & 1U << o->form) || !compilers[o->target])
 		return mica_fail(
 			e, MICA_INVALID, "form_unsupported", "%s has no such form", i->name);
+	if (o->part && compilers[o->target] != target_envoy)
+		return mica_fail(e, MICA_INVALID, "part_unknown", "%s has no parts", i->name);
 	if (i->of_workload && !o->workload)
 		return mica_fail(e, MICA_INVALID, "workload_missing",
 			"%s is compiled for one workload: its namespace and labels", i->name);

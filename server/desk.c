@@ -4,6 +4,7 @@
 #include "known.h"
 #include "late.h"
 #include "limits.h"
+#include "policies.h"
 
 #include "mica/clock.h"
 
@@ -37,6 +38,8 @@ mica_rc desk_new(const struct desk_options *o, struct desk **out, struct mica_er
 	desk_reconfigure(d, o->config);
 	rc = work_new(o->threads ? o->threads : 2, POOL_QUEUE, &d->work, e);
 	if (rc == MICA_OK)
+		rc = policies_new(o->core, o->config, &d->policies, e);
+	if (rc == MICA_OK)
 		rc = late_new(REFUSALS, &d->late, e);
 	if (rc != MICA_OK) {
 		desk_free(d);
@@ -67,6 +70,7 @@ void desk_free(struct desk *d)
 	work_free(d->work);
 	late_free(d->late);
 	known_free(d->known);
+	policies_free(d->policies);
 	mica_free(d);
 }
 

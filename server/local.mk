@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libmica-server.a
 libmica_server_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(CRYPTO_CFLAGS) $(MHD_CFLAGS) $(GNUTLS_CFLAGS) $(SYSTEMD_CFLAGS) $(CYAML_CFLAGS) -DMICA_VERSION='"$(PACKAGE_VERSION)"'
 libmica_server_a_SOURCES =
-SERVER_LIBS = libmica-server.a $(CA_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(SYSTEMD_LIBS)
+SERVER_LIBS = libmica-server.a $(POLICIES_LIBS) $(RPC_LIBS) $(MHD_LIBS) $(GNUTLS_LIBS) $(SYSTEMD_LIBS)
 libmica_server_a_SOURCES += server/http.h
 libmica_server_a_SOURCES += server/committer.h
 libmica_server_a_SOURCES += server/api.h
@@ -74,6 +74,8 @@ libmica_server_a_SOURCES += server/sip.h
 libmica_server_a_SOURCES += server/kube_pods.c
 libmica_server_a_SOURCES += server/desk.h
 libmica_server_a_SOURCES += server/desk.c
+libmica_server_a_SOURCES += server/policies.h
+libmica_server_a_SOURCES += server/policies.c
 libmica_server_a_SOURCES += server/ask.h
 libmica_server_a_SOURCES += server/ask_who.c
 libmica_server_a_SOURCES += server/ask_issue.c

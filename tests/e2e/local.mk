@@ -26,6 +26,9 @@ EXTRA_DIST += tests/e2e/test_life.py
 EXTRA_DIST += tests/e2e/test_kube.py
 EXTRA_DIST += tests/e2e/test_kubeapi.py
 EXTRA_DIST += tests/e2e/test_ledger_export.py
+EXTRA_DIST += tests/e2e/linkerd_eval.py
+EXTRA_DIST += tests/e2e/linkerdpolicy.py
+EXTRA_DIST += tests/e2e/test_policy_linkerd.py
 
 # The main job in `make check`; all of them are a stage of `make check-full`.
 TESTS += tests/e2e/run.sh

@@ -511,6 +511,11 @@ TESTS += tests/unit/test_core_join
 tests_unit_test_core_join_SOURCES = tests/unit/test_core_join.c tests/unit/coretest.h tests/unit/tokens.h
 tests_unit_test_core_join_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_test_core_join_LDADD = $(CORE_TEST_LDADD)
+check_PROGRAMS += tests/unit/test_core_policies
+TESTS += tests/unit/test_core_policies
+tests_unit_test_core_policies_SOURCES = tests/unit/test_core_policies.c tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_core_policies_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_test_core_policies_LDADD = $(CORE_TEST_LDADD)
 check_PROGRAMS += tests/unit/test_agent_join
 TESTS += tests/unit/test_agent_join
 tests_unit_test_agent_join_SOURCES = tests/unit/test_agent_join.c tests/unit/pki.h
@@ -578,3 +583,15 @@ TESTS += tests/unit/test_agent_peers
 tests_unit_test_agent_peers_SOURCES = tests/unit/test_agent_peers.c tests/unit/pki.h
 tests_unit_test_agent_peers_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_peers_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_linkerd
+TESTS += tests/unit/test_policy_linkerd
+tests_unit_test_policy_linkerd_SOURCES = tests/unit/test_policy_linkerd.c
+tests_unit_test_policy_linkerd_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_linkerd_LDADD = $(POLICY_TEST_LDADD)
+
+check_PROGRAMS += tests/unit/test_policy_envoy
+TESTS += tests/unit/test_policy_envoy
+tests_unit_test_policy_envoy_SOURCES = tests/unit/test_policy_envoy.c
+tests_unit_test_policy_envoy_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_envoy_LDADD = $(POLICY_TEST_LDADD)
