@@ -2,6 +2,7 @@
 #include "grpc_impl.h"
 
 #include "api_decode.h"
+#include "linkerd_policy.h"
 
 #include "mica/clock.h"
 #include "mica/log.h"
@@ -9,7 +10,7 @@
 
 #include <unistd.h>
 
-#define SERVICES_MAX 4
+#define SERVICES_MAX 8
 #define CALL_MS      20000 /* pilot-agent and linkerd2-proxy wait for ever: we do not let them */
 #define MAX_STREAMS  256 /* a node's proxy brings all of its workloads on one connection */
 
@@ -17,6 +18,8 @@
 static const char *const methods[] = {
 	GRPC_ISTIO_METHOD,
 	GRPC_LINKERD_METHOD,
+	GRPC_LINKERD_WATCH_METHOD,
+	GRPC_LINKERD_GET_METHOD,
 	"/grpc.health.v1.Health/Check",
 	"/grpc.health.v1.Health/Watch",
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -31,12 +34,18 @@ struct grpc {
 	size_t n_services;
 	int at[GRPC_LISTENERS]; /* index of the server's listener; -1 = off */
 	struct mica_string_list clusters;
+	struct linkerd_policy *policies;
 	mica_metric_counter calls[METHODS + 1][MICA_RPC_CODES]; /* the last row: all other paths */
 };
 
 struct desk *grpc_desk(struct grpc *g)
 {
 	return g->desk;
+}
+
+struct linkerd_policy *grpc_linkerd_policies(struct grpc *g)
+{
+	return g->policies;
 }
 
 bool grpc_knows_cluster(const struct grpc *g, struct mica_slice cluster)
@@ -222,7 +231,10 @@ static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 	const struct mica_rpc_call_data *data = mica_rpc_call_data(c);
 	const struct mica_rpc_peer *p = data->peer;
 	size_t m = method_index(data->path);
-	bool issues = m < METHODS && strncmp(methods[m], "/grpc.", 6) != 0, any;
+	bool issues = m < METHODS &&
+		(strcmp(methods[m], GRPC_ISTIO_METHOD) == 0 ||
+			strcmp(methods[m], GRPC_LINKERD_METHOD) == 0);
+	bool any;
 	bool log = atomic_load_explicit(&g->desk->log_address, memory_order_relaxed);
 	struct mica_slice shown = bearer(c, &any);
 	struct http_peer peer;
@@ -319,6 +331,12 @@ mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mic
 	copy_clusters(g, config);
 	g->services[g->n_services++] = grpc_istio(g);
 	g->services[g->n_services++] = grpc_linkerd(g);
+	g->services[g->n_services++] = grpc_linkerd_policy(g);
+	rc = linkerd_policy_new(desk, config, &g->policies, e);
+	if (rc != MICA_OK) {
+		grpc_free(g);
+		return rc;
+	}
 	mica_rpc_options_init(&o);
 	o.listeners = listeners;
 	o.n_listeners = put_listeners(g, config, key, listeners);
@@ -367,6 +385,7 @@ void grpc_set_serving(struct grpc *g, bool serving)
 void grpc_drain(struct grpc *g)
 {
 	mica_rpc_server_drain(g->server);
+	linkerd_policy_drain(g->policies);
 }
 
 void grpc_stop(struct grpc *g, int64_t wait_ms)
@@ -378,7 +397,10 @@ void grpc_free(struct grpc *g)
 {
 	if (!g)
 		return;
+	if (g->policies)
+		linkerd_policy_drain(g->policies);
 	mica_rpc_server_stop(g->server, 0);
+	linkerd_policy_free(g->policies);
 	mica_string_list_clear(&g->clusters);
 	mica_free(g);
 }

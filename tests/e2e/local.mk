@@ -27,6 +27,7 @@ EXTRA_DIST += tests/e2e/test_kube.py
 EXTRA_DIST += tests/e2e/test_kubeapi.py
 EXTRA_DIST += tests/e2e/test_ledger_export.py
 EXTRA_DIST += tests/e2e/linkerd_eval.py
+EXTRA_DIST += tests/e2e/test_linkerd_policy.py
 EXTRA_DIST += tests/e2e/linkerdpolicy.py
 EXTRA_DIST += tests/e2e/test_policy_linkerd.py
 
