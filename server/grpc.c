@@ -3,6 +3,7 @@
 
 #include "api_decode.h"
 #include "limits.h"
+#include "linkerd_policy.h"
 #include "peers.h"
 
 #include "mica/clock.h"
@@ -20,6 +21,8 @@
 static const char *const methods[] = {
 	GRPC_ISTIO_METHOD,
 	GRPC_LINKERD_METHOD,
+	GRPC_LINKERD_WATCH_METHOD,
+	GRPC_LINKERD_GET_METHOD,
 	GRPC_EXT_AUTHZ_METHOD,
 	"/grpc.health.v1.Health/Check",
 	"/grpc.health.v1.Health/Watch",
@@ -35,6 +38,7 @@ struct grpc {
 	size_t n_services;
 	int at[GRPC_LISTENERS]; /* index of the server's listener; -1 = off */
 	struct mica_string_list clusters;
+	struct linkerd_policy *policies;
 	struct peers *peers;
 	mica_metric_counter calls[METHODS + 1][MICA_RPC_CODES]; /* the last row: all other paths */
 };
@@ -42,6 +46,11 @@ struct grpc {
 struct desk *grpc_desk(struct grpc *g)
 {
 	return g->desk;
+}
+
+struct linkerd_policy *grpc_linkerd_policies(struct grpc *g)
+{
+	return g->policies;
 }
 
 struct peers *grpc_peers(struct grpc *g)
@@ -254,8 +263,8 @@ static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 	const struct mica_rpc_peer *p = data->peer;
 	size_t m = method_index(data->path);
 	const char *method = m < METHODS ? methods[m] : "";
-	bool issues = m < METHODS && strncmp(method, "/grpc.", 6) != 0 &&
-		strcmp(method, GRPC_EXT_AUTHZ_METHOD) != 0;
+	bool issues =
+		strcmp(method, GRPC_ISTIO_METHOD) == 0 || strcmp(method, GRPC_LINKERD_METHOD) == 0;
 	bool log = atomic_load_explicit(&g->desk->log_address, memory_order_relaxed);
 	bool any;
 	struct mica_slice shown = bearer(c, &any);
@@ -353,6 +362,12 @@ mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mic
 		config->policies.trust_domain_aliases.n);
 	g->services[g->n_services++] = grpc_istio(g);
 	g->services[g->n_services++] = grpc_linkerd(g);
+	g->services[g->n_services++] = grpc_linkerd_policy(g);
+	rc = linkerd_policy_new(desk, config, &g->policies, e);
+	if (rc != MICA_OK) {
+		grpc_free(g);
+		return rc;
+	}
 	g->services[g->n_services++] = grpc_ext_authz(g);
 	mica_rpc_options_init(&o);
 	o.listeners = listeners;
@@ -402,6 +417,7 @@ void grpc_set_serving(struct grpc *g, bool serving)
 void grpc_drain(struct grpc *g)
 {
 	mica_rpc_server_drain(g->server);
+	linkerd_policy_drain(g->policies);
 }
 
 void grpc_stop(struct grpc *g, int64_t wait_ms)
@@ -413,7 +429,10 @@ void grpc_free(struct grpc *g)
 {
 	if (!g)
 		return;
+	if (g->policies)
+		linkerd_policy_drain(g->policies);
 	mica_rpc_server_stop(g->server, 0);
+	linkerd_policy_free(g->policies);
 	mica_string_list_clear(&g->clusters);
 	peers_free(g->peers);
 	mica_free(g);

@@ -68,6 +68,11 @@ struct mica_rpc_service grpc_istio(struct grpc *g);
 #define GRPC_LINKERD_METHOD "/io.linkerd.proxy.identity.Identity/Certify"
 struct mica_rpc_service grpc_linkerd(struct grpc *g);
 
+#define GRPC_LINKERD_WATCH_METHOD "/io.linkerd.proxy.inbound.InboundServerPolicies/WatchPort"
+#define GRPC_LINKERD_GET_METHOD   "/io.linkerd.proxy.inbound.InboundServerPolicies/GetPort"
+struct linkerd_policy;
+struct linkerd_policy *grpc_linkerd_policies(struct grpc *g);
+struct mica_rpc_service grpc_linkerd_policy(struct grpc *g);
 #define GRPC_EXT_AUTHZ_METHOD "/envoy.service.auth.v3.Authorization/Check"
 struct mica_rpc_service grpc_ext_authz(struct grpc *g);
 

@@ -27,6 +27,7 @@ EXTRA_DIST += tests/e2e/test_kube.py
 EXTRA_DIST += tests/e2e/test_kubeapi.py
 EXTRA_DIST += tests/e2e/test_ledger_export.py
 EXTRA_DIST += tests/e2e/linkerd_eval.py
+EXTRA_DIST += tests/e2e/test_linkerd_policy.py
 EXTRA_DIST += tests/e2e/linkerdpolicy.py
 EXTRA_DIST += tests/e2e/test_policy_linkerd.py
 
@@ -74,3 +75,5 @@ EXTRA_DIST += tests/e2e/test_ext_authz.py
 EXTRA_DIST += tests/e2e/test_ext_authz_envoy.py
 EXTRA_DIST += tests/e2e/policygen.py
 EXTRA_DIST += tests/e2e/test_policygen.py
+EXTRA_DIST += tests/e2e/consul_eval.py
+EXTRA_DIST += tests/e2e/test_policy_consul.py
