@@ -132,6 +132,9 @@ mica_rc cmd_policy_compile(struct cli *c, struct mica_err *e)
 	struct mica_policy_compile_options o;
 	struct mica_policy_pair pairs[CLI_LIST_MAX];
 	struct mica_policy_workload workload;
+	const struct mica_consul consul = {.datacenter = cli_str(c, OPT_CONSUL_DATACENTER),
+		.only_namespace = cli_str(c, OPT_CONSUL_NAMESPACE),
+		.service_label = cli_str(c, OPT_CONSUL_SERVICE_LABEL)};
 	struct mica_policy_set *set = NULL;
 	struct linkerd_options linkerd;
 	MICA_AUTO_BUF text;
@@ -145,6 +148,7 @@ mica_rc cmd_policy_compile(struct cli *c, struct mica_err *e)
 		rc = linkerd_options(c, &linkerd, &o, e);
 	if (rc == MICA_OK)
 		rc = policy_files_set(c, c->args, c->n_args, &set, e);
+	o.consul = &consul;
 	if (rc == MICA_OK)
 		rc = mica_policy_compile(set, &o, &text, &report, e);
 	if (rc == MICA_OK)

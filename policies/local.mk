@@ -36,3 +36,7 @@ libmica_policies_a_SOURCES += policies/target_envoy.c policies/target_envoy.h
 libmica_policies_a_SOURCES += policies/target_envoy_attr.c
 libmica_policies_a_SOURCES += policies/target_envoy_expr.c
 libmica_policies_a_SOURCES += policies/target_envoy_re.c
+libmica_policies_a_SOURCES += policies/target_consul.c policies/target_consul.h
+libmica_policies_a_SOURCES += policies/target_consul_http.c
+libmica_policies_a_SOURCES += policies/target_consul_names.c
+libmica_policies_a_SOURCES += policies/target_consul_terms.c

@@ -25,6 +25,7 @@ static void (*const compilers[MICA_TARGET_COUNT])(struct target_run *t) = {
 	[MICA_TARGET_ENVOY_NETWORK] = target_envoy,
 	[MICA_TARGET_ISTIO] = target_istio,
 	[MICA_TARGET_LINKERD] = target_linkerd,
+	[MICA_TARGET_CONSUL] = target_consul,
 };
 
 const struct mica_policy_target_info *mica_policy_target_of(enum mica_policy_target target)

@@ -2,7 +2,9 @@
 #include "grpc_impl.h"
 
 #include "api_decode.h"
+#include "limits.h"
 #include "linkerd_policy.h"
+#include "peers.h"
 
 #include "mica/clock.h"
 #include "mica/log.h"
@@ -12,6 +14,7 @@
 
 #define SERVICES_MAX 8
 #define CALL_MS      20000 /* pilot-agent and linkerd2-proxy wait for ever: we do not let them */
+#define PEERS_MAX    16384 /* certificates of peers that Envoys ask about: 1 MiB, and their names */
 #define MAX_STREAMS  256 /* a node's proxy brings all of its workloads on one connection */
 
 /* What is counted by its own name. */
@@ -20,6 +23,7 @@ static const char *const methods[] = {
 	GRPC_LINKERD_METHOD,
 	GRPC_LINKERD_WATCH_METHOD,
 	GRPC_LINKERD_GET_METHOD,
+	GRPC_EXT_AUTHZ_METHOD,
 	"/grpc.health.v1.Health/Check",
 	"/grpc.health.v1.Health/Watch",
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -35,6 +39,7 @@ struct grpc {
 	int at[GRPC_LISTENERS]; /* index of the server's listener; -1 = off */
 	struct mica_string_list clusters;
 	struct linkerd_policy *policies;
+	struct peers *peers;
 	mica_metric_counter calls[METHODS + 1][MICA_RPC_CODES]; /* the last row: all other paths */
 };
 
@@ -46,6 +51,11 @@ struct desk *grpc_desk(struct grpc *g)
 struct linkerd_policy *grpc_linkerd_policies(struct grpc *g)
 {
 	return g->policies;
+}
+
+struct peers *grpc_peers(struct grpc *g)
+{
+	return g->peers;
 }
 
 bool grpc_knows_cluster(const struct grpc *g, struct mica_slice cluster)
@@ -217,12 +227,33 @@ void grpc_call_fail(struct grpc_call *k)
 	mica_rpc_end_as(k->c, code, &k->err);
 }
 
+void grpc_refuse(
+	struct grpc *g, struct mica_rpc_call *c, const char *method, const struct mica_err *e)
+{
+	bool log = atomic_load_explicit(&g->desk->log_address, memory_order_relaxed);
+	struct http_peer peer;
+
+	peer_of(mica_rpc_call_data(c)->peer, &peer);
+	if (g->desk->limits && e->rc == MICA_UNAUTHENTICATED)
+		limits_address_failure(g->desk->limits, &peer, mica_mono_ms());
+	note_refusal(
+		g->desk, "grpc", method, (int)grpc_code(e), e, NULL, log ? peer.address : "", -1);
+	mica_rpc_end(c, e);
+}
+
 void grpc_failed(struct ask *a)
 {
 	grpc_call_fail(grpc_call_of(a));
 }
 
 /* ---- the server ---------------------------------------------------------------------------- */
+
+/* Linkerd's credential is in the message, and who may ask for decisions without TLS needs none. */
+static bool shows_nothing(const char *method, const struct mica_rpc_peer *p)
+{
+	return strcmp(method, GRPC_LINKERD_METHOD) == 0 ||
+		(strcmp(method, GRPC_EXT_AUTHZ_METHOD) == 0 && !p->tls);
+}
 
 /* Before anything but headers was read. */
 static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
@@ -231,11 +262,11 @@ static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 	const struct mica_rpc_call_data *data = mica_rpc_call_data(c);
 	const struct mica_rpc_peer *p = data->peer;
 	size_t m = method_index(data->path);
-	bool issues = m < METHODS &&
-		(strcmp(methods[m], GRPC_ISTIO_METHOD) == 0 ||
-			strcmp(methods[m], GRPC_LINKERD_METHOD) == 0);
-	bool any;
+	const char *method = m < METHODS ? methods[m] : "";
+	bool issues =
+		strcmp(method, GRPC_ISTIO_METHOD) == 0 || strcmp(method, GRPC_LINKERD_METHOD) == 0;
 	bool log = atomic_load_explicit(&g->desk->log_address, memory_order_relaxed);
+	bool any;
 	struct mica_slice shown = bearer(c, &any);
 	struct http_peer peer;
 	mica_rc rc;
@@ -243,16 +274,13 @@ static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 	peer_of(p, &peer);
 	if (!shown.len && p->n_chain)
 		shown = p->chain[0];
-	/* Linkerd's credential is in the message */
-	rc = m < METHODS && strcmp(methods[m], GRPC_LINKERD_METHOD) == 0
-		? MICA_OK
-		: desk_address_ok(g->desk, &peer, shown, e);
+	rc = shows_nothing(method, p) ? MICA_OK : desk_address_ok(g->desk, &peer, shown, e);
 	if (rc == MICA_OK && issues)
 		rc = desk_queue_ok(g->desk, e);
 	if (rc == MICA_OK)
 		return true;
-	note_refusal(g->desk, "grpc", m < METHODS ? methods[m] : "", (int)grpc_code(e), e, NULL,
-		log ? peer.address : "", issues ? METRIC_X509 : -1);
+	note_refusal(g->desk, "grpc", method, (int)grpc_code(e), e, NULL, log ? peer.address : "",
+		issues ? METRIC_X509 : -1);
 	return false;
 }
 
@@ -329,6 +357,9 @@ mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mic
 
 	g->desk = desk;
 	copy_clusters(g, config);
+	g->peers = peers_new(desk->core, PEERS_MAX,
+		(const char *const *)config->policies.trust_domain_aliases.v,
+		config->policies.trust_domain_aliases.n);
 	g->services[g->n_services++] = grpc_istio(g);
 	g->services[g->n_services++] = grpc_linkerd(g);
 	g->services[g->n_services++] = grpc_linkerd_policy(g);
@@ -337,6 +368,7 @@ mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mic
 		grpc_free(g);
 		return rc;
 	}
+	g->services[g->n_services++] = grpc_ext_authz(g);
 	mica_rpc_options_init(&o);
 	o.listeners = listeners;
 	o.n_listeners = put_listeners(g, config, key, listeners);
@@ -402,6 +434,7 @@ void grpc_free(struct grpc *g)
 	mica_rpc_server_stop(g->server, 0);
 	linkerd_policy_free(g->policies);
 	mica_string_list_clear(&g->clusters);
+	peers_free(g->peers);
 	mica_free(g);
 }
 
@@ -436,8 +469,10 @@ static void put_calls(const struct grpc *g, struct mica_buf *b)
 void grpc_write_metrics(const struct grpc *g, struct mica_buf *b)
 {
 	struct mica_rpc_stats s;
+	struct peers_stats peers;
 
 	mica_rpc_server_stats(g->server, &s);
+	peers_stats(g->peers, &peers);
 	const struct {
 		const char *name, *type, *help;
 		uint64_t v;
@@ -449,6 +484,8 @@ void grpc_write_metrics(const struct grpc *g, struct mica_buf *b)
 			s.refused_connections},
 		{"mica_grpc_tls_failed_total", "counter", "Handshakes that failed.", s.tls_failed},
 		{"mica_grpc_calls", "gauge", "Calls that are not answered yet.", s.calls_now},
+		{"mica_policy_peers_verified_total", "counter",
+			"Certificates of the peers of Envoys that were judged.", peers.verified},
 		{"mica_grpc_received_bytes_total", "counter", "Octets of HTTP/2 that came.",
 			s.bytes_in},
 		{"mica_grpc_sent_bytes_total", "counter", "Octets of HTTP/2 that were sent.",

@@ -208,3 +208,10 @@ tests_fuzz_fuzz_policy_SOURCES = tests/fuzz/fuzz_policy.c $(FUZZ_MAIN)
 tests_fuzz_fuzz_policy_CPPFLAGS = $(AM_CPPFLAGS)
 tests_fuzz_fuzz_policy_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
 tests_fuzz_fuzz_policy_LDADD = $(POLICIES_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_ext_authz
+FUZZ_TARGETS += tests/fuzz/fuzz_ext_authz
+tests_fuzz_fuzz_ext_authz_SOURCES = tests/fuzz/fuzz_ext_authz.c $(FUZZ_MAIN)
+tests_fuzz_fuzz_ext_authz_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) -I$(srcdir)
+tests_fuzz_fuzz_ext_authz_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_ENGINE)
+tests_fuzz_fuzz_ext_authz_LDADD = libmica-server.a libmica-rpc.a $(POLICIES_LIBS)
