@@ -481,12 +481,24 @@ static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 	return MICA_OK;
 }
 
+#define OF_WORKLOAD(member) .offset = offsetof(struct mica_workload_config, member)
+static const struct setting workload_rows[] = {
+	{"namespace", SETTING_TEXT, OF_WORKLOAD(ns), .required = true, .low = 1,
+		.high = MICA_K8S_NS_MAX},
+	{"serviceaccount", SETTING_TEXT, OF_WORKLOAD(sa), .low = 1, .high = MICA_K8S_NAME_MAX},
+	{"labels", SETTING_LIST, OF_WORKLOAD(labels), .high = 64},
+};
+TABLE(workload_table, workload_rows, struct mica_workload_config);
+
 static const struct setting linkerd_rows[] = {
 	{"control_plane_namespace", SETTING_TEXT, OF(linkerd.control_plane_namespace),
 		.restart = true, .low = 1, .high = MICA_K8S_NS_MAX, .text = "linkerd"},
 	{"trust_domain", SETTING_TEXT, OF(linkerd.trust_domain), .restart = true, .low = 1,
 		.high = MICA_TD_MAX},
 	{"spiffe", SETTING_FLAG, OF(linkerd.spiffe), .restart = true, .number = true},
+	{"workloads", SETTING_ENTRIES, OF(linkerd.workloads),
+		.count = offsetof(struct mica_config, linkerd.n_workloads), .restart = true,
+		.high = 1000, .table = &workload_table},
 };
 TABLE(linkerd_table, linkerd_rows, struct mica_config);
 

@@ -109,6 +109,7 @@ void mica_core_denials_add_key(struct core_denials *d, const uint8_t key[32]);
 void mica_core_denials_sort(struct core_denials *d);
 void mica_core_denials_clear(struct core_denials *d);
 bool mica_core_denies(const struct core_denials *d, const struct mica_principal *p);
+bool mica_core_denies_id(const struct core_denials *d, struct mica_slice spiffe_id);
 
 struct core_rule {
 	char *issuer, *ns, *sa; /* "" = all; a trailing '*' matches any rest */
@@ -512,6 +513,9 @@ static inline void mica_core_auto_candidate_(struct mica_candidate **k)
 /* DENIED "denied_by_list". */
 mica_rc mica_core_check_denied(const struct core_view *v, const struct mica_principal *p,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* The same of whom only the name is known. */
+mica_rc mica_core_check_denied_id(
+	const struct core_view *v, struct mica_slice spiffe_id, struct mica_err *e) MICA_MUST_CHECK;
 /* Signs and writes the entry; all rules were looked at. */
 mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;

@@ -269,6 +269,10 @@ void api_health(struct api_call *c);
 void api_ready(struct api_call *c);
 void api_metrics(struct api_call *c);
 
+void api_authorize(struct api_call *c);
+void api_dry_run(struct api_call *c);
+extern const char *const api_authorize_params[];
+
 extern const char *const api_listener_names[API_LISTENER_COUNT];
 /* How fetching keys goes, by issuer; the caller frees it. */
 struct mica_keys_status *api_keys_status(struct api *a, unsigned *n);

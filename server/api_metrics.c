@@ -2,6 +2,7 @@
 /* GET /metrics: what the API counts, and what others know. */
 #include "api_impl.h"
 
+#include "decisions.h"
 #include "grpc.h"
 #include "keys.h"
 #include "kube.h"
@@ -373,6 +374,7 @@ void api_metrics(struct api_call *c)
 	mica_buf_init(b, TEXT_MAX);
 	put_own(a, b);
 	metrics_write(&a->desk->m, route_name, b);
+	decisions_write_metrics(a->desk->decisions, b);
 	put_committer(a, b);
 	put_core(a, b);
 	put_issuers(a, b);

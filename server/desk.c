@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "desk.h"
 
+#include "decisions.h"
 #include "known.h"
 #include "late.h"
 #include "limits.h"
@@ -35,6 +36,7 @@ mica_rc desk_new(const struct desk_options *o, struct desk **out, struct mica_er
 	d->keys = o->keys;
 	d->kube = o->kube;
 	d->known = known_new(KNOWN_MAX);
+	d->decisions = decisions_new();
 	desk_reconfigure(d, o->config);
 	rc = work_new(o->threads ? o->threads : 2, POOL_QUEUE, &d->work, e);
 	if (rc == MICA_OK)
@@ -71,6 +73,7 @@ void desk_free(struct desk *d)
 	late_free(d->late);
 	known_free(d->known);
 	policies_free(d->policies);
+	decisions_free(d->decisions);
 	mica_free(d);
 }
 

@@ -21,6 +21,7 @@
 #include "mica/log.h"
 #include "mica/replay.h"
 
+struct decisions; /* decisions.h */
 struct known; /* known.h */
 struct late; /* late.h */
 struct limits; /* limits.h */
@@ -52,6 +53,7 @@ struct desk {
 	struct work *work; /* for what must not hold up a thread of a front */
 	struct known *known;
 	struct policies *policies; /* in force */
+	struct decisions *decisions;
 	struct late *late; /* refusals on their way to who caused them */
 	atomic_bool draining;
 	atomic_uint under_way; /* requests for SVIDs between acceptance and answer */

@@ -24,6 +24,7 @@ import time
 import urllib.request
 
 import agent_bench
+import authz_bench
 import rpc
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -480,6 +481,8 @@ def main():
         measure(args, figures)
         progress("measure decisions of policies")
         figures.update(json.loads(run(os.path.join(args.build, "tests/bench/policy"))))
+        progress("measure decisions that Envoy asks for")
+        figures.update(authz_bench.measure(args.build, args.short))
         progress("measure the gRPC server")
         figures.update(rpc.measure(args.build, args.short))
         if not args.short:

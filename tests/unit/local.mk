@@ -584,6 +584,17 @@ tests_unit_test_agent_peers_SOURCES = tests/unit/test_agent_peers.c tests/unit/p
 tests_unit_test_agent_peers_CPPFLAGS = $(AGENT_TEST_CPPFLAGS)
 tests_unit_test_agent_peers_LDADD = $(AGENT_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/unit/test_ext_authz
+TESTS += tests/unit/test_ext_authz
+tests_unit_test_ext_authz_SOURCES = tests/unit/test_ext_authz.c tests/unit/ext_authz_message.h tests/unit/coretest.h tests/unit/tokens.h
+tests_unit_test_ext_authz_CPPFLAGS = $(API_TEST_CPPFLAGS)
+tests_unit_test_ext_authz_LDADD = $(API_TEST_LDADD)
+check_PROGRAMS += tests/unit/test_policy_linkerd
+TESTS += tests/unit/test_policy_linkerd
+tests_unit_test_policy_linkerd_SOURCES = tests/unit/test_policy_linkerd.c
+tests_unit_test_policy_linkerd_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_linkerd_LDADD = $(POLICY_TEST_LDADD)
+
 check_PROGRAMS += tests/unit/test_policy_envoy
 TESTS += tests/unit/test_policy_envoy
 tests_unit_test_policy_envoy_SOURCES = tests/unit/test_policy_envoy.c
