@@ -430,6 +430,10 @@ static mica_rc change(struct work *w, struct mica_docs_change *ch, struct mica_e
 	w->channel = ch->channel;
 	w->owner = ch->owner;
 	w->directory_on = ch->directory_on;
+	if (ch->expect_sequence && ch->expect_sequence != w->old->sequence[ch->channel])
+		return mica_fail(e, MICA_CONFLICT, "sequence_mismatch",
+			"the policies have sequence %" PRIu64 ", not the expected %" PRIu64,
+			w->old->sequence[ch->channel], ch->expect_sequence);
 	for (size_t i = 0; i < ch->n && rc == MICA_OK; i++) {
 		rc = edit(w, &ch->edits[i], e);
 		if (rc != MICA_OK)

@@ -82,6 +82,7 @@ struct mica_docs_change {
 	 * one. */
 	enum mica_doc_owner owner;
 	bool directory_on;
+	uint64_t expect_sequence; /* of the channel; 0 = any */
 	const struct mica_caller *actor; /* NULL = micad itself */
 	/* out */
 	uint64_t sequence; /* of the channel */
@@ -90,8 +91,9 @@ struct mica_docs_change {
 };
 /* INVALID "bad_policy_name", "policy_twice", "bad_policy_text", "no_such_channel"; NOT_FOUND
  * "no_such_policy", "no_such_revision"; CONFLICT "revision_mismatch" (`expect`),
- * "policy_of_directory"; LIMIT "too_many_policies", "policy_too_large", "policies_too_large";
- * others as a commit. OK with `changed` 0 when everything was so already. */
+ * "sequence_mismatch" (`expect_sequence`), "policy_of_directory"; LIMIT "too_many_policies",
+ * "policy_too_large", "policies_too_large"; others as a commit. OK with `changed` 0 when everything
+ * was so already. */
 mica_rc mica_core_policies_change(struct mica_core *c, struct mica_docs_change *ch, int64_t now_ms,
 	struct mica_err *e) MICA_MUST_CHECK;
 

@@ -109,12 +109,13 @@ def request(principal="", workload="spiffe://example.org/ns/shop/sa/orders", met
     return q
 
 
-def put_policies(m, text):
+def put_policies(m, text, channel="live"):
     """Each document of a YAML text, by the REST API; their (namespace, name)."""
     documents = [d for d in yaml.safe_load_all(text) if d]
     for d in documents:
         meta = d["metadata"]
-        a = m.admin().request("PUT", "/v1/policies/%s/%s" % (meta["namespace"], meta["name"]), d)
+        a = m.admin().request("PUT", "/v1/policies/%s/%s?channel=%s" % (
+            meta["namespace"], meta["name"], channel), d)
         assert a.status in (200, 201, 204), a
     return {(d["metadata"]["namespace"], d["metadata"]["name"]) for d in documents}
 

@@ -64,6 +64,7 @@ def m(tmp_path_factory, issuer):
     from micad import Micad
     folder = tmp_path_factory.mktemp("authz")
     over = dict(OVER, grpc=dict(OVER["grpc"], socket=str(folder / "s")))
+    over["policies"] = {"trust_domain_aliases": ["old.example"]}
     over["roles"] = {"auditors": [TD + "ops/sa/audit"]}
     with Micad(folder, [issuer.config("file")], over) as server:
         ap.put_policies(server, POLICIES)
@@ -150,6 +151,20 @@ def test_what_could_be_read_in_two_ways(ch):
     ap.denied(ap.check(ch, q), "extension_unknown")
 
 
+def test_what_is_no_question(ch):
+    call = ch.unary_unary(ap.METHOD, response_deserializer=ap.Response.FromString)
+    ap.denied(call(b"\x0a\x05abc", timeout=20), "message_invalid")
+    ap.denied(call(b"", timeout=20), "workload_unknown")
+    headers = {"x-%d" % i: "v" for i in range(200)}
+    ap.denied(ap.check(ch, orders(FRONT, method="GET", headers=headers)), "request_too_large")
+    # as long as Envoy lets requests be, and longer than anything is read
+    ap.allowed(ap.check(ch, orders(FRONT, method="GET", path="/orders/1",
+                                   headers={"x-long": "v" * 60000})), "allow_rule")
+    with pytest.raises(grpc.RpcError) as e:
+        ap.check(ch, orders(FRONT, method="GET", headers={"x-long": "v" * 300000}))
+    assert e.value.code() == CODE.RESOURCE_EXHAUSTED
+
+
 # ---- who the peer is ---------------------------------------------------------------------------
 
 
@@ -193,6 +208,19 @@ def test_the_peers_certificate(m, issuer, socket):
     # of another authority
     ap.denied(ap.check(socket, orders(FRONT, certificate=foreign(FRONT))), "svid_untrusted")
     ap.denied(ap.check(socket, orders(FRONT, certificate=b"-----BEGIN")), "svid_malformed")
+
+
+def test_a_certificate_is_looked_at_once(m, issuer, socket):
+    def verified():
+        text = m.metrics().get("/metrics").ok().body.decode()
+        return int(text.split("\nmica_policy_peers_verified_total ")[1].split()[0])
+
+    _, leaf, _ = svid(m, issuer, "web", "front", "front-3")
+    before = verified()
+    for _ in range(20):
+        ap.allowed(ap.check(socket, orders(FRONT, method="GET", path="/orders/1",
+                                           certificate=leaf)))
+    assert verified() == before + 1
 
 
 def test_the_peers_name_alone(m, socket):
@@ -298,6 +326,33 @@ def test_rest_who_may_ask(m, issuer):
     assert a["explanation"]
     m.client().post("/v1/authorize", body).problem(401, "credential_missing")
     m.client().get("/v1/authorize/dry-run", token=token).problem(403, "role_required")
+
+
+# ---- channels, other names of the mesh ------------------------------------------------------------
+
+
+def test_the_canary_channel(m, socket):
+    text = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: early, namespace: channels}
+spec: {}
+"""
+    ap.put_policies(m, text, channel="canary")
+    live = ap.request(FRONT, workload=TD + "channels/sa/x", method="GET")
+    canary = ap.request(FRONT, workload=TD + "channels/sa/x", method="GET", channel="canary")
+    ap.denied(ap.check(socket, canary), "no_rule")
+    ap.allowed(ap.check(socket, live), "no_allow_policy")
+    body = {"workload": {"namespace": "channels"}}
+    assert ask(m, body)["allowed"] is True
+    assert m.admin().post("/v1/authorize?channel=canary", body).ok().json()["allowed"] is False
+    ap.denied(ap.check(socket, ap.request(FRONT, method="GET", channel="other")),
+              "extension_unknown")
+
+
+def test_another_name_of_the_trust_domain(m, socket):
+    q = orders("spiffe://old.example/ns/web/sa/front", method="GET", path="/orders/1")
+    ap.allowed(ap.check(socket, q), "allow_rule")
 
 
 # ---- afterwards ----------------------------------------------------------------------------------
