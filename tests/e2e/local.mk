@@ -68,3 +68,5 @@ EXTRA_DIST += tests/e2e/test_agent_envoy.py
 EXTRA_DIST += tests/e2e/test_join.py
 EXTRA_DIST += tests/e2e/policygen.py
 EXTRA_DIST += tests/e2e/test_policygen.py
+EXTRA_DIST += tests/e2e/envoyrbac.py
+EXTRA_DIST += tests/e2e/test_policy_envoy.py
