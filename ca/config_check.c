@@ -4,6 +4,7 @@
 #include "join.h"
 
 #include "mica/cert.h"
+#include "mica/spiffeid.h"
 #include "mica/token.h"
 
 /* ---- secrets and listeners ----------------------------------------------------------------- */
@@ -297,6 +298,19 @@ static mica_rc check_join(struct checking *k)
 	return config_refuse_why(k->src, config_path(path, "join_tokens.%s", setting), &why);
 }
 
+static mica_rc check_policies(struct checking *k)
+{
+	const struct mica_string_list *l = &k->c->policies.trust_domain_aliases;
+	struct mica_err why = MICA_ERR_INIT;
+	char path[CONFIG_PATH_MAX];
+
+	for (unsigned i = 0; i < l->n; i++)
+		if (mica_trust_domain_check(mica_slice_str(l->v[i]), &why) != MICA_OK)
+			return config_refuse_why(k->src,
+				config_path(path, "policies.trust_domain_aliases[%u]", i), &why);
+	return MICA_OK;
+}
+
 /* A plugged-in authority is said twice, so that neither is a slip: who has the root, and where. */
 static mica_rc check_plugged(struct checking *k)
 {
@@ -317,8 +331,8 @@ static mica_rc check_plugged(struct checking *k)
 mica_rc config_check(const struct config_source *src, struct mica_config *c)
 {
 	static mica_rc (*const steps[])(struct checking *) = {check_passphrase, check_listeners,
-		check_jwt, config_check_lives, config_check_rotation, check_plugged, check_issuers,
-		check_join, config_check_linkerd, check_grpc, config_check_rules,
+		check_jwt, config_check_lives, config_check_rotation, check_plugged, check_policies,
+		check_issuers, check_join, config_check_linkerd, check_grpc, config_check_rules,
 		config_check_roles, config_check_denied, config_check_canary};
 	struct checking k = {.src = src, .c = c};
 	mica_rc rc = MICA_OK;

@@ -116,6 +116,23 @@ static mica_rc check_linkerd_issuers(struct checking *k, bool *used)
 	return MICA_OK;
 }
 
+static mica_rc check_workloads(struct checking *k)
+{
+	char path[CONFIG_PATH_MAX];
+
+	for (unsigned i = 0; i < k->c->linkerd.n_workloads; i++) {
+		const struct mica_string_list *labels = &k->c->linkerd.workloads[i].labels;
+
+		for (unsigned n = 0; n < labels->n; n++)
+			if (labels->v[n][0] == '=' || !strchr(labels->v[n], '='))
+				return config_refuse(k->src,
+					config_path(path, "linkerd.workloads[%u].labels[%u]", i, n),
+					"config_value", "\"%.60s\" is no label; expected key=value",
+					labels->v[n]);
+	}
+	return MICA_OK;
+}
+
 mica_rc config_check_linkerd(struct checking *k)
 {
 	struct mica_linkerd l = {.spiffe = k->c->linkerd.spiffe};
@@ -125,6 +142,8 @@ mica_rc config_check_linkerd(struct checking *k)
 	bool used, ns;
 	mica_rc rc = check_linkerd_issuers(k, &used);
 
+	if (rc == MICA_OK)
+		rc = check_workloads(k);
 	if (rc != MICA_OK || !used)
 		return rc;
 	/* bounded by their settings */

@@ -420,6 +420,19 @@ static const struct setting plugged_rows[] = {
 };
 TABLE(plugged_table, plugged_rows, struct mica_config);
 
+/* What the root namespace is called by Istio, whose documents these are. */
+static const struct setting policies_rows[] = {
+	{"root_namespace", SETTING_TEXT, OF(policies.root_namespace), .restart = true, .low = 1,
+		.high = MICA_K8S_NS_MAX, .check = check_name, .text = "istio-system"},
+	{"trust_domain_aliases", SETTING_LIST, OF(policies.trust_domain_aliases), .restart = true,
+		.high = 100},
+	{"directory", SETTING_TEXT, OF(policies.directory), .restart = true, .low = 1,
+		.high = PATH_OCTETS, .check = check_path},
+	{"poll", SETTING_DURATION, OF(policies.poll), .restart = true, .low = 1, .high = HOUR,
+		.number = 10},
+};
+TABLE(policies_table, policies_rows, struct mica_config);
+
 static const struct setting bundle_rows[] = {
 	{"refresh_hint", SETTING_DURATION, OF(bundle.refresh_hint), .restart = true, .low = 1,
 		.high = DAY, .number = 5 * MINUTE},
@@ -468,12 +481,24 @@ static mica_rc check_outlet(struct mica_slice v, struct mica_err *e)
 	return MICA_OK;
 }
 
+#define OF_WORKLOAD(member) .offset = offsetof(struct mica_workload_config, member)
+static const struct setting workload_rows[] = {
+	{"namespace", SETTING_TEXT, OF_WORKLOAD(ns), .required = true, .low = 1,
+		.high = MICA_K8S_NS_MAX},
+	{"serviceaccount", SETTING_TEXT, OF_WORKLOAD(sa), .low = 1, .high = MICA_K8S_NAME_MAX},
+	{"labels", SETTING_LIST, OF_WORKLOAD(labels), .high = 64},
+};
+TABLE(workload_table, workload_rows, struct mica_workload_config);
+
 static const struct setting linkerd_rows[] = {
 	{"control_plane_namespace", SETTING_TEXT, OF(linkerd.control_plane_namespace),
 		.restart = true, .low = 1, .high = MICA_K8S_NS_MAX, .text = "linkerd"},
 	{"trust_domain", SETTING_TEXT, OF(linkerd.trust_domain), .restart = true, .low = 1,
 		.high = MICA_TD_MAX},
 	{"spiffe", SETTING_FLAG, OF(linkerd.spiffe), .restart = true, .number = true},
+	{"workloads", SETTING_ENTRIES, OF(linkerd.workloads),
+		.count = offsetof(struct mica_config, linkerd.n_workloads), .restart = true,
+		.high = 1000, .table = &workload_table},
 };
 TABLE(linkerd_table, linkerd_rows, struct mica_config);
 
@@ -569,6 +594,7 @@ static const struct setting top_rows[] = {
 	{"jwt", SETTING_SECTION, .table = &jwt_table},
 	{"authorities", SETTING_SECTION, .table = &authorities_table},
 	{"plugged", SETTING_SECTION, .table = &plugged_table},
+	{"policies", SETTING_SECTION, .table = &policies_table},
 	{"bundle", SETTING_SECTION, .table = &bundle_table},
 	{"rotation", SETTING_SECTION, .table = &rotation_table},
 	{"linkerd", SETTING_SECTION, .table = &linkerd_table},

@@ -69,6 +69,7 @@ void mica_core_view_unref(struct core_view *v)
 	mica_core_part_unref(v->revoked);
 	mica_core_part_unref(v->crls);
 	mica_core_part_unref(v->pub);
+	mica_core_part_unref(v->docs);
 	mica_free(v->no_keys);
 	mica_free(v);
 }
@@ -122,6 +123,7 @@ void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts
 	v->pub = pick(parts->pub, old->pub);
 	v->revoked = pick(parts->revoked, old->revoked);
 	v->crls = pick(parts->crls, old->crls);
+	v->docs = pick(parts->docs, old->docs);
 	gather_keys(c, v);
 	if (v->policy && v->auths)
 		mica_renewal_calls_of(
@@ -199,6 +201,7 @@ void mica_core_change_clear(struct core_change *ch)
 		mica_free(ch->mem[i]);
 	mica_free(ch->mem);
 	mica_free(ch->writes);
+	mica_free(ch->entries);
 	memset(ch, 0, sizeof(*ch));
 }
 
@@ -224,6 +227,12 @@ void mica_core_change_read(
 	ch->reads[ch->n_reads++] = (struct mica_read){t, keep(ch, key), rev};
 }
 
+/* Room for one more in an array that doubles. */
+static void *grow(void *v, size_t n, size_t size)
+{
+	return (n & (n - 1)) == 0 ? mica_realloc(v, n ? 2 * n : 1, size) : v;
+}
+
 void mica_core_change_write(struct core_change *ch, enum mica_write_op op, enum mica_table t,
 	struct mica_slice key, struct mica_slice value)
 {
@@ -231,9 +240,7 @@ void mica_core_change_write(struct core_change *ch, enum mica_write_op op, enum 
 		ch->over = true;
 		return;
 	}
-	if ((ch->n_writes & (ch->n_writes - 1)) == 0)
-		ch->writes = mica_realloc(
-			ch->writes, ch->n_writes ? 2 * ch->n_writes : 1, sizeof(*ch->writes));
+	ch->writes = grow(ch->writes, ch->n_writes, sizeof(*ch->writes));
 	ch->writes[ch->n_writes] = (struct mica_write){t, op, keep(ch, key), MICA_SLICE_NULL};
 	if (value.len > 0)
 		ch->writes[ch->n_writes].value = keep(ch, value);
@@ -270,10 +277,12 @@ mica_rc mica_core_change_note(struct core_change *ch, const struct core_note *n,
 	rc = mica_entry_encode(&en, &body, e);
 	if (rc != MICA_OK)
 		return rc;
-	if (ch->n_entries == CORE_CHANGE_ENTRIES)
+	if (ch->n_entries == CORE_CHANGE_ENTRIES) {
 		ch->over = true;
-	else
-		ch->entries[ch->n_entries++] = keep(ch, mica_buf_slice(&body));
+		return MICA_OK;
+	}
+	ch->entries = grow(ch->entries, ch->n_entries, sizeof(*ch->entries));
+	ch->entries[ch->n_entries++] = keep(ch, mica_buf_slice(&body));
 	return MICA_OK;
 }
 

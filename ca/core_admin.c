@@ -306,6 +306,8 @@ static mica_rc follow_times(struct mica_core *c, int64_t now_ms, bool *changed, 
 	/* What holds by now is published whether or not the next step works. */
 	last = c->stale ? MICA_OK : mica_core_publish(c, now_ms, changed, e);
 	rc = rc == MICA_OK ? last : rc;
+	last = mica_core_policies_publish(c, now_ms, changed, e);
+	rc = rc == MICA_OK ? last : rc;
 	last = c->stale ? MICA_OK : mica_core_revoked_prune(c, now_ms, e);
 	rc = rc == MICA_OK ? last : rc;
 	last = c->stale ? MICA_OK : mica_core_crls_publish(c, now_ms, e);

@@ -179,14 +179,14 @@ static mica_rc find_serial(
 	return rc == MICA_OK ? MICA_OK : mica_fail(e, rc, own.reason, "%s", own.text);
 }
 
-mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
-	int64_t now_ms, struct mica_caller *out, struct mica_err *e)
+/* All but what follows from its holder's being here. */
+static mica_rc judge_svid(struct mica_core *c, const struct core_view *v,
+	const struct mica_slice *chain, size_t n, int64_t now, struct mica_caller *out,
+	struct mica_err *e)
 {
-	CORE_AUTO_VIEW v = mica_core_view_get(c);
 	struct mica_svid s;
 	uint64_t index = 0;
-	mica_rc rc =
-		mica_verify_svid(v->auths->trust, chain, n, latest(c, now_ms) / 1000, 0, &s, e);
+	mica_rc rc = mica_verify_svid(v->auths->trust, chain, n, now, 0, &s, e);
 
 	if (rc != MICA_OK)
 		return rc;
@@ -206,9 +206,59 @@ mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice
 	out->evidence.kind = MICA_EV_RENEWAL;
 	out->evidence.credential_expiry = s.not_after;
 	mica_hex_encode(s.serial, MICA_SERIAL_LEN, out->evidence.id);
-	mica_core_lineage_seen(c, s.serial, latest(c, now_ms) / 1000);
+	return MICA_OK;
+}
+
+mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
+	int64_t now_ms, struct mica_caller *out, struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	int64_t now = latest(c, now_ms) / 1000;
+	mica_rc rc = judge_svid(c, v, chain, n, now, out, e);
+
+	if (rc != MICA_OK)
+		return rc;
+	mica_core_lineage_seen(c, out->serial, now);
 	give_roles(v, out);
 	return MICA_OK;
+}
+
+/* ---- who stands before a proxy --------------------------------------------------------------- */
+
+mica_rc mica_core_judge_peer(struct mica_core *c, struct mica_slice leaf, int64_t now_ms,
+	struct mica_caller *out, struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	struct mica_slice chain[2 + MICA_AUTHORITY_CHAIN_MAX] = {leaf};
+	const struct core_authority_more *issuer;
+	struct mica_cert_info info;
+	size_t n = 1;
+	int at = -1;
+	mica_rc rc;
+
+	/* what cannot be read is the verifier's to refuse */
+	if (mica_cert_read(leaf, &info, NULL) == MICA_OK)
+		at = mica_core_authority_named(v->auths, info.aki);
+	issuer = at >= 0 ? &v->auths->more[at] : NULL;
+	for (size_t i = 0; issuer && i < issuer->n_chain && n < MICA_CHAIN_MAX; i++)
+		chain[n++] = issuer->chain[i];
+	rc = judge_svid(c, v, chain, n, latest(c, now_ms) / 1000, out, e);
+	return rc == MICA_OK ? mica_core_check_denied(v, &out->principal, e) : rc;
+}
+
+mica_rc mica_core_judge_name(struct mica_core *c, const struct mica_spiffe_id *id,
+	const char *const *aliases, unsigned n_aliases, struct mica_err *e)
+{
+	CORE_AUTO_VIEW v = mica_core_view_get(c);
+	bool ours = mica_slice_eq_str(id->td, v->policy->trust_domain);
+
+	for (unsigned i = 0; i < n_aliases && !ours; i++)
+		ours = mica_slice_eq_str(id->td, aliases[i]);
+	if (!ours)
+		return mica_fail(e, MICA_UNAUTHENTICATED, "svid_wrong_trust_domain",
+			"this name is not of the trust domain %s, nor of one of its aliases",
+			v->policy->trust_domain);
+	return mica_core_check_denied_id(v, id->text, e);
 }
 
 /* ---- on behalf of others --------------------------------------------------------------------- */

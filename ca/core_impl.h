@@ -45,9 +45,17 @@
  *came with them
  *	           carried/<id>       as it was when the root of this id was published
  *
- * and of join tokens, by handle:
+ * of join tokens, by handle:
  *
  *	JOIN       handle 16          1 | created 8 | end 8 | state 1 | since 8 | SHA-256 32 | ID
+ *
+ * and of policies, whose key is kind 00 namespace 00 name:
+ *
+ *	POLICY     d | key            1 | last revision 8 | live 8 | canary 8 | owner 1: revisions
+ *	                              in force, 0 = none; canary 0 = as live
+ *	           h | key | 00 | revision 8    1 | action 1 | dry-run 1 | time (ms) 8 | rolled
+ *back to 8 | actor length 2, actor | text
+ *	SNAPSHOT   policies           1 | sequence of live 8 | of canary 8 | origin of the log
  */
 #ifndef MICA_CA_CORE_IMPL_H
 #define MICA_CA_CORE_IMPL_H
@@ -101,6 +109,7 @@ void mica_core_denials_add_key(struct core_denials *d, const uint8_t key[32]);
 void mica_core_denials_sort(struct core_denials *d);
 void mica_core_denials_clear(struct core_denials *d);
 bool mica_core_denies(const struct core_denials *d, const struct mica_principal *p);
+bool mica_core_denies_id(const struct core_denials *d, struct mica_slice spiffe_id);
 
 struct core_rule {
 	char *issuer, *ns, *sa; /* "" = all; a trailing '*' matches any rest */
@@ -262,6 +271,8 @@ struct core_published {
 	struct mica_buf publisher; /* DER */
 };
 
+struct core_docs; /* core_policies.c */
+
 struct core_view {
 	atomic_uint refs;
 	struct core_policy *policy;
@@ -271,6 +282,7 @@ struct core_view {
 	struct core_revoked *revoked;
 	struct core_crls *crls; /* NULL until the first are made, within open */
 	struct core_published *pub; /* NULL until the first is made, within open */
+	struct core_docs *docs; /* NULL until they are read, within open */
 	/* Keys that nobody may bring: our own and denied ones; sorted. */
 	uint8_t (*no_keys)[32];
 	size_t n_no_keys;
@@ -295,6 +307,7 @@ struct core_parts {
 	struct core_published *pub;
 	struct core_revoked *revoked;
 	struct core_crls *crls;
+	struct core_docs *docs;
 };
 void mica_core_view_take_set(struct mica_core *c, const struct core_parts *parts);
 
@@ -387,14 +400,14 @@ void mica_core_reader_give(struct mica_core *c, struct mica_token_reader *r);
 /* ---- changes other than issuance ------------------------------------------------------------- */
 
 #define CORE_CHANGE_READS   16
-#define CORE_CHANGE_WRITES  1100
-#define CORE_CHANGE_ENTRIES 32
+#define CORE_CHANGE_WRITES  (1 << 18)
+#define CORE_CHANGE_ENTRIES (1 << 16)
 
 /* Reads, writes and entries of one change, with the memory that they need. Begins as zeros. */
 struct core_change {
 	struct mica_read reads[CORE_CHANGE_READS];
 	struct mica_write *writes;
-	struct mica_slice entries[CORE_CHANGE_ENTRIES];
+	struct mica_slice *entries;
 	size_t n_reads, n_writes, n_entries;
 	void **mem;
 	size_t n_mem, room_mem;
@@ -500,6 +513,9 @@ static inline void mica_core_auto_candidate_(struct mica_candidate **k)
 /* DENIED "denied_by_list". */
 mica_rc mica_core_check_denied(const struct core_view *v, const struct mica_principal *p,
 	struct mica_err *e) MICA_MUST_CHECK;
+/* The same of whom only the name is known. */
+mica_rc mica_core_check_denied_id(
+	const struct core_view *v, struct mica_slice spiffe_id, struct mica_err *e) MICA_MUST_CHECK;
 /* Signs and writes the entry; all rules were looked at. */
 mica_rc mica_core_make_x509(struct core_view *v, const struct core_decision *d, int64_t now_ms,
 	struct mica_candidate **out, struct mica_err *e) MICA_MUST_CHECK;
@@ -734,6 +750,27 @@ bool mica_core_renewed(const struct mica_core *c, const struct core_view *v, int
 void mica_core_put_renewals(struct mica_core *c, struct mica_buf *json);
 /* ,"holders", "renewed", "ended", "seconds": for the entry of a removal. */
 void mica_core_put_renewed(const struct mica_core *c, struct mica_buf *json);
+
+/* ---- policies: core_policies.c ----------------------------------------------------------------
+ */
+
+/* At the start: reads them, and numbers them when they have no number in this log. A full disk
+ * leaves that to publish. Under admin. */
+mica_rc mica_core_policies_open(
+	struct mica_core *c, int64_t now_ms, struct mica_err *e) MICA_MUST_CHECK;
+/* Signs what is to be signed again. Behind mica_core_publish; under admin. */
+mica_rc mica_core_policies_publish(
+	struct mica_core *c, int64_t now_ms, bool *changed, struct mica_err *e) MICA_MUST_CHECK;
+/* As mica_core_snapshot. */
+mica_rc mica_core_policies_snapshot(const struct core_view *v, enum mica_channel ch,
+	enum mica_format f, const struct mica_snapshot **out, struct mica_err *e) MICA_MUST_CHECK;
+/* Of a store at rest: every record can be read, and what is in force is there. CORRUPT
+ * "record_malformed". */
+mica_rc mica_core_policies_check(struct mica_store *s, struct mica_err *e) MICA_MUST_CHECK;
+/* The chain of an authority's certificates, behind the publisher's in chain[0]; how many there are
+ * then. */
+size_t mica_core_publisher_chain(
+	const struct core_view *v, const char *id, struct mica_slice chain[MICA_CHAIN_MAX]);
 
 /* ---- acknowledgements ------------------------------------------------------------------------ */
 

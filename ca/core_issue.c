@@ -58,6 +58,15 @@ mica_rc mica_core_check_denied(
 		e, MICA_DENIED, "denied_by_list", "this identity, or its pod, is on the deny list");
 }
 
+mica_rc mica_core_check_denied_id(
+	const struct core_view *v, struct mica_slice spiffe_id, struct mica_err *e)
+{
+	if (!mica_core_denies_id(&v->policy->deny, spiffe_id) &&
+		!mica_core_denies_id(&v->deny->d, spiffe_id))
+		return MICA_OK;
+	return mica_fail(e, MICA_DENIED, "denied_by_list", "this identity is on the deny list");
+}
+
 /* Whoever gets nothing gets nothing for others either. */
 static mica_rc check_asker(const struct core_view *v, const struct mica_issuer *issuer,
 	const struct mica_evidence *ev, struct mica_err *e)

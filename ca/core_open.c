@@ -360,6 +360,8 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 		rc = mica_core_rotation_open(c, now_ms, e);
 	if (rc == MICA_OK)
 		rc = load_view(c, config, now_ms, e);
+	if (rc == MICA_OK)
+		rc = mica_core_policies_open(c, now_ms, e);
 	if (rc == MICA_OK) {
 		mica_core_look_again(c, now_ms);
 		mica_core_acks_begin(c, now_ms);
@@ -368,6 +370,8 @@ static mica_rc open_parts(struct mica_core *c, const struct mica_config *config,
 	mica_core_look_at_space(c, now_ms);
 	if (rc == MICA_OK)
 		rc = publish_or_later(c, now_ms, e);
+	if (rc == MICA_OK && mica_core_policies_publish(c, now_ms, NULL, &own) == MICA_INTERNAL)
+		rc = mica_fail(e, MICA_INTERNAL, own.reason, "%s", own.text);
 	/* What does not work now maintain tries again, and tells. */
 	if (rc == MICA_OK && mica_core_crls_publish(c, now_ms, &own) == MICA_INTERNAL)
 		rc = mica_fail(e, MICA_INTERNAL, own.reason, "%s", own.text);

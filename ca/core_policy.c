@@ -92,6 +92,11 @@ bool mica_core_denies(const struct core_denials *d, const struct mica_principal 
 		bsearch(&p->pod_uid, d->pods, d->n_pods, sizeof(*d->pods), cmp_pod) != NULL;
 }
 
+bool mica_core_denies_id(const struct core_denials *d, struct mica_slice spiffe_id)
+{
+	return d->n_ids > 0 && denies_id(d, spiffe_id);
+}
+
 enum mica_channel mica_core_channel(const struct core_policy *p, const char *spiffe_id)
 {
 	return p->canary.n_ids > 0 && denies_id(&p->canary, mica_slice_str(spiffe_id))

@@ -277,8 +277,7 @@ static mica_rc encode_plain(struct core_published *p, const struct core_content 
 	return MICA_OK;
 }
 
-/* The chain of an authority's certificates behind the publisher's; how many there are then. */
-static size_t put_authority_chain(
+size_t mica_core_publisher_chain(
 	const struct core_view *v, const char *id, struct mica_slice chain[MICA_CHAIN_MAX])
 {
 	for (unsigned i = 0; i < v->auths->n; i++) {
@@ -297,7 +296,7 @@ static mica_rc encode_signed(struct mica_core *c, const struct core_view *v,
 	struct mica_err *e)
 {
 	struct mica_slice chain[MICA_CHAIN_MAX] = {mica_buf_slice(&p->publisher)};
-	size_t n_chain = put_authority_chain(v, p->publisher_authority, chain);
+	size_t n_chain = mica_core_publisher_chain(v, p->publisher_authority, chain);
 	enum mica_channel ch = content->b.channel;
 	MICA_AUTO_BUF b;
 	mica_rc rc;
@@ -478,6 +477,8 @@ mica_rc mica_core_snapshot(struct mica_core *c, const char *td, enum mica_channe
 			v->policy->trust_domain);
 	if ((unsigned)ch >= MICA_CHANNEL_COUNT || (unsigned)f >= MICA_FMT_COUNT)
 		return mica_fail(e, MICA_INVALID, "no_such_channel", "no such channel or form");
+	if (f == MICA_FMT_POLICIES_JSON || f == MICA_FMT_POLICIES_JWS)
+		return mica_core_policies_snapshot(v, ch, f, out, e);
 	if (!v->pub->snap[ch][f])
 		return mica_fail(e, MICA_UNAVAILABLE, "not_signed",
 			"there is no signed form, as no issuing authority is active");

@@ -106,6 +106,8 @@ mica_rc mica_core_check(const struct mica_config *config, const struct mica_secr
 		rc = mica_ledger_open(s, signer, key, &l, e);
 	if (rc == MICA_OK)
 		rc = mica_ledger_check(l, p, &report, e);
+	if (rc == MICA_OK)
+		rc = mica_core_policies_check(s, e);
 	if (rc != MICA_OK)
 		return rc;
 	snprintf(out->origin, sizeof(out->origin), "%.*s", (int)sizeof(out->origin) - 1,

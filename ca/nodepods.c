@@ -38,6 +38,17 @@ static void free_text(const char *s)
 	mica_free((char *)(uintptr_t)s);
 }
 
+static void free_labels(struct mica_node_pod *pod)
+{
+	for (unsigned i = 0; i < pod->n_labels; i++) {
+		free_text(pod->labels[i].key);
+		free_text(pod->labels[i].value);
+	}
+	mica_free((struct mica_node_label *)(uintptr_t)pod->labels);
+	pod->labels = NULL;
+	pod->n_labels = 0;
+}
+
 void mica_node_pods_unref(const struct mica_node_pods *shared)
 {
 	struct mica_node_pods *p = (struct mica_node_pods *)(uintptr_t)shared;
@@ -48,6 +59,7 @@ void mica_node_pods_unref(const struct mica_node_pods *shared)
 		free_text(p->v[i].ns);
 		free_text(p->v[i].name);
 		free_text(p->v[i].sa);
+		free_labels(&p->v[i]);
 	}
 	mica_free(p->v);
 	mica_free(p->node);
@@ -69,11 +81,21 @@ const struct mica_node_pod *mica_node_pods_at(const struct mica_node_pods *p, si
 	return i < p->n ? &p->v[i] : NULL;
 }
 
+const struct mica_node_pod *mica_node_pods_find(
+	const struct mica_node_pods *p, const struct mica_uid *uid)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (memcmp(&p->v[i].uid, uid, sizeof(*uid)) == 0)
+			return &p->v[i];
+	return NULL;
+}
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* Kubernetes' own objects hold far more than we look at, so that all of them are open. */
 struct pod_text {
 	struct mica_slice ns, name, uid, node, sa, phase;
+	json_t *labels;
 };
 
 static mica_rc malformed(struct mica_err *e, const char *node, const struct mica_err *why)
@@ -95,7 +117,8 @@ static mica_rc read_pod(
 		{"name", MICA_JSON_STRING, true, 1, MICA_K8S_NAME_MAX, &t->name, NULL},
 		{"namespace", MICA_JSON_STRING, true, 1, MICA_K8S_NS_MAX, &t->ns, NULL},
 		{"uid", MICA_JSON_STRING, true, 1, 128, &t->uid, NULL},
-		{"annotations", MICA_JSON_OBJECT, false, 0, 0, &notes, NULL}};
+		{"annotations", MICA_JSON_OBJECT, false, 0, 0, &notes, NULL},
+		{"labels", MICA_JSON_OBJECT, false, 0, 0, &t->labels, NULL}};
 	const struct mica_json_member specs[] = {
 		{"nodeName", MICA_JSON_STRING, true, 1, MICA_K8S_NAME_MAX, &t->node, NULL},
 		{"serviceAccountName", MICA_JSON_STRING, false, 0, MICA_K8S_NAME_MAX, &t->sa,
@@ -118,6 +141,36 @@ static mica_rc read_pod(
 	return rc;
 }
 
+static int by_key(const void *a, const void *b)
+{
+	return strcmp(
+		((const struct mica_node_label *)a)->key, ((const struct mica_node_label *)b)->key);
+}
+
+static void read_labels(json_t *from, struct mica_node_pod *pod)
+{
+	const size_t n = json_object_size(from);
+	struct mica_node_label *v;
+	const char *key;
+	json_t *value;
+
+	pod->labels_known = n <= MICA_NODE_LABELS_MAX;
+	if (n == 0 || !pod->labels_known)
+		return;
+	pod->labels = v = mica_calloc(n, sizeof(*v));
+	json_object_foreach (from, key, value) {
+		if (!json_is_string(value) ||
+			strlen(json_string_value(value)) != json_string_length(value)) {
+			free_labels(pod);
+			pod->labels_known = false;
+			return;
+		}
+		v[pod->n_labels].key = mica_strdup(key);
+		v[pod->n_labels++].value = mica_strdup(json_string_value(value));
+	}
+	qsort(v, n, sizeof(*v), by_key);
+}
+
 static bool has_ended(struct mica_slice phase)
 {
 	return mica_slice_eq_str(phase, "Succeeded") || mica_slice_eq_str(phase, "Failed");
@@ -127,7 +180,7 @@ static mica_rc add_pod(
 	struct mica_node_pods *p, const struct mica_json *d, const json_t *item, struct mica_err *e)
 {
 	struct pod_text t = {.ns = MICA_SLICE_NULL};
-	struct mica_node_pod pod;
+	struct mica_node_pod pod = {.ns = NULL};
 	mica_rc rc = read_pod(d, item, &t, e);
 
 	if (rc != MICA_OK)
@@ -150,6 +203,7 @@ static mica_rc add_pod(
 	pod.name = mica_slice_dup(t.name);
 	pod.sa = mica_slice_dup(t.sa);
 	pod.ended = has_ended(t.phase);
+	read_labels(t.labels, &pod);
 	p->v[p->n++] = pod;
 	return MICA_OK;
 }

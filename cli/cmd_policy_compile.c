@@ -54,6 +54,40 @@ static mica_rc options(struct cli *c, const struct mica_policy_workload *w, bool
 	return MICA_OK;
 }
 
+/* What Linkerd's form asks besides. */
+struct linkerd_options {
+	struct mica_linkerd names;
+	uint16_t ports[CLI_LIST_MAX];
+};
+
+static mica_rc linkerd_options(struct cli *c, struct linkerd_options *l,
+	struct mica_policy_compile_options *o, struct mica_err *e)
+{
+	const char *ns = cli_str(c, OPT_LINKERD_NAMESPACE);
+	const char *td = cli_str(c, OPT_LINKERD_TRUST_DOMAIN);
+	const struct cli_value *ports = &c->v[OPT_PORT];
+	uint64_t port;
+
+	*l = (struct linkerd_options){.names = {.spiffe = false}};
+	for (unsigned i = 0; i < ports->n; i++) {
+		if (mica_parse_u64(mica_slice_str(ports->list[i]), 65535, &port) != MICA_OK ||
+			!port)
+			return mica_fail(e, MICA_INVALID, "bad_option",
+				"--port %.20s: expected 1 to 65535", ports->list[i]);
+		l->ports[i] = (uint16_t)port;
+	}
+	o->ports = l->ports;
+	o->n_ports = ports->n;
+	o->linkerd = &l->names;
+	if (mica_slice_copy(mica_slice_str(ns ? ns : "linkerd"), l->names.control_ns,
+		    sizeof(l->names.control_ns)) != MICA_OK ||
+		mica_slice_copy(mica_slice_str(td ? td : "cluster.local"), l->names.trust_domain,
+			sizeof(l->names.trust_domain)) != MICA_OK)
+		return mica_fail(e, MICA_INVALID, "bad_option",
+			"--linkerd-namespace, --linkerd-trust-domain: a name is too long");
+	return MICA_OK;
+}
+
 static void put_base64(struct writer *w, const struct mica_buf *text)
 {
 	MICA_AUTO_BUF b;
@@ -98,7 +132,11 @@ mica_rc cmd_policy_compile(struct cli *c, struct mica_err *e)
 	struct mica_policy_compile_options o;
 	struct mica_policy_pair pairs[CLI_LIST_MAX];
 	struct mica_policy_workload workload;
+	const struct mica_consul consul = {.datacenter = cli_str(c, OPT_CONSUL_DATACENTER),
+		.only_namespace = cli_str(c, OPT_CONSUL_NAMESPACE),
+		.service_label = cli_str(c, OPT_CONSUL_SERVICE_LABEL)};
 	struct mica_policy_set *set = NULL;
+	struct linkerd_options linkerd;
 	MICA_AUTO_BUF text;
 	bool given;
 	mica_rc rc = policy_workload(c, pairs, &workload, &given, e);
@@ -107,7 +145,10 @@ mica_rc cmd_policy_compile(struct cli *c, struct mica_err *e)
 	if (rc == MICA_OK)
 		rc = options(c, &workload, given, &o, e);
 	if (rc == MICA_OK)
+		rc = linkerd_options(c, &linkerd, &o, e);
+	if (rc == MICA_OK)
 		rc = policy_files_set(c, c->args, c->n_args, &set, e);
+	o.consul = &consul;
 	if (rc == MICA_OK)
 		rc = mica_policy_compile(set, &o, &text, &report, e);
 	if (rc == MICA_OK)

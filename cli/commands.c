@@ -503,8 +503,15 @@ const struct cli_command cli_commands[] = {
 			"docs/POLICIES.md says what each mesh can express.\n",
 		.example = "  mica policy compile --target istio policies/*.yaml\n"
 			   "  mica policy compile --target envoy-http --namespace shop "
-			   "--label app=orders -O rbac.json shop.yaml\n",
-		.options = CLI_BIT(OPT_TARGET) | CLI_BIT(OPT_AS) | CLI_BIT(OPT_STRICT) |
+			   "--label app=orders -O rbac.json shop.yaml\n"
+			   "  mica policy compile --target linkerd --trust-domain example.org "
+			   "--port 8080 policies/*.yaml\n"
+			   "  mica policy compile --target consul --trust-domain example.org "
+			   "policies/*.yaml\n",
+		.options = CLI_BIT(OPT_CONSUL_DATACENTER) | CLI_BIT(OPT_CONSUL_NAMESPACE) |
+			CLI_BIT(OPT_CONSUL_SERVICE_LABEL) | CLI_BIT(OPT_PORT) |
+			CLI_BIT(OPT_LINKERD_NAMESPACE) | CLI_BIT(OPT_LINKERD_TRUST_DOMAIN) |
+			CLI_BIT(OPT_TARGET) | CLI_BIT(OPT_AS) | CLI_BIT(OPT_STRICT) |
 			CLI_BIT(OPT_PART) | CLI_BIT(OPT_OUT) | POLICY_MESH_OPTIONS |
 			POLICY_WORKLOAD_OPTIONS,
 		.run = cmd_policy_compile},

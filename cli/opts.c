@@ -140,6 +140,21 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		NULL, NULL, 0, 0},
 	[OPT_ALIAS] = {"alias", 0, CLI_LIST, "NAME",
 		"another name of the trust domain; may be repeated", NULL, NULL, 0, 0},
+	[OPT_PORT] = {"port", 0, CLI_LIST, "PORT",
+		"linkerd: a port of the workloads besides those that policies name; may be repeated",
+		NULL, NULL, 0, 0},
+	[OPT_LINKERD_NAMESPACE] = {"linkerd-namespace", 0, CLI_STRING, "NAME",
+		"linkerd: of its control plane (linkerd)", NULL, NULL, 0, 0},
+	[OPT_LINKERD_TRUST_DOMAIN] = {"linkerd-trust-domain", 0, CLI_STRING, "NAME",
+		"linkerd: of its identities (cluster.local)", NULL, NULL, 0, 0},
+	[OPT_CONSUL_DATACENTER] = {"consul-datacenter", 0, CLI_STRING, "NAME",
+		"consul: principals are TD/ns/NS/dc/NAME/svc/SERVICE (TD/ns/NS/sa/SERVICE)", NULL,
+		NULL, 0, 0},
+	[OPT_CONSUL_NAMESPACE] = {"consul-namespace", 0, CLI_STRING, "NAME",
+		"consul: Community Edition; its services are those of this namespace", NULL, NULL,
+		0, 0},
+	[OPT_CONSUL_SERVICE_LABEL] = {"consul-service-label", 0, CLI_STRING, "KEY",
+		"consul: the label that names a workload's service (app)", NULL, NULL, 0, 0},
 };
 
 /* "<problem>: <what> (did you mean <near>?)" */

@@ -12,6 +12,7 @@ deploy/systemd/micad.service: $(srcdir)/deploy/systemd/micad.service.in Makefile
 	$(AM_V_GEN)$(edit_paths) $(srcdir)/deploy/systemd/micad.service.in >$@
 EXTRA_DIST += deploy/examples/mica-agent.yaml
 EXTRA_DIST += deploy/examples/mica-agent-sidecar.yaml
+EXTRA_DIST += deploy/examples/envoy-ext-authz.yaml
 EXTRA_DIST += deploy/examples/mica-agent-envoy.yaml deploy/examples/mica-agent-nginx.conf
 systemdsystemunit_DATA += deploy/systemd/mica-agent.service
 CLEANFILES += deploy/systemd/mica-agent.service

@@ -437,6 +437,25 @@ static mica_rc table_kind(struct reading *r, const struct at *at, const node_t *
 	return read_fail(r, at, n, "policy_kind", "expected the kind PolicyTest");
 }
 
+static const struct mica_yaml_limits limits = {.bytes = MICA_POLICY_TEXT_MAX, .members = 256};
+
+mica_rc mica_policy_request_parse(
+	struct mica_slice text, const char *name, struct mica_policy_cases *out, struct mica_err *e)
+{
+	struct reading r = {.name = name, .doc = MICA_NEW(struct policy_doc), .e = e};
+	struct mica_policy_case *one = arena_alloc(&r.doc->arena, 1, sizeof(*one));
+	MICA_AUTO_STRUCT(mica_yaml_node) root = NULL;
+	mica_rc rc;
+
+	*out = (struct mica_policy_cases){.v = one, .n = 1, .memory = r.doc};
+	rc = mica_yaml_read(text, name, &limits, &root, e);
+	if (rc == MICA_OK)
+		rc = case_request(&r, NULL, root, one);
+	if (rc != MICA_OK)
+		mica_policy_cases_clear(out);
+	return rc;
+}
+
 mica_rc mica_policy_cases_parse(
 	struct mica_slice text, const char *name, struct mica_policy_cases *out, struct mica_err *e)
 {
@@ -447,8 +466,6 @@ mica_rc mica_policy_cases_parse(
 		{"mesh", table_mesh, false},
 		{"cases", table_cases, true},
 	};
-	static const struct mica_yaml_limits limits = {
-		.bytes = MICA_POLICY_TEXT_MAX, .members = 256};
 	struct reading r = {.name = name, .doc = MICA_NEW(struct policy_doc), .e = e};
 	MICA_AUTO_STRUCT(mica_yaml_node) root = NULL;
 	mica_rc rc;

@@ -15,7 +15,7 @@ static const struct mica_policy_target_info targets[MICA_TARGET_COUNT] = {
 	{MICA_TARGET_ISTIO, "istio", "AuthorizationPolicy and PeerAuthentication, normalised",
 		MICA_FORM_YAML, F(JSON) | F(YAML), false},
 	{MICA_TARGET_LINKERD, "linkerd", "Server, AuthorizationPolicy and what they refer to",
-		MICA_FORM_YAML, F(JSON) | F(YAML), false},
+		MICA_FORM_YAML, F(JSON) | F(YAML) | F(PROTOBUF), false},
 	{MICA_TARGET_CONSUL, "consul", "service-intentions config entries", MICA_FORM_JSON, F(JSON),
 		false},
 };
@@ -24,6 +24,8 @@ static void (*const compilers[MICA_TARGET_COUNT])(struct target_run *t) = {
 	[MICA_TARGET_ENVOY_HTTP] = target_envoy,
 	[MICA_TARGET_ENVOY_NETWORK] = target_envoy,
 	[MICA_TARGET_ISTIO] = target_istio,
+	[MICA_TARGET_LINKERD] = target_linkerd,
+	[MICA_TARGET_CONSUL] = target_consul,
 };
 
 const struct mica_policy_target_info *mica_policy_target_of(enum mica_policy_target target)

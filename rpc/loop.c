@@ -22,6 +22,7 @@
 #define STACK            ((size_t)1 << 20)
 #define TRIM_EVERY_S     5
 #define TRIM_CONNECTIONS 1000 /* new ones since the last time */
+#define TRIM_STRAGGLERS  50
 
 /* ---- accepting ------------------------------------------------------------------------------ */
 
@@ -123,7 +124,8 @@ static void on_rested(evutil_socket_t fd, short what, void *ctx)
 }
 
 /* A crowd of handshakes leaves holes of 16 KiB where their buffers were: trimmed while it lasts,
- * and once more when its last handshakes are over. */
+ * and once more when its last handshakes are over: those of the time before have had theirs, and
+ * fewer than TRIM_STRAGGLERS came since. */
 static void on_trim(evutil_socket_t fd, short what, void *ctx)
 {
 	struct mica_rpc_server *s = ctx;
@@ -131,12 +133,11 @@ static void on_trim(evutil_socket_t fd, short what, void *ctx)
 	(void)fd, (void)what;
 	for (unsigned i = 0; i < s->n_loops; i++)
 		n += atomic_load_explicit(&s->loops[i].home->n.connections, memory_order_relaxed);
-	const bool crowd = n - s->trimmed_at >= TRIM_CONNECTIONS;
-	if (crowd || s->trim_again)
-		mica_mem_trim();
-	s->trim_again = crowd;
-	if (crowd)
-		s->trimmed_at = n;
+	if (n - s->trimmed_at < TRIM_CONNECTIONS && !s->trim_again)
+		return;
+	mica_mem_trim();
+	s->trim_again = n - s->trimmed_at >= TRIM_STRAGGLERS;
+	s->trimmed_at = n;
 }
 
 /* ---- loops ---------------------------------------------------------------------------------- */

@@ -166,6 +166,16 @@ static bool head_fits(struct mica_rpc_call *c)
 	return false;
 }
 
+/* A stream may last for hours: neither its memory nor the secrets in it are needed any more. */
+static void forget_message(struct mica_rpc_call *c)
+{
+	const size_t cap = c->message.cap;
+	if (c->session)
+		rpc_session_buffered(c->session, c->message.len, 0);
+	mica_buf_clear(&c->message);
+	rpc_buf_cap(&c->message, cap);
+}
+
 static void give(struct mica_rpc_call *c)
 {
 	c->given = true;
@@ -175,6 +185,8 @@ static void give(struct mica_rpc_call *c)
 	c->busy++;
 	c->method->m->call(c->method->service->ctx, c, mica_buf_slice(&c->message));
 	c->busy--;
+	if (c->method->m->kind == MICA_RPC_SERVER_STREAM)
+		forget_message(c);
 }
 
 void rpc_call_headers(struct mica_rpc_call *c)

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api_impl.h"
 
+#include "compiled.h"
+#include "policies.h"
+
 #include "mica/clock.h"
 #include "mica/log.h"
 
 #include <stdio.h>
+
+#define COMPILED_MAX ((size_t)32 << 20) /* octets of compiled policies that are kept */
 
 /* ---- a call's life ------------------------------------------------------------------------- */
 
@@ -64,7 +69,8 @@ void api_keep(struct api_call *c)
 	struct http_req_data *k = &c->kept;
 	struct mica_slice *token = &c->ask.token;
 	size_t token_at = token->len ? (size_t)(token->p - d->authorization.p) : 0;
-	size_t all = d->authorization.len + d->body.len + d->query.len + c->param.len;
+	size_t all = d->authorization.len + d->body.len + d->query.len + c->param.len +
+		d->if_none_match.len + d->if_match.len;
 
 	ask_leave(&c->ask);
 	if (c->deferred)
@@ -79,6 +85,8 @@ void api_keep(struct api_call *c)
 	k->authorization = keep(&c->kept_mem, d->authorization);
 	k->body = keep(&c->kept_mem, d->body);
 	k->query = keep(&c->kept_mem, d->query);
+	k->if_none_match = keep(&c->kept_mem, d->if_none_match);
+	k->if_match = keep(&c->kept_mem, d->if_match);
 	c->param = keep(&c->kept_mem, c->param);
 	*token = mica_slice_sub(k->authorization, token_at, token->len);
 	c->d = k;
@@ -144,6 +152,7 @@ static void put_headers(struct headers *h, const struct api_answer *a)
 	add_header(h, "X-Content-Type-Options", a->type ? "nosniff" : NULL);
 	add_header(h, "ETag", a->etag);
 	add_header(h, "Allow", a->allow);
+	add_header(h, "Mica-Policy-Lost", a->lost);
 	add_header(h, "Retry-After", retry > 0 ? h->retry_after : NULL);
 	/* RFC 6750 3: nothing beyond the scheme for who has not shown anything */
 	add_header(h, "WWW-Authenticate", a->status == 401 ? "Bearer" : NULL);
@@ -228,11 +237,15 @@ static bool find_route(struct api_call *c)
 
 static bool check_content_type(struct api_call *c)
 {
-	if (!c->route->body || api_is_json(c->d->content_type))
+	bool yaml = c->route->body == API_DOCUMENTS;
+
+	if (!c->route->body || api_is_json(c->d->content_type) ||
+		(yaml && api_is_yaml(c->d->content_type)))
 		return true;
+	c->expected = yaml ? "application/yaml or application/json" : "application/json";
 	mica_fail(&c->err, MICA_INVALID, "content_type",
-		"this path takes a JSON document, expected Content-Type: application/json");
-	c->expected = "application/json";
+		"this path takes a %s document, expected Content-Type: %s",
+		yaml ? "YAML or JSON" : "JSON", c->expected);
 	api_fail_status(c, 415);
 	return false;
 }
@@ -356,6 +369,11 @@ void api_reconfigure(struct api *a, const struct mica_config *config)
 		positive(config->https.max_watchers_shared));
 }
 
+static void policies_changed(void *ctx)
+{
+	api_wake(ctx, false);
+}
+
 mica_rc api_new(const struct api_options *o, struct api **out, struct mica_err *e)
 {
 	struct api *a = MICA_NEW(struct api);
@@ -377,6 +395,8 @@ mica_rc api_new(const struct api_options *o, struct api **out, struct mica_err *
 		api_free(a);
 		return rc;
 	}
+	a->compiled = compiled_new(COMPILED_MAX);
+	policies_subscribe(o->desk->policies, policies_changed, a);
 	api_reconfigure(a, o->config);
 	a->o.config = NULL;
 	*out = a;
@@ -430,6 +450,7 @@ void api_free(struct api *a)
 		return;
 	api_stop(a);
 	watch_free(a->watch);
+	compiled_free(a->compiled);
 	mica_free(a->public_host);
 	pthread_mutex_destroy(&a->backup_lock);
 	mica_free(a);

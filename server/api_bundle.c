@@ -7,6 +7,8 @@ static const char *const types[MICA_FMT_COUNT] = {
 	[MICA_FMT_BUNDLE_PEM] = "application/x-pem-file",
 	[MICA_FMT_BUNDLE_JWS] = "application/jose",
 	[MICA_FMT_JWKS] = "application/jwk-set+json",
+	[MICA_FMT_POLICIES_JSON] = "application/json",
+	[MICA_FMT_POLICIES_JWS] = "application/jose",
 };
 #define REVALIDATE "no-cache" /* a cache may keep it, and asks each time */
 
@@ -19,6 +21,9 @@ static const struct {
 	{api_bundle_pem, MICA_FMT_BUNDLE_PEM},
 	{api_bundle_jws, MICA_FMT_BUNDLE_JWS},
 	{api_jwks, MICA_FMT_JWKS},
+	{api_policies_jws, MICA_FMT_POLICIES_JWS},
+	{api_policies, MICA_FMT_POLICIES_JSON},
+	{api_compiled, MICA_FMT_POLICIES_JSON},
 };
 
 static enum mica_format format_of(const struct api_call *c)
@@ -34,6 +39,11 @@ static void send(struct api_call *c, const struct mica_snapshot *s, bool changed
 {
 	struct api_answer a = {.status = 304, .cache = REVALIDATE};
 
+	if (changed && api_policies_built(c)) {
+		mica_snapshot_unref(s);
+		api_policies_build(c);
+		return;
+	}
 	memcpy(c->etag, s->etag, sizeof(c->etag));
 	a.etag = c->etag;
 	if (changed) {
@@ -66,8 +76,7 @@ static bool shared_listener(const struct api_call *c)
 	return c->door != API_WATCH;
 }
 
-/* `td` NULL = the default set. */
-static void serve(struct api_call *c, const char *td)
+void api_serve(struct api_call *c, const char *td)
 {
 	struct api_bundle_query q;
 	struct watch_for f = {.shared = shared_listener(c), .format = format_of(c), .td = td};
@@ -107,17 +116,17 @@ static void serve(struct api_call *c, const char *td)
 
 void api_bundle_json(struct api_call *c)
 {
-	serve(c, NULL);
+	api_serve(c, NULL);
 }
 
 void api_bundle_pem(struct api_call *c)
 {
-	serve(c, NULL);
+	api_serve(c, NULL);
 }
 
 void api_bundle_jws(struct api_call *c)
 {
-	serve(c, NULL);
+	api_serve(c, NULL);
 }
 
 void api_bundle_of(struct api_call *c)
@@ -125,7 +134,7 @@ void api_bundle_of(struct api_call *c)
 	char td[MICA_TD_MAX + 1];
 
 	if (mica_slice_copy(c->param, td, sizeof(td)) == MICA_OK) {
-		serve(c, td);
+		api_serve(c, td);
 		return;
 	}
 	mica_fail(&c->err, MICA_NOT_FOUND, "no_such_trust_domain",
@@ -136,7 +145,7 @@ void api_bundle_of(struct api_call *c)
 void api_jwks(struct api_call *c)
 {
 	if (atomic_load(&c->a->oidc_discovery)) {
-		serve(c, NULL);
+		api_serve(c, NULL);
 		return;
 	}
 	mica_fail(&c->err, MICA_NOT_FOUND, "no_such_path",

@@ -9,7 +9,9 @@
 
 #include "mica/buf.h"
 #include "mica/core.h"
+#include "mica/core_policies.h"
 #include "mica/json.h"
+#include "mica/policy_compile.h"
 
 #define API_PARAMS_MAX   10
 #define API_AUDIENCE_MAX 16
@@ -49,6 +51,27 @@ mica_rc api_decode_bundle_query(const struct api_params *p, struct api_bundle_qu
 mica_rc api_decode_event_query(const struct api_params *p, struct mica_event_query *out,
 	struct mica_err *e) MICA_MUST_CHECK;
 
+#define API_LABELS_MAX 64
+struct api_policy_query {
+	enum mica_channel channel;
+	enum mica_policy_kind kind; /* AuthorizationPolicy unless said */
+	struct mica_slice ns; /* empty = all */
+	uint64_t revision; /* 0 = what is in force */
+	enum mica_policy_target target;
+	enum mica_policy_form form;
+	struct mica_policy_workload workload; /* labels are here: not to be copied */
+	bool has_kind, has_form, has_target, has_workload, strict, report;
+	struct mica_policy_pair labels[API_LABELS_MAX];
+};
+extern const char *const api_policies_params[],
+	*const api_compiled_params[], *const api_policy_params[],
+					      *const api_policy_change_params[],
+						      *const api_policies_change_params[],
+							      *const api_policy_kind_params[];
+/* `names` is one of those; "wait" is api_decode_bundle_query's to read. INVALID "bad_parameter". */
+mica_rc api_decode_policy_query(const struct api_params *p, const char *const *names,
+	struct api_policy_query *out, struct mica_err *e) MICA_MUST_CHECK;
+
 /* ---- paths --------------------------------------------------------------------------------- */
 
 /* "{L}/{N}[.p/W]" of C2SP tlog-tiles, canonical only: L 0 to 63, N in groups of three digits, W 1
@@ -59,6 +82,7 @@ bool api_decode_tile(
 bool api_etag_matches(struct mica_slice if_none_match, const char *etag);
 /* application/json with or without parameters. */
 bool api_is_json(struct mica_slice content_type);
+bool api_is_yaml(struct mica_slice content_type); /* the same of YAML */
 /* The token of "Bearer <token>"; false when it is something else. */
 bool api_bearer(struct mica_slice authorization, struct mica_slice *token);
 
@@ -155,5 +179,13 @@ mica_rc api_decode_plan_query(
 /* An absolute path without NUL. INVALID "bad_path". */
 mica_rc api_decode_backup(
 	const struct mica_json *doc, struct mica_slice *path, struct mica_err *e) MICA_MUST_CHECK;
+
+/* {"revision": n} */
+mica_rc api_decode_policy_rollback(
+	const struct mica_json *doc, uint64_t *revision, struct mica_err *e) MICA_MUST_CHECK;
+#define API_POLICY_KEYS_MAX 1000
+/* {"policies": [{"kind", "namespace", "name"}]}, or nothing (*n is 0). */
+mica_rc api_decode_policy_keys(const struct mica_json *doc, struct mica_doc_key *keys, size_t *n,
+	struct mica_err *e) MICA_MUST_CHECK;
 
 #endif

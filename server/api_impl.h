@@ -38,6 +38,7 @@ enum api_who {
 enum api_path_kind {
 	API_EXACT,
 	API_SEGMENT, /* {x} at the end or in the middle: one segment */
+	API_PAIR, /* {x}/{y}: two of them, as one parameter */
 	API_REST /* {x} at the end: all that follows */
 };
 
@@ -52,6 +53,7 @@ enum api_status {
 	S403,
 	S404,
 	S409,
+	S412,
 	S413,
 	S415,
 	S429,
@@ -61,6 +63,8 @@ enum api_status {
 };
 #define S(x) (1u << (x))
 
+enum api_body { API_NO_BODY, API_JSON, API_DOCUMENTS /* YAML or JSON */ };
+
 struct api_call;
 struct api_route {
 	enum http_method method;
@@ -68,7 +72,7 @@ struct api_route {
 	enum api_path_kind kind;
 	unsigned doors;
 	enum api_who who;
-	bool body; /* takes a JSON document */
+	enum api_body body;
 	bool pool; /* may take long: runs on the pool */
 	const char *const *params; /* of the query; ends with NULL; NULL = none */
 	unsigned statuses;
@@ -98,6 +102,7 @@ struct api {
 	struct door door[API_LISTENER_COUNT];
 	_Atomic(struct grpc *) grpc;
 	struct watch *watch;
+	struct compiled *compiled;
 	atomic_bool stopped;
 	atomic_bool oidc_discovery; /* copied from the configuration; may change while running */
 	/* fixed */
@@ -162,6 +167,7 @@ struct api_answer {
 	const char *cache; /* Cache-Control; NULL = "no-store" */
 	const char *etag;
 	const char *allow;
+	const char *lost; /* Mica-Policy-Lost */
 	int retry_after; /* 0 = none, but 1 with 429 and 503 */
 };
 void api_answer(struct api_call *c, const struct api_answer *a);
@@ -192,8 +198,6 @@ void api_unref(struct api_call *c);
 void api_authenticate(struct api_call *c);
 /* When it is known who asks (or nobody was asked). */
 void api_run(struct api_call *c);
-/* Gives the call to the pool, or fails it. */
-void api_push(struct api_call *c, work_fn *fn);
 bool api_issues(const struct api_route *t); /* it makes SVIDs */
 
 /* What the caller of a request shows: a token, or its own certificate; empty = nothing. */
@@ -245,6 +249,18 @@ void api_rotation_move(struct api_call *c);
 void api_join_create(struct api_call *c);
 void api_join_list(struct api_call *c);
 void api_join_revoke(struct api_call *c);
+void api_policies(struct api_call *c);
+void api_policies_jws(struct api_call *c);
+void api_compiled(struct api_call *c);
+void api_policies_apply(struct api_call *c);
+void api_policies_validate(struct api_call *c);
+void api_policies_promote(struct api_call *c);
+void api_policies_withdraw(struct api_call *c);
+void api_policy_get(struct api_call *c);
+void api_policy_put(struct api_call *c);
+void api_policy_delete(struct api_call *c);
+void api_policy_history(struct api_call *c);
+void api_policy_rollback(struct api_call *c);
 void api_deny_list(struct api_call *c);
 void api_deny_add(struct api_call *c);
 void api_deny_remove(struct api_call *c);
@@ -252,6 +268,10 @@ void api_backup(struct api_call *c);
 void api_health(struct api_call *c);
 void api_ready(struct api_call *c);
 void api_metrics(struct api_call *c);
+
+void api_authorize(struct api_call *c);
+void api_dry_run(struct api_call *c);
+extern const char *const api_authorize_params[];
 
 extern const char *const api_listener_names[API_LISTENER_COUNT];
 /* How fetching keys goes, by issuer; the caller frees it. */
@@ -262,6 +282,13 @@ void api_issue_free(struct api_issue *i);
 /* Of api_face. */
 void api_write(struct ask *a, struct mica_buf *out);
 void api_answered(struct ask *a, const struct mica_answer *answer);
+/* A snapshot of the core, by the call's route, with ETag and long poll; `td` NULL = the default
+ * set. The first two parameters of the route's query are `channel` and `wait`, if it has any. */
+void api_serve(struct api_call *c, const char *td);
+/* Whether the call wants what is made from a snapshot of policies, not the snapshot itself; and
+ * making it, on the pool. */
+bool api_policies_built(const struct api_call *c);
+void api_policies_build(struct api_call *c);
 void api_watch_answer(void *call, const struct mica_snapshot *s, enum watch_end end);
 
 #endif

@@ -323,6 +323,20 @@ bool api_is_json(struct mica_slice content_type)
 	return eq_nocase(trim(type), "application/json");
 }
 
+/* RFC 9512, and what was in use before it. */
+bool api_is_yaml(struct mica_slice content_type)
+{
+	static const char *const types[] = {"application/yaml", "application/x-yaml", "text/yaml",
+		"text/x-yaml", "text/vnd.yaml"};
+	struct mica_slice type;
+
+	mica_slice_cut(&content_type, ';', &type);
+	for (size_t i = 0; i < MICA_ARRAY_LEN(types); i++)
+		if (eq_nocase(trim(type), types[i]))
+			return true;
+	return false;
+}
+
 bool api_bearer(struct mica_slice authorization, struct mica_slice *token)
 {
 	struct mica_slice scheme;

@@ -85,6 +85,35 @@ const struct api_route api_routes[] = {
 		SENDS | S(S201) | S(S204) | S(S404) | S(S409), api_rotation_move},
 	{HTTP_POST, "/v1/authorities/{id}/taint", API_SEGMENT, API_EVERY, API_ADMINISTRATOR, false,
 		true, NULL, KNOWN | S(S204) | S(S404) | S(S409), api_taint},
+	{HTTP_GET, "/v1/policies", API_EXACT, API_READS, API_CALLER, API_NO_BODY, false,
+		api_policies_params, POLLED | KNOWN, api_policies},
+	{HTTP_POST, "/v1/policies", API_EXACT, API_EVERY, API_ADMINISTRATOR, API_DOCUMENTS, true,
+		api_policies_change_params, SENDS | S(S200) | S(S409) | S(S412),
+		api_policies_apply},
+	{HTTP_POST, "/v1/policies:validate", API_EXACT, API_EVERY, API_AUDITOR, API_DOCUMENTS, true,
+		NULL, SENDS | S(S200), api_policies_validate},
+	{HTTP_POST, "/v1/policies:promote", API_EXACT, API_EVERY, API_ADMINISTRATOR, API_JSON, true,
+		NULL, SENDS | S(S200) | S(S404) | S(S409), api_policies_promote},
+	{HTTP_POST, "/v1/policies:withdraw", API_EXACT, API_EVERY, API_ADMINISTRATOR, API_JSON,
+		true, NULL, SENDS | S(S200) | S(S404) | S(S409), api_policies_withdraw},
+	{HTTP_GET, "/v1/policies.jws", API_EXACT, API_READS, API_CALLER, API_NO_BODY, false,
+		api_bundle_params, POLLED | KNOWN, api_policies_jws},
+	{HTTP_GET, "/v1/policies/compiled", API_EXACT, API_READS, API_CALLER, API_NO_BODY, false,
+		api_compiled_params, POLLED | KNOWN | S(S409), api_compiled},
+	{HTTP_GET, "/v1/policies/{namespace}/{name}", API_PAIR, API_READS, API_CALLER, API_NO_BODY,
+		true, api_policy_params, KNOWN | S(S200) | S(S304) | S(S404), api_policy_get},
+	{HTTP_PUT, "/v1/policies/{namespace}/{name}", API_PAIR, API_EVERY, API_ADMINISTRATOR,
+		API_DOCUMENTS, true, api_policy_change_params, SENDS | S(S200) | S(S409) | S(S412),
+		api_policy_put},
+	{HTTP_DELETE, "/v1/policies/{namespace}/{name}", API_PAIR, API_EVERY, API_ADMINISTRATOR,
+		API_NO_BODY, true, api_policy_change_params,
+		KNOWN | S(S204) | S(S404) | S(S409) | S(S412), api_policy_delete},
+	{HTTP_GET, "/v1/policies/{namespace}/{name}/history", API_PAIR, API_EVERY, API_AUDITOR,
+		API_NO_BODY, true, api_policy_kind_params, KNOWN | S(S200) | S(S404),
+		api_policy_history},
+	{HTTP_POST, "/v1/policies/{namespace}/{name}/rollback", API_PAIR, API_EVERY,
+		API_ADMINISTRATOR, API_JSON, true, api_policy_change_params,
+		SENDS | S(S200) | S(S404) | S(S409) | S(S412), api_policy_rollback},
 	{HTTP_GET, "/v1/deny", API_EXACT, API_EVERY, API_AUDITOR, false, true, NULL,
 		KNOWN | S(S200), api_deny_list},
 	{HTTP_POST, "/v1/deny", API_EXACT, API_EVERY, API_ADMINISTRATOR, true, true, NULL,
@@ -97,6 +126,10 @@ const struct api_route api_routes[] = {
 		SENDS | S(S201) | S(S409), api_join_create},
 	{HTTP_DELETE, "/v1/join-tokens/{id}", API_SEGMENT, API_EVERY, API_ADMINISTRATOR, false,
 		true, NULL, KNOWN | S(S204) | S(S404) | S(S409), api_join_revoke},
+	{HTTP_POST, "/v1/authorize", API_EXACT, API_EVERY, API_CALLER, API_JSON, true,
+		api_authorize_params, SENDS | S(S200), api_authorize},
+	{HTTP_GET, "/v1/authorize/dry-run", API_EXACT, API_EVERY, API_AUDITOR, API_NO_BODY, false,
+		NULL, KNOWN | S(S200), api_dry_run},
 	{HTTP_POST, "/v1/backups", API_EXACT, API_ON(API_ADMIN), API_LOCAL_ADMIN, true, false, NULL,
 		SENDS | S(S201) | S(S409), api_backup},
 	{HTTP_GET, "/healthz", API_EXACT, API_HEALTH, API_ANYONE, false, false, NULL, ANY | S(S200),
@@ -125,6 +158,7 @@ static const struct {
 	[S403] = {403, "Forbidden"},
 	[S404] = {404, "Not Found"},
 	[S409] = {409, "Conflict"},
+	[S412] = {412, "Precondition Failed"},
 	[S413] = {413, "Content Too Large"},
 	[S415] = {415, "Unsupported Media Type"},
 	[S429] = {429, "Too Many Requests"},
@@ -147,6 +181,16 @@ const char *api_status_phrase(int code)
 
 /* ---- matching ------------------------------------------------------------------------------ */
 
+/* "x", or for a pair "x/y". */
+static bool segments(const struct api_route *t, struct mica_slice param)
+{
+	struct mica_slice first;
+
+	if (t->kind == API_PAIR && (!mica_slice_cut(&param, '/', &first) || first.len == 0))
+		return false;
+	return param.len > 0 && memchr(param.p, '/', param.len) == NULL;
+}
+
 static bool match(const struct api_route *t, struct mica_slice path, struct mica_slice *param)
 {
 	const char *brace = strchr(t->path, '{'), *behind;
@@ -162,16 +206,18 @@ static bool match(const struct api_route *t, struct mica_slice path, struct mica
 	*param = mica_slice_sub(path, before, path.len);
 	if (t->kind == API_REST)
 		return true;
-	behind = strchr(brace, '}') + 1;
+	behind = strrchr(brace, '}') + 1;
 	tail = mica_slice_str(behind);
 	if (param->len <= tail.len || !mica_slice_has_suffix(*param, tail))
 		return false;
 	param->len -= tail.len;
-	return memchr(param->p, '/', param->len) == NULL;
+	return segments(t, *param);
 }
 
-static const char *const method_names[] = {
-	[HTTP_GET] = "GET, HEAD", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
+static const char *const method_names[] = {[HTTP_GET] = "GET, HEAD",
+	[HTTP_POST] = "POST",
+	[HTTP_PUT] = "PUT",
+	[HTTP_DELETE] = "DELETE"};
 
 static void allow_method(char allow[64], enum http_method m)
 {

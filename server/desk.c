@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "desk.h"
 
+#include "decisions.h"
 #include "known.h"
 #include "late.h"
 #include "limits.h"
+#include "policies.h"
 
 #include "mica/clock.h"
 
@@ -34,8 +36,11 @@ mica_rc desk_new(const struct desk_options *o, struct desk **out, struct mica_er
 	d->keys = o->keys;
 	d->kube = o->kube;
 	d->known = known_new(KNOWN_MAX);
+	d->decisions = decisions_new();
 	desk_reconfigure(d, o->config);
 	rc = work_new(o->threads ? o->threads : 2, POOL_QUEUE, &d->work, e);
+	if (rc == MICA_OK)
+		rc = policies_new(o->core, o->config, &d->policies, e);
 	if (rc == MICA_OK)
 		rc = late_new(REFUSALS, &d->late, e);
 	if (rc != MICA_OK) {
@@ -67,6 +72,8 @@ void desk_free(struct desk *d)
 	work_free(d->work);
 	late_free(d->late);
 	known_free(d->known);
+	policies_free(d->policies);
+	decisions_free(d->decisions);
 	mica_free(d);
 }
 

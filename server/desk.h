@@ -21,11 +21,13 @@
 #include "mica/log.h"
 #include "mica/replay.h"
 
+struct decisions; /* decisions.h */
 struct known; /* known.h */
 struct late; /* late.h */
 struct limits; /* limits.h */
 struct mica_keys; /* keys.h */
 struct mica_kube; /* kube.h */
+struct policies; /* policies.h */
 
 struct desk_options {
 	/* Borrowed until desk_free. */
@@ -50,6 +52,8 @@ struct desk {
 	struct metrics m;
 	struct work *work; /* for what must not hold up a thread of a front */
 	struct known *known;
+	struct policies *policies; /* in force */
+	struct decisions *decisions;
 	struct late *late; /* refusals on their way to who caused them */
 	atomic_bool draining;
 	atomic_uint under_way; /* requests for SVIDs between acceptance and answer */
@@ -62,7 +66,7 @@ struct desk {
 	atomic_uint_least64_t quiet;
 };
 
-/* INTERNAL "thread_failed". */
+/* INTERNAL "thread_failed"; what policies_new says. */
 mica_rc desk_new(
 	const struct desk_options *o, struct desk **out, struct mica_err *e) MICA_MUST_CHECK;
 void desk_reconfigure(struct desk *d, const struct mica_config *config);

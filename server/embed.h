@@ -10,5 +10,7 @@ extern const unsigned char embed_istio[];
 extern const unsigned long embed_istio_len;
 extern const unsigned char embed_linkerd[];
 extern const unsigned long embed_linkerd_len;
+extern const unsigned char embed_ext_authz[];
+extern const unsigned long embed_ext_authz_len;
 
 #endif

@@ -2,6 +2,9 @@
 #include "grpc_impl.h"
 
 #include "api_decode.h"
+#include "limits.h"
+#include "linkerd_policy.h"
+#include "peers.h"
 
 #include "mica/clock.h"
 #include "mica/log.h"
@@ -9,14 +12,18 @@
 
 #include <unistd.h>
 
-#define SERVICES_MAX 4
+#define SERVICES_MAX 8
 #define CALL_MS      20000 /* pilot-agent and linkerd2-proxy wait for ever: we do not let them */
+#define PEERS_MAX    16384 /* certificates of peers that Envoys ask about: 1 MiB, and their names */
 #define MAX_STREAMS  256 /* a node's proxy brings all of its workloads on one connection */
 
 /* What is counted by its own name. */
 static const char *const methods[] = {
 	GRPC_ISTIO_METHOD,
 	GRPC_LINKERD_METHOD,
+	GRPC_LINKERD_WATCH_METHOD,
+	GRPC_LINKERD_GET_METHOD,
+	GRPC_EXT_AUTHZ_METHOD,
 	"/grpc.health.v1.Health/Check",
 	"/grpc.health.v1.Health/Watch",
 	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -31,12 +38,24 @@ struct grpc {
 	size_t n_services;
 	int at[GRPC_LISTENERS]; /* index of the server's listener; -1 = off */
 	struct mica_string_list clusters;
+	struct linkerd_policy *policies;
+	struct peers *peers;
 	mica_metric_counter calls[METHODS + 1][MICA_RPC_CODES]; /* the last row: all other paths */
 };
 
 struct desk *grpc_desk(struct grpc *g)
 {
 	return g->desk;
+}
+
+struct linkerd_policy *grpc_linkerd_policies(struct grpc *g)
+{
+	return g->policies;
+}
+
+struct peers *grpc_peers(struct grpc *g)
+{
+	return g->peers;
 }
 
 bool grpc_knows_cluster(const struct grpc *g, struct mica_slice cluster)
@@ -208,12 +227,33 @@ void grpc_call_fail(struct grpc_call *k)
 	mica_rpc_end_as(k->c, code, &k->err);
 }
 
+void grpc_refuse(
+	struct grpc *g, struct mica_rpc_call *c, const char *method, const struct mica_err *e)
+{
+	bool log = atomic_load_explicit(&g->desk->log_address, memory_order_relaxed);
+	struct http_peer peer;
+
+	peer_of(mica_rpc_call_data(c)->peer, &peer);
+	if (g->desk->limits && e->rc == MICA_UNAUTHENTICATED)
+		limits_address_failure(g->desk->limits, &peer, mica_mono_ms());
+	note_refusal(
+		g->desk, "grpc", method, (int)grpc_code(e), e, NULL, log ? peer.address : "", -1);
+	mica_rpc_end(c, e);
+}
+
 void grpc_failed(struct ask *a)
 {
 	grpc_call_fail(grpc_call_of(a));
 }
 
 /* ---- the server ---------------------------------------------------------------------------- */
+
+/* Linkerd's credential is in the message, and who may ask for decisions without TLS needs none. */
+static bool shows_nothing(const char *method, const struct mica_rpc_peer *p)
+{
+	return strcmp(method, GRPC_LINKERD_METHOD) == 0 ||
+		(strcmp(method, GRPC_EXT_AUTHZ_METHOD) == 0 && !p->tls);
+}
 
 /* Before anything but headers was read. */
 static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
@@ -222,8 +262,11 @@ static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 	const struct mica_rpc_call_data *data = mica_rpc_call_data(c);
 	const struct mica_rpc_peer *p = data->peer;
 	size_t m = method_index(data->path);
-	bool issues = m < METHODS && strncmp(methods[m], "/grpc.", 6) != 0, any;
+	const char *method = m < METHODS ? methods[m] : "";
+	bool issues =
+		strcmp(method, GRPC_ISTIO_METHOD) == 0 || strcmp(method, GRPC_LINKERD_METHOD) == 0;
 	bool log = atomic_load_explicit(&g->desk->log_address, memory_order_relaxed);
+	bool any;
 	struct mica_slice shown = bearer(c, &any);
 	struct http_peer peer;
 	mica_rc rc;
@@ -231,16 +274,13 @@ static bool admit(void *ctx, struct mica_rpc_call *c, struct mica_err *e)
 	peer_of(p, &peer);
 	if (!shown.len && p->n_chain)
 		shown = p->chain[0];
-	/* Linkerd's credential is in the message */
-	rc = m < METHODS && strcmp(methods[m], GRPC_LINKERD_METHOD) == 0
-		? MICA_OK
-		: desk_address_ok(g->desk, &peer, shown, e);
+	rc = shows_nothing(method, p) ? MICA_OK : desk_address_ok(g->desk, &peer, shown, e);
 	if (rc == MICA_OK && issues)
 		rc = desk_queue_ok(g->desk, e);
 	if (rc == MICA_OK)
 		return true;
-	note_refusal(g->desk, "grpc", m < METHODS ? methods[m] : "", (int)grpc_code(e), e, NULL,
-		log ? peer.address : "", issues ? METRIC_X509 : -1);
+	note_refusal(g->desk, "grpc", method, (int)grpc_code(e), e, NULL, log ? peer.address : "",
+		issues ? METRIC_X509 : -1);
 	return false;
 }
 
@@ -317,8 +357,18 @@ mica_rc grpc_new(struct desk *desk, const struct mica_config *config, struct mic
 
 	g->desk = desk;
 	copy_clusters(g, config);
+	g->peers = peers_new(desk->core, PEERS_MAX,
+		(const char *const *)config->policies.trust_domain_aliases.v,
+		config->policies.trust_domain_aliases.n);
 	g->services[g->n_services++] = grpc_istio(g);
 	g->services[g->n_services++] = grpc_linkerd(g);
+	g->services[g->n_services++] = grpc_linkerd_policy(g);
+	rc = linkerd_policy_new(desk, config, &g->policies, e);
+	if (rc != MICA_OK) {
+		grpc_free(g);
+		return rc;
+	}
+	g->services[g->n_services++] = grpc_ext_authz(g);
 	mica_rpc_options_init(&o);
 	o.listeners = listeners;
 	o.n_listeners = put_listeners(g, config, key, listeners);
@@ -367,6 +417,7 @@ void grpc_set_serving(struct grpc *g, bool serving)
 void grpc_drain(struct grpc *g)
 {
 	mica_rpc_server_drain(g->server);
+	linkerd_policy_drain(g->policies);
 }
 
 void grpc_stop(struct grpc *g, int64_t wait_ms)
@@ -378,8 +429,12 @@ void grpc_free(struct grpc *g)
 {
 	if (!g)
 		return;
+	if (g->policies)
+		linkerd_policy_drain(g->policies);
 	mica_rpc_server_stop(g->server, 0);
+	linkerd_policy_free(g->policies);
 	mica_string_list_clear(&g->clusters);
+	peers_free(g->peers);
 	mica_free(g);
 }
 
@@ -414,8 +469,10 @@ static void put_calls(const struct grpc *g, struct mica_buf *b)
 void grpc_write_metrics(const struct grpc *g, struct mica_buf *b)
 {
 	struct mica_rpc_stats s;
+	struct peers_stats peers;
 
 	mica_rpc_server_stats(g->server, &s);
+	peers_stats(g->peers, &peers);
 	const struct {
 		const char *name, *type, *help;
 		uint64_t v;
@@ -427,6 +484,8 @@ void grpc_write_metrics(const struct grpc *g, struct mica_buf *b)
 			s.refused_connections},
 		{"mica_grpc_tls_failed_total", "counter", "Handshakes that failed.", s.tls_failed},
 		{"mica_grpc_calls", "gauge", "Calls that are not answered yet.", s.calls_now},
+		{"mica_policy_peers_verified_total", "counter",
+			"Certificates of the peers of Envoys that were judged.", peers.verified},
 		{"mica_grpc_received_bytes_total", "counter", "Octets of HTTP/2 that came.",
 			s.bytes_in},
 		{"mica_grpc_sent_bytes_total", "counter", "Octets of HTTP/2 that were sent.",

@@ -51,7 +51,12 @@ void grpc_call_fail(struct grpc_call *k);
  * another code. */
 enum mica_rpc_code grpc_code(const struct mica_err *e);
 
+/* Ends a call that has none of these: logs, counts, and counts against the address. */
+void grpc_refuse(
+	struct grpc *g, struct mica_rpc_call *c, const char *method, const struct mica_err *e);
+
 struct desk *grpc_desk(struct grpc *g);
+struct peers *grpc_peers(struct grpc *g); /* peers.h */
 /* Whether some issuer is configured for this cluster. */
 bool grpc_knows_cluster(const struct grpc *g, struct mica_slice cluster);
 
@@ -62,5 +67,13 @@ struct mica_rpc_service grpc_istio(struct grpc *g);
 
 #define GRPC_LINKERD_METHOD "/io.linkerd.proxy.identity.Identity/Certify"
 struct mica_rpc_service grpc_linkerd(struct grpc *g);
+
+#define GRPC_LINKERD_WATCH_METHOD "/io.linkerd.proxy.inbound.InboundServerPolicies/WatchPort"
+#define GRPC_LINKERD_GET_METHOD   "/io.linkerd.proxy.inbound.InboundServerPolicies/GetPort"
+struct linkerd_policy;
+struct linkerd_policy *grpc_linkerd_policies(struct grpc *g);
+struct mica_rpc_service grpc_linkerd_policy(struct grpc *g);
+#define GRPC_EXT_AUTHZ_METHOD "/envoy.service.auth.v3.Authorization/Check"
+struct mica_rpc_service grpc_ext_authz(struct grpc *g);
 
 #endif

@@ -260,6 +260,7 @@ enum known {
 	F_TRANSFER_ENCODING,
 	F_CONTENT_ENCODING,
 	F_IF_NONE_MATCH,
+	F_IF_MATCH,
 	F_ACCEPT,
 	F_EXPECT,
 	F_COUNT
@@ -273,6 +274,7 @@ static const struct mica_slice known_names[F_COUNT] = {
 	[F_TRANSFER_ENCODING] = MICA_LIT("transfer-encoding"),
 	[F_CONTENT_ENCODING] = MICA_LIT("content-encoding"),
 	[F_IF_NONE_MATCH] = MICA_LIT("if-none-match"),
+	[F_IF_MATCH] = MICA_LIT("if-match"),
 	[F_ACCEPT] = MICA_LIT("accept"),
 	[F_EXPECT] = MICA_LIT("expect"),
 };
@@ -358,6 +360,7 @@ static const struct guard_refusal *check_fields(
 	out->authorization = trimmed(value[F_AUTHORIZATION]);
 	out->content_type = trimmed(value[F_CONTENT_TYPE]);
 	out->if_none_match = trimmed(value[F_IF_NONE_MATCH]);
+	out->if_match = trimmed(value[F_IF_MATCH]);
 	out->accept = trimmed(value[F_ACCEPT]);
 	out->expects = value[F_EXPECT] != NULL;
 	return check_body(value, out);

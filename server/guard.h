@@ -36,7 +36,7 @@ struct guard_input {
 /* What the request is, when it passes. Slices of the input. */
 struct guard_request {
 	enum http_method method;
-	struct mica_slice path, query, authorization, content_type, if_none_match, accept;
+	struct mica_slice path, query, authorization, content_type, if_none_match, if_match, accept;
 	bool chunked; /* the body's end is in the body */
 	uint64_t length; /* of the body, when not chunked; 0 = none */
 	bool expects; /* the body comes when we say so (100-continue) */

@@ -43,7 +43,8 @@ struct http_req_data {
 	enum http_method method;
 	struct mica_slice path; /* raw, before '?', begins with '/' */
 	struct mica_slice query; /* raw, behind '?'; may be empty */
-	struct mica_slice authorization, content_type, if_none_match, accept; /* empty = absent */
+	struct mica_slice authorization, content_type, if_none_match, if_match,
+		accept; /* empty = absent */
 	struct mica_slice body;
 	const struct http_peer *peer;
 	const struct mica_slice

@@ -370,6 +370,7 @@ static void fill_data(struct http_req *r, const struct guard_request *q, int64_t
 		.authorization = q->authorization,
 		.content_type = q->content_type,
 		.if_none_match = q->if_none_match,
+		.if_match = q->if_match,
 		.accept = q->accept,
 		.peer = &c->peer,
 		.client_chain = c->chain,

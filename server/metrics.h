@@ -46,7 +46,7 @@ enum metric_outcome {
 enum metric_stage { METRIC_AUTH, METRIC_SIGN, METRIC_COMMIT, METRIC_TOTAL, METRIC_STAGES };
 enum metric_class { METRIC_2XX, METRIC_3XX, METRIC_4XX, METRIC_5XX, METRIC_CLASSES };
 
-#define METRIC_ROUTES 64
+#define METRIC_ROUTES 96
 struct metrics {
 	mica_metric_counter issuance[METRIC_KINDS][METRIC_OUTCOMES];
 	struct metric_histogram stage[METRIC_STAGES];

@@ -3,6 +3,7 @@
 #include "micad_impl.h"
 
 #include "plugged.h"
+#include "policies_dir.h"
 
 #include "mica/threads.h"
 
@@ -12,6 +13,7 @@
 
 #define METRICS_CONNECTIONS 64
 #define ADMIN_CONNECTIONS   64
+#define ADMIN_BODY          (1u << 20)
 #define WATCH_SPARE         64 /* connections beside the watchers themselves */
 
 /* Opens one listener with what all have in common. */
@@ -25,6 +27,8 @@ static mica_rc open_door(
 	o->unix_gid = which == API_ADMIN ? m->admin_gid : -1;
 	o->unix_gid2 = which == API_ADMIN ? m->audit_gid : -1;
 	o->max_body = (size_t)m->config->https.max_request_body;
+	if (which == API_ADMIN && o->max_body < ADMIN_BODY) /* many policies in one change */
+		o->max_body = ADMIN_BODY;
 	o->idle_timeout_ms = m->config->https.idle_timeout * 1000;
 	o->request_timeout_ms = m->config->https.request_timeout * 1000;
 	o->handler = api_handler;
@@ -97,6 +101,8 @@ mica_rc micad_open_doors(struct micad *m, struct mica_err *e)
 		rc = open_door(m, API_ADMIN, &admin, e);
 	if (rc == MICA_OK && m->plugged)
 		rc = plugged_start(m->plugged, plugged_changed, m, e);
+	if (rc == MICA_OK && m->policies_dir)
+		rc = policies_dir_start(m->policies_dir, e);
 	return rc == MICA_OK && m->tls.http ? micad_open_tls_doors(m, e) : rc;
 }
 

@@ -109,6 +109,12 @@ struct mica_outlet_config {
 	bool crl; /* whoever it reaches fetches CRLs and refuses what they name */
 };
 
+/* The labels of pods, where the cluster is not asked for them. */
+struct mica_workload_config {
+	char *ns, *sa; /* sa NULL = all accounts of the namespace */
+	struct mica_string_list labels; /* key=value, checked */
+};
+
 /* Who has the keys of roots: micad, somebody who signs elsewhere, or whoever writes the files of a
  * plugged-in authority. */
 enum mica_root_home { MICA_ROOT_OWN, MICA_ROOT_OFFLINE, MICA_ROOT_FILES };
@@ -182,6 +188,12 @@ struct mica_config {
 		int64_t poll; /* seconds: how often it is looked at besides notifications */
 	} plugged;
 	struct {
+		char *root_namespace; /* its policies are for all namespaces */
+		struct mica_string_list trust_domain_aliases;
+		char *directory; /* of policy files; NULL when unset */
+		int64_t poll; /* seconds: how often it is looked at besides notifications */
+	} policies;
+	struct {
 		int64_t refresh_hint;
 	} bundle;
 	/* Times in seconds; what was not given follows from other settings (config_check.c). */
@@ -190,6 +202,8 @@ struct mica_config {
 		char *control_plane_namespace;
 		char *trust_domain; /* NULL = as above */
 		bool spiffe;
+		struct mica_workload_config *workloads;
+		unsigned n_workloads;
 	} linkerd;
 	/* What Linkerd's proxies call the service that gives them certificates, when some issuer
 	 * lets them in and the gRPC front is on; else NULL. */

@@ -149,6 +149,18 @@ mica_rc mica_core_authenticate_token(struct mica_core *c, struct mica_slice toke
  */
 mica_rc mica_core_authenticate_svid(struct mica_core *c, const struct mica_slice *chain, size_t n,
 	int64_t now_ms, struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
+/* Who stands before a proxy that asks about him: the certificate that he has shown and whose key
+ * he has, alone, since proxies pass on no more; the authorities above it are ours to know. Judged
+ * as above; the caller has no roles, and is not taken for one who came here himself. Besides:
+ * DENIED "denied_by_list". */
+mica_rc mica_core_judge_peer(struct mica_core *c, struct mica_slice leaf, int64_t now_ms,
+	struct mica_caller *out, struct mica_err *e) MICA_MUST_CHECK;
+/* The same when a proxy tells the name alone, which it has verified or not: it must be of our trust
+ * domain or of one of `aliases` (UNAUTHENTICATED "svid_wrong_trust_domain"), and not be denied.
+ * Revocation cannot be looked at. Fast. */
+struct mica_spiffe_id; /* spiffeid.h */
+mica_rc mica_core_judge_name(struct mica_core *c, const struct mica_spiffe_id *id,
+	const char *const *aliases, unsigned n_aliases, struct mica_err *e) MICA_MUST_CHECK;
 /* Why a token would be accepted or refused, as JSON {"accepted", "reason", "steps": [...],
  * "claims": {...}}; never the token or its signature. For auditors and admins. */
 mica_rc mica_core_explain_token(struct mica_core *c, struct mica_slice token, enum mica_front front,
@@ -278,6 +290,8 @@ enum mica_format {
 	MICA_FMT_BUNDLE_PEM,
 	MICA_FMT_BUNDLE_JWS,
 	MICA_FMT_JWKS,
+	MICA_FMT_POLICIES_JSON, /* core_policies.h */
+	MICA_FMT_POLICIES_JWS,
 	MICA_FMT_COUNT
 };
 

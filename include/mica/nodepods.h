@@ -17,15 +17,24 @@
 #include "mica/principal.h"
 #include "mica/token.h"
 
-#define MICA_NODE_PODS_MAX  4096 /* of one node; kubelet takes 110 by default */
-#define MICA_NODE_PAGE_MAX  ((size_t)4 * 1024 * 1024) /* octets of one answer */
-#define MICA_NODE_NEXT_MAX  4096 /* of the mark where the next answer goes on */
-#define MICA_NODE_DEPTH_MAX 64 /* metadata.managedFields nests deep */
+#define MICA_NODE_PODS_MAX   4096 /* of one node; kubelet takes 110 by default */
+#define MICA_NODE_PAGE_MAX   ((size_t)4 * 1024 * 1024) /* octets of one answer */
+#define MICA_NODE_NEXT_MAX   4096 /* of the mark where the next answer goes on */
+#define MICA_NODE_DEPTH_MAX  64 /* metadata.managedFields nests deep */
+#define MICA_NODE_LABELS_MAX 128 /* of a pod */
 
+struct mica_node_label {
+	const char *key, *value;
+};
 struct mica_node_pod {
 	const char *ns, *name, *sa;
 	struct mica_uid uid;
 	bool ended; /* Succeeded or Failed */
+	/* Sorted by key. A pod with more of them than above, or with one that is no text, has none
+	 * and !labels_known: what is selected by labels cannot be said of it. */
+	const struct mica_node_label *labels;
+	unsigned n_labels;
+	bool labels_known;
 };
 
 /* Immutable once it is read; reference-counted; any thread. */
@@ -44,6 +53,9 @@ void mica_node_pods_unref(const struct mica_node_pods *p); /* NULL is fine */
 const char *mica_node_pods_node(const struct mica_node_pods *p);
 size_t mica_node_pods_count(const struct mica_node_pods *p);
 const struct mica_node_pod *mica_node_pods_at(const struct mica_node_pods *p, size_t i);
+/* The pod with this UID; NULL when it is not here. */
+const struct mica_node_pod *mica_node_pods_find(
+	const struct mica_node_pods *p, const struct mica_uid *uid);
 MICA_CLEANUP_STRUCT(mica_node_pods, mica_node_pods_unref);
 
 /* Before the cluster is asked. DENIED:

@@ -33,6 +33,9 @@ struct mica_policy_cases {
 /* Errors as mica_policies_parse has them. */
 mica_rc mica_policy_cases_parse(struct mica_slice text, const char *name,
 	struct mica_policy_cases *out, struct mica_err *e) MICA_MUST_CHECK;
+/* What stands under `request` of a case, by itself, in YAML or JSON: out->v[0].request. */
+mica_rc mica_policy_request_parse(struct mica_slice text, const char *name,
+	struct mica_policy_cases *out, struct mica_err *e) MICA_MUST_CHECK;
 void mica_policy_cases_clear(struct mica_policy_cases *c);
 #define MICA_AUTO_POLICY_CASES                                                                     \
 	__attribute__((cleanup(mica_policy_cases_clear))) struct mica_policy_cases

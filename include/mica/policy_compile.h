@@ -16,6 +16,7 @@
 #ifndef MICA_POLICY_COMPILE_H
 #define MICA_POLICY_COMPILE_H
 
+#include "mica/linkerd.h"
 #include "mica/policy_set.h"
 
 enum mica_policy_target {
@@ -66,21 +67,42 @@ void mica_policy_report_clear(struct mica_policy_report *r);
 /* {"policies", "rules", "losses": [...]} as one line of JSON without its end. */
 void mica_policy_report_put(struct mica_buf *b, const struct mica_policy_report *r);
 
+/* MICA_TARGET_CONSUL: whom names mean. NULL members are the defaults. */
+struct mica_consul {
+	/* Principals are TD/ns/NAMESPACE/dc/DATACENTER/svc/SERVICE, as Consul's own. Default:
+	 * TD/ns/NAMESPACE/sa/SERVICE, a service being named as its service account. */
+	const char *datacenter;
+	/* Community Edition has no namespaces: all services are of this one. Default: Enterprise.
+	 */
+	const char *only_namespace;
+	const char
+		*service_label; /* of workloads: its value is the service's name. Default: "app" */
+};
+
 struct mica_policy_compile_options {
 	enum mica_policy_target target;
 	enum mica_policy_form form;
 	const struct mica_policy_workload *workload; /* NULL = all of the set */
 	bool strict;
+	/* MICA_TARGET_LINKERD: the names of its identities (NULL: those of control plane namespace
+	 * "linkerd" and trust domain "cluster.local"), and ports that get a Server besides those
+	 * that policies name; as PROTOBUF it is the message of one port, the only one here, of a
+	 * workload. */
+	const struct mica_linkerd *linkerd;
+	const uint16_t *ports;
+	unsigned n_ports;
 	/* Envoy: "audit", "deny" or "allow", as a DiscoveryResponse with this filter, which Envoy
 	 * reads from a file that it watches. NULL = all three, in the order that they must have, as
 	 * a fragment of an HttpConnectionManager or a FilterChain. */
 	const char *part;
+	const struct mica_consul *consul; /* NULL: the defaults */
 };
 /*
  * Writes the target's text to `b`; what was lost to *report (which may be NULL). A text is the same
  * for the same set: nothing in it depends on time or chance. INVALID "form_unsupported",
- * "part_unknown", "workload_missing"; CONFLICT "policy_inexpressible" when strict, with the first
- * loss in its text; LIMIT "too_long" comes from the buffer. On an error `b` may hold a part.
+ * "part_unknown", "workload_missing", "trust_domain_missing", "datacenter_invalid"; CONFLICT
+ * "policy_inexpressible" when strict, with the first loss in its text; LIMIT "too_long" comes from
+ * the buffer. On an error `b` may hold a part.
  */
 mica_rc mica_policy_compile(const struct mica_policy_set *s,
 	const struct mica_policy_compile_options *o, struct mica_buf *b,

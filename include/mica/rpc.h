@@ -139,8 +139,9 @@ struct mica_rpc_method {
 	const char *name; /* "Check" */
 	enum mica_rpc_kind kind;
 	size_t max_message; /* of a request; 0 = the server's */
-	/* UNARY, SERVER_STREAM: the request is complete; `message` holds until the call is ended.
-	 * BIDI: the headers are there; `message` is empty. */
+	/* UNARY, SERVER_STREAM: the request is complete. UNARY: `message` holds until the call is
+	 * ended; SERVER_STREAM: until the return. BIDI: the headers are there; `message` is
+	 * empty. */
 	void (*call)(void *ctx, struct mica_rpc_call *c, struct mica_slice message);
 	/* BIDI only: a message came (holds until the return); no more will come. What a client
 	 * sends is read no further while the answers queued for it exceed max_queued. Not called

@@ -24,6 +24,7 @@ import time
 import urllib.request
 
 import agent_bench
+import authz_bench
 import rpc
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -67,6 +68,7 @@ issuers:
     audiences:
       rest: [mica]
       istio: [mica]
+      linkerd: [mica]
 """
 GRPC = """grpc:
   listen: 127.0.0.1:0
@@ -165,7 +167,7 @@ class Server:
         self.unlock_ms, self.open_ms = (float(opened.group(i)) for i in (1, 2))
         self.host, self.port = where["https"].rsplit(":", 1)
         self.ports = {"grpc": where.get("grpc", ":").rsplit(":", 1)[1]}
-        self.ports["grpc-new"] = self.ports["grpc"]
+        self.ports["grpc-new"] = self.ports["linkerd"] = self.ports["grpc"]
         self.watch_port = where["watch"].rsplit(":", 1)[1]
         self.metrics_at = where["metrics"]
         self.roots = os.path.join(self.dir, "roots.pem")
@@ -339,16 +341,20 @@ def measure_new(args, server, figures):
 
 
 def measure_grpc(args, requests, figures):
-    """The same tokens and keys through Istio's certificate service, and REST by turns beside it."""
+    """The same tokens and keys through Istio's certificate service and through Linkerd's, and REST
+    beside them."""
     server = Server(args, requests, "grpc", grpc=True).start()
     args.servers.append(server)
     server.load(8, args.size["warm"], "grpc")
     rows = full_load(args, server, "grpc")
     rest = full_load(args, server)
+    linkerd = full_load(args, server, "linkerd")
     figures["grpc_cpu_us_per_cert"] = median(rows, "cpu_us")
     figures["grpc_cpu_ratio"] = median(rows, "cpu_ratio")
     figures["grpc_certs_per_second"] = median(rows, "per_second")
     figures["grpc_to_rest_ratio"] = figures["grpc_cpu_us_per_cert"] / median(rest, "cpu_us")
+    figures["linkerd_cpu_us_per_cert"] = median(linkerd, "cpu_us")
+    figures["linkerd_to_rest_ratio"] = figures["linkerd_cpu_us_per_cert"] / median(rest, "cpu_us")
     for k in ("p50_ms", "p99_ms"):
         figures[f"grpc_{k}_{CLIENTS}"] = median(rows, k)
     kept = server.load(8, args.size["eight"], "grpc")
@@ -475,6 +481,8 @@ def main():
         measure(args, figures)
         progress("measure decisions of policies")
         figures.update(json.loads(run(os.path.join(args.build, "tests/bench/policy"))))
+        progress("measure decisions that Envoy asks for")
+        figures.update(authz_bench.measure(args.build, args.short))
         progress("measure the gRPC server")
         figures.update(rpc.measure(args.build, args.short))
         if not args.short:

@@ -4,14 +4,15 @@
  * micad for certificates, every request with a token and a key of its own.
  *
  *	load prepare ISSUER_KEY KID ISSUER COUNT FILE	requests, made beforehand
- *	load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new|grpc|grpc-new]
+ *	load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new|grpc|grpc-new|linkerd]
  *							one JSON object
  *	load hold HOST PORT CA COUNT [ETAG]		COUNT idle connections, or waiting watchers
  *
  * `run` sends the requests FIRST to FIRST + REQUESTS - 1 of the file, each of them once, and says
  *in them that it holds bundle SEQUENCE. It reads the CPU time of the server's threads from the
  *kernel before and after. With `new` each request has a connection of its own; with `grpc` the same
- *tokens and keys go to Istio's certificate service, one call at a time on each connection.
+ *tokens and keys go to Istio's certificate service, one call at a time on each connection, and with
+ *`linkerd` to Linkerd's.
  *`hold` says "held" and stays until its input ends. Whatever happens, no call lasts longer than ten
  *minutes.
  */
@@ -22,6 +23,7 @@
 #include <openssl/rsa.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include "mica/buf.h"
 #include "mica/clock.h"
@@ -42,6 +44,8 @@
 #define ANSWER_MAX  16384
 #define REQUEST_MAX 8192
 #define LIFE_MAX    600 /* seconds */
+
+#define TRUST_DOMAIN "bench.mica.example" /* of the bench's configuration */
 
 /* Stands in the requests for the sequence of a server's bundle, which is its time in ms. */
 #define SEQUENCE     "1000000000000"
@@ -123,7 +127,22 @@ static void put_token(struct mica_buf *b, const struct prepare *p, uint64_t n)
 	mica_buf_put_slice(b, mica_buf_slice(&text));
 }
 
-static void put_csr(struct mica_buf *b)
+/* The name that Linkerd has for who asks; other fronts do not look at it. */
+static void add_name(X509_REQ *req, uint64_t n)
+{
+	STACK_OF(X509_EXTENSION) *all = sk_X509_EXTENSION_new_null();
+	X509_EXTENSION *e;
+	char san[256];
+
+	snprintf(san, sizeof(san), "DNS:sa-%u.ns-%u.serviceaccount.identity.linkerd." TRUST_DOMAIN,
+		(unsigned)(n % 1000), (unsigned)(n % 50));
+	e = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
+	must(e && sk_X509_EXTENSION_push(all, e) == 1 && X509_REQ_add_extensions(req, all) == 1,
+		"naming a request");
+	sk_X509_EXTENSION_pop_free(all, X509_EXTENSION_free);
+}
+
+static void put_csr(struct mica_buf *b, uint64_t n)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509_REQ *req = X509_REQ_new();
@@ -131,7 +150,9 @@ static void put_csr(struct mica_buf *b)
 	char *pem = NULL;
 	long len;
 
-	must(key && req && X509_REQ_set_pubkey(req, key) && X509_REQ_sign(req, key, EVP_sha256()) &&
+	must(key && req && bio, "making a request");
+	add_name(req, n);
+	must(X509_REQ_set_pubkey(req, key) && X509_REQ_sign(req, key, EVP_sha256()) &&
 			PEM_write_bio_X509_REQ(bio, req),
 		"making a request");
 	len = BIO_get_mem_data(bio, &pem);
@@ -151,7 +172,7 @@ static void *prepare_some(void *arg)
 		mica_buf_init(&body, REQUEST_MAX);
 		mica_buf_init(&request, REQUEST_MAX);
 		mica_buf_put_str(&body, "{\"csr\":");
-		put_csr(&body);
+		put_csr(&body, n);
 		mica_buf_put_str(&body, ",\"bundle_sequence\":" SEQUENCE "}");
 		mica_buf_put_str(&request,
 			"POST /v1/x509-svids HTTP/1.1\r\nHost: localhost\r\n"
@@ -469,10 +490,44 @@ static struct mica_slice between(struct mica_slice in, const char *from, const c
 	return mica_slice(a, (size_t)(z - a));
 }
 
-/* A request of the file as one of Istio's: HEADERS and DATA of stream 1. */
-static struct mica_slice as_call(struct mica_slice http)
+static void put_pem(struct mica_buf *b, struct mica_slice http)
 {
 	struct mica_slice csr = between(http, "{\"csr\":\"", "\"");
+
+	for (size_t i = 0; i < csr.len; i++)
+		if (csr.p[i] == '\\')
+			mica_buf_put_u8(b, csr.p[++i] == 'n' ? '\n' : csr.p[i]);
+		else
+			mica_buf_put_u8(b, csr.p[i]);
+}
+
+/* Linkerd's message: name, token, and the request in DER. */
+static void put_certify(struct mica_buf *b, struct mica_slice pem, struct mica_slice token)
+{
+	BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
+	X509_REQ *req = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
+	STACK_OF(X509_EXTENSION) *all = req ? X509_REQ_get_extensions(req) : NULL;
+	GENERAL_NAMES *names = X509V3_get_d2i(all, NID_subject_alt_name, NULL, NULL);
+	const ASN1_STRING *name = names ? sk_GENERAL_NAME_value(names, 0)->d.dNSName : NULL;
+	uint8_t *der = NULL;
+	int len = req ? i2d_X509_REQ(req, &der) : -1;
+
+	must(name && len > 0, "reading a request again");
+	mica_wire_put_bytes(
+		b, 1, mica_slice(ASN1_STRING_get0_data(name), (size_t)ASN1_STRING_length(name)));
+	mica_wire_put_bytes(b, 2, token);
+	mica_wire_put_bytes(b, 3, mica_slice(der, (size_t)len));
+	OPENSSL_free(der);
+	GENERAL_NAMES_free(names);
+	sk_X509_EXTENSION_pop_free(all, X509_EXTENSION_free);
+	X509_REQ_free(req);
+	BIO_free(bio);
+}
+
+/* A request of the file as one of Istio's or Linkerd's: HEADERS and DATA of stream 1. */
+static struct mica_slice as_call(struct mica_slice http, bool linkerd)
+{
+	struct mica_slice token = between(http, "Bearer ", "\r\n");
 	MICA_AUTO_BUF pem, message, data, head;
 	struct mica_buf out;
 
@@ -481,13 +536,13 @@ static struct mica_slice as_call(struct mica_slice http)
 	mica_buf_init(&data, REQUEST_MAX);
 	mica_buf_init(&head, REQUEST_MAX);
 	mica_buf_init(&out, REQUEST_MAX);
-	for (size_t i = 0; i < csr.len; i++)
-		if (csr.p[i] == '\\')
-			mica_buf_put_u8(&pem, csr.p[++i] == 'n' ? '\n' : csr.p[i]);
-		else
-			mica_buf_put_u8(&pem, csr.p[i]);
-	mica_wire_put_bytes(&message, 1, mica_buf_slice(&pem));
-	mica_wire_put_varint(&message, 3, 3600);
+	put_pem(&pem, http);
+	if (linkerd) {
+		put_certify(&message, mica_buf_slice(&pem), token);
+	} else {
+		mica_wire_put_bytes(&message, 1, mica_buf_slice(&pem));
+		mica_wire_put_varint(&message, 3, 3600);
+	}
 	mica_buf_put_u8(&data, 0);
 	mica_buf_put_be32(&data, (uint32_t)message.len);
 	mica_buf_put_slice(&data, mica_buf_slice(&message));
@@ -495,15 +550,15 @@ static struct mica_slice as_call(struct mica_slice http)
 	put_literal(&head, ":scheme", MICA_LIT("https"));
 	put_literal(&head, ":authority", MICA_LIT("localhost"));
 	put_literal(&head, ":path",
-		MICA_LIT("/istio.v1.auth.IstioCertificateService/CreateCertificate"));
+		linkerd ? MICA_LIT("/io.linkerd.proxy.identity.Identity/Certify")
+			: MICA_LIT("/istio.v1.auth.IstioCertificateService/CreateCertificate"));
 	put_literal(&head, "content-type", MICA_LIT("application/grpc"));
 	put_literal(&head, "te", MICA_LIT("trailers"));
-	mica_buf_put_u8(&head, 0);
-	put_string(&head, MICA_LIT("authorization"));
 	mica_buf_reset(&pem);
 	mica_buf_put_str(&pem, "Bearer ");
-	mica_buf_put_slice(&pem, between(http, "Bearer ", "\r\n"));
-	put_string(&head, mica_buf_slice(&pem));
+	mica_buf_put_slice(&pem, token);
+	if (!linkerd)
+		put_literal(&head, "authorization", mica_buf_slice(&pem));
 	put_frame(&out, H2_HEADERS, 4, 1, mica_buf_slice(&head));
 	put_frame(&out, H2_DATA, 1, 1, mica_buf_slice(&data));
 	must(mica_buf_rc(&out, NULL) == MICA_OK, "fitting a call");
@@ -568,7 +623,7 @@ static void begin(struct run *r, struct conn *c)
 static void finish(struct run *r, struct conn *c)
 {
 	/* a call that is refused has no message */
-	bool created = c->h2 ? c->message > 1000 : strncmp(c->answer, "HTTP/1.1 201 ", 13) == 0;
+	bool created = c->h2 ? c->message > 800 : strncmp(c->answer, "HTTP/1.1 201 ", 13) == 0;
 
 	r->ms[r->done++] = (double)(mica_mono_ns() - c->began) / 1e6;
 	r->created += created;
@@ -613,16 +668,19 @@ static void drive(struct run *r, struct target *t, struct conn *conns, unsigned 
 
 static void run_init(struct run *r, struct requests *requests, int argc, char **argv)
 {
+	bool linkerd;
+
 	load_requests(argv[4], argv[5], requests);
 	r->requests = requests;
 	r->first = number(argv[6]);
 	r->all = number(argv[7]);
 	must(r->all > 0 && r->first <= requests->n && r->all <= requests->n - r->first,
 		"requests that were not sent yet");
-	r->fresh = argc > 9 && strcmp(argv[9], "grpc") != 0;
-	r->h2 = argc > 9 && strncmp(argv[9], "grpc", 4) == 0;
+	linkerd = argc > 9 && strcmp(argv[9], "linkerd") == 0;
+	r->fresh = argc > 9 && strcmp(argv[9], "grpc") != 0 && !linkerd;
+	r->h2 = linkerd || (argc > 9 && strncmp(argv[9], "grpc", 4) == 0);
 	for (size_t i = 0; r->h2 && i < r->all; i++)
-		requests->v[r->first + i] = as_call(requests->v[r->first + i]);
+		requests->v[r->first + i] = as_call(requests->v[r->first + i], linkerd);
 	r->ms = mica_calloc(r->all, sizeof(double));
 }
 
@@ -731,7 +789,8 @@ int main(int argc, char **argv)
 	if ((argc == 6 || argc == 7) && strcmp(argv[1], "hold") == 0)
 		return hold(argc - 2, argv + 2);
 	fputs("usage: load prepare KEY KID ISSUER COUNT FILE\n"
-	      "       load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS [new|grpc|grpc-new]\n"
+	      "       load run HOST PORT CA PID FILE SEQUENCE FIRST REQUESTS CLIENTS "
+	      "[new|grpc|grpc-new|linkerd]\n"
 	      "       load hold HOST PORT CA COUNT [ETAG]\n",
 		stderr);
 	return 2;

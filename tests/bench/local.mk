@@ -35,3 +35,4 @@ tests_bench_core_CPPFLAGS = $(CORE_TEST_CPPFLAGS) -I$(srcdir)/tests/unit
 tests_bench_core_LDADD = $(CORE_TEST_LDADD)
 EXTRA_DIST += tests/bench/rpc.py
 EXTRA_DIST += tests/bench/agent_bench.py
+EXTRA_DIST += tests/bench/authz_bench.py

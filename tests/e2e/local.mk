@@ -26,6 +26,10 @@ EXTRA_DIST += tests/e2e/test_life.py
 EXTRA_DIST += tests/e2e/test_kube.py
 EXTRA_DIST += tests/e2e/test_kubeapi.py
 EXTRA_DIST += tests/e2e/test_ledger_export.py
+EXTRA_DIST += tests/e2e/linkerd_eval.py
+EXTRA_DIST += tests/e2e/test_linkerd_policy.py
+EXTRA_DIST += tests/e2e/linkerdpolicy.py
+EXTRA_DIST += tests/e2e/test_policy_linkerd.py
 
 # The main job in `make check`; all of them are a stage of `make check-full`.
 TESTS += tests/e2e/run.sh
@@ -66,7 +70,12 @@ EXTRA_DIST += tests/e2e/test_handshakes.py
 EXTRA_DIST += tests/e2e/envoy.sh
 EXTRA_DIST += tests/e2e/test_agent_envoy.py
 EXTRA_DIST += tests/e2e/test_join.py
+EXTRA_DIST += tests/e2e/authzproto.py
+EXTRA_DIST += tests/e2e/test_ext_authz.py
+EXTRA_DIST += tests/e2e/test_ext_authz_envoy.py
 EXTRA_DIST += tests/e2e/policygen.py
 EXTRA_DIST += tests/e2e/test_policygen.py
 EXTRA_DIST += tests/e2e/envoyrbac.py
 EXTRA_DIST += tests/e2e/test_policy_envoy.py
+EXTRA_DIST += tests/e2e/consul_eval.py
+EXTRA_DIST += tests/e2e/test_policy_consul.py

@@ -96,6 +96,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MICA_AUTO_POLICIES all;
 	MICA_AUTO_POLICY_CASES cases;
 
+	if (mica_policy_request_parse(text, "f", &cases, NULL) == MICA_OK && cases.n != 1)
+		abort();
+	mica_policy_cases_clear(&cases);
 	if (mica_policy_cases_parse(text, "f", &cases, NULL) == MICA_OK && cases.n == 0)
 		abort();
 	if (mica_policies_parse(text, "f", NULL, &all, &e) != MICA_OK) {

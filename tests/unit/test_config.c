@@ -331,6 +331,13 @@ static void meshes(void **state)
 	assert_true(c->linkerd.spiffe);
 	assert_null(c->linkerd_server);
 	mica_config_free(c);
+	c = parse(MIN "linkerd: {workloads: [{namespace: a, serviceaccount: b, labels: [x=y, z=]}, "
+		      "{namespace: a}]}\n" PROD);
+	assert_int_equal(c->linkerd.n_workloads, 2);
+	assert_string_equal(c->linkerd.workloads[0].sa, "b");
+	assert_string_equal(c->linkerd.workloads[0].labels.v[1], "z=");
+	assert_null(c->linkerd.workloads[1].sa);
+	mica_config_free(c);
 	/* who never tells which roots it has is waited for */
 	c = parse(MIN "grpc: {listen: ':1'}\n" PROD "  audiences: {linkerd: [identity.l5d.io]}\n");
 	assert_string_equal(c->linkerd_server,
@@ -692,6 +699,8 @@ static void bad_issuers(void **state)
 		{MIN PROD
 			"  require_pod: false\n  impersonation: {accounts: [a/b], url: 'https://x'}\n",
 			"config_conflict", 8, 18, "only pods have a node"},
+		{MIN "linkerd: {workloads: [{namespace: a, labels: [x]}]}\n" PROD, "config_value",
+			3, 47, "linkerd.workloads[0].labels[0]: \"x\" is no label"},
 		{MIN OIDC "  spiffe_path: /ci/{sub}\n  audiences: {linkerd: [x]}\n",
 			"config_conflict", 8, 24, "Linkerd's names are of service accounts"},
 		{MIN PROD

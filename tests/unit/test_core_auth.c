@@ -326,6 +326,70 @@ static void a_certificate_outside_the_ledger_is_nobody(void **state)
 	mica_candidate_free(k);
 }
 
+/* ---- who stands before a proxy --------------------------------------------------------------- */
+
+/* A proxy passes on the leaf alone. */
+static void a_peer_is_judged_by_its_leaf(void **state)
+{
+	struct ct *t = *state;
+	struct mica_candidate *k = ct_issue(t, 0, NOW_MS);
+	const struct mica_caller admin = ct_role(MICA_ROLE_ADMIN);
+	struct mica_issued i;
+	struct mica_caller who;
+	struct mica_slice leaf;
+
+	mica_candidate_issued(k, &i);
+	leaf = i.chain_der[0];
+	assert_ok(mica_core_judge_peer(t->core, leaf, NOW_MS, &who, e));
+	assert_string_equal(who.principal.spiffe_id, ID);
+	assert_int_equal(who.evidence.credential_expiry, i.not_after);
+	assert_int_equal(who.roles, 0);
+	assert_refused(MICA_UNAUTHENTICATED, "svid_expired",
+		mica_core_judge_peer(t->core, leaf, (i.not_after + 1) * 1000, &who, e));
+	assert_refused(MICA_UNAUTHENTICATED, "svid_malformed",
+		mica_core_judge_peer(t->core, mica_slice_sub(leaf, 0, 100), NOW_MS, &who, e));
+	/* an authority is nobody's name */
+	assert_refused(MICA_UNAUTHENTICATED, "svid_malformed",
+		mica_core_judge_peer(t->core, i.chain_der[1], NOW_MS, &who, e));
+	assert_ok(mica_core_deny(t->core, "spiffe_id", MICA_LIT("spiffe://" TD "/ns/payments"),
+		true, &admin, NOW_MS, e));
+	assert_refused(MICA_DENIED, "denied_by_list",
+		mica_core_judge_peer(t->core, leaf, NOW_MS, &who, e));
+	assert_ok(mica_core_deny(t->core, "spiffe_id", MICA_LIT("spiffe://" TD "/ns/payments"),
+		false, &admin, NOW_MS, e));
+	assert_ok(mica_core_deny(t->core, "pod_uid", MICA_LIT(POD_UID), true, &admin, NOW_MS, e));
+	assert_refused(MICA_DENIED, "denied_by_list",
+		mica_core_judge_peer(t->core, leaf, NOW_MS, &who, e));
+	assert_ok(mica_core_revoke_certificate(
+		t->core, mica_slice_str(i.serial_hex), MICA_SLICE_NULL, &admin, NOW_MS, e));
+	assert_refused(MICA_UNAUTHENTICATED, "svid_revoked",
+		mica_core_judge_peer(t->core, leaf, NOW_MS, &who, e));
+	mica_candidate_free(k);
+}
+
+static mica_rc judge_name(struct ct *t, const char *name, struct mica_err *err)
+{
+	static const char *const aliases[] = {"old.example"};
+	struct mica_spiffe_id id;
+
+	assert_ok(mica_spiffe_id_parse(mica_slice_str(name), &id, e));
+	return mica_core_judge_name(t->core, &id, aliases, MICA_ARRAY_LEN(aliases), err);
+}
+
+static void a_name_alone_must_be_ours(void **state)
+{
+	struct ct *t = *state;
+
+	assert_ok(judge_name(t, ID, e));
+	assert_ok(judge_name(t, "spiffe://old.example/ns/payments/sa/checkout", e));
+	assert_refused(MICA_UNAUTHENTICATED, "svid_wrong_trust_domain",
+		judge_name(t, "spiffe://other.example/ns/payments/sa/checkout", e));
+	assert_ok(mica_core_deny(t->core, "spiffe_id", MICA_LIT("spiffe://" TD "/ns/payments"),
+		true, NULL, NOW_MS, e));
+	assert_refused(MICA_DENIED, "denied_by_list", judge_name(t, ID, e));
+	assert_ok(judge_name(t, "spiffe://" TD "/ns/payments2/sa/a", e));
+}
+
 /* ---- reviews --------------------------------------------------------------------------------- */
 
 #define REVIEW(status) "{\"kind\":\"TokenReview\",\"status\":" status "}"
@@ -453,6 +517,8 @@ int main(void)
 		TEST(an_svid_says_who_it_was_issued_to),
 		TEST(a_denied_key_is_nobody),
 		TEST(a_certificate_outside_the_ledger_is_nobody),
+		TEST(a_peer_is_judged_by_its_leaf),
+		TEST(a_name_alone_must_be_ours),
 		TEST(verdicts_are_remembered_for_a_while),
 		TEST(a_review_that_fails_is_no_verdict),
 		TEST(the_question_is_for_our_audience),

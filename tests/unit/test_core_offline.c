@@ -708,6 +708,7 @@ static void it_goes_on_for_long(void **state)
 	struct mica_candidate *k = NULL, *old = NULL;
 	int64_t asked = 0, by, visits = 0, born = 0;
 	char first[MICA_KEY_ID_SIZE], last[MICA_KEY_ID_SIZE];
+	uint64_t sequence = 0, had;
 
 	assert_int_equal(count(t, MICA_AUTHORITY_ROOT, MICA_AS_ACTIVE, NOW, first), 1);
 	for (int64_t now = NOW + 1; now < NOW + 30000; now += 9) {
@@ -737,9 +738,14 @@ static void it_goes_on_for_long(void **state)
 			k = ct_issue(t, 115, now * 1000);
 			born = now;
 		}
-		verifies(t, k, now);
-		if (old)
-			verifies(t, old, now);
+		/* what is good under a bundle at first and at last is good in between */
+		had = sequence;
+		sequence = mica_core_bundle_sequence(t->core, MICA_CHANNEL_LIVE);
+		if (sequence != had || now == born || now + 9 >= born + 50) {
+			verifies(t, k, now);
+			if (old)
+				verifies(t, old, now);
+		}
 		(void)tk_empty_bin(state);
 	}
 	mica_candidate_free(k);

@@ -72,6 +72,12 @@ static void pages_make_a_list(void **state)
 	assert_false(mica_node_pods_at(p, 1)->ended);
 	assert_true(mica_node_pods_at(p, 2)->ended);
 	assert_null(mica_node_pods_at(p, 3));
+	assert_int_equal(mica_node_pods_at(p, 0)->n_labels, 1);
+	assert_string_equal(mica_node_pods_at(p, 0)->labels[0].key, "app");
+	assert_string_equal(mica_node_pods_at(p, 0)->labels[0].value, "x");
+	assert_true(mica_node_pods_at(p, 0)->labels_known);
+	assert_ptr_equal(
+		mica_node_pods_find(p, &mica_node_pods_at(p, 1)->uid), mica_node_pods_at(p, 1));
 	mica_node_pods_unref(p);
 }
 

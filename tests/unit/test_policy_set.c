@@ -112,6 +112,32 @@ static void tables_are_checked(void **state)
 	}
 }
 
+/* As POST /v1/authorize gets it: JSON. */
+static void a_request_by_itself(void **state)
+{
+	static const char text[] =
+		"{\"workload\":{\"namespace\":\"a\",\"labels\":{\"app\":\"x\"}},\"port\":8080,"
+		"\"peer\":\"spiffe://td/ns/b/sa/c\",\"headers\":{\"X-A\":\"\\u00e9\\/1\"}}";
+	struct mica_err e = MICA_ERR_INIT;
+	MICA_AUTO_POLICY_CASES out;
+	const struct mica_policy_request *r;
+
+	(void)state;
+	assert_int_equal(
+		mica_policy_request_parse(mica_slice_str(text), "body", &out, &e), MICA_OK);
+	r = &out.v[0].request;
+	assert_int_equal(out.n, 1);
+	assert_true(r->http && r->port == 8080 && r->n_headers == 1);
+	assert_true(mica_slice_eq_str(r->workload.ns, "a"));
+	assert_true(mica_slice_eq_str(r->headers[0].key, "x-a"));
+	assert_true(mica_slice_eq_str(r->headers[0].value, "\xc3\xa9/1"));
+	mica_policy_cases_clear(&out);
+	assert_int_equal(mica_policy_request_parse(MICA_LIT("{\n\"port\":1}"), "body", &out, &e),
+		MICA_INVALID);
+	assert_string_equal(e.reason, "policy_missing_field");
+	assert_int_equal(out.n, 0);
+}
+
 /* ---- explanations
  * -------------------------------------------------------------------------------- */
 
@@ -291,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(decides_as_istio),
 		cmocka_unit_test(tables_are_checked),
+		cmocka_unit_test(a_request_by_itself),
 		cmocka_unit_test(explains),
 		cmocka_unit_test(has_modes),
 		cmocka_unit_test(holds_policies),

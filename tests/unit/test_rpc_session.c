@@ -205,6 +205,31 @@ static void stream_that_is_full(void **state)
 	assert_string_equal(w.grpc_status, "0");
 }
 
+/* It holds nothing of its request while it lasts; one answer waits with all of it. */
+static void stream_forgets_its_request(void **state)
+{
+	uint8_t octets[3000] = {0};
+	const struct mica_slice m = mica_slice(octets, sizeof(octets));
+	(void)state;
+	put_request(&w.in, 1, "Stream", NULL, false);
+	put_message(&w.in, 1, m, false);
+	exchange(&w);
+	assert_int_equal(w.s.buffered, sizeof(octets));
+	put_frame(&w.in, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, MICA_SLICE_NULL);
+	exchange(&w);
+	assert_int_equal(n_kept, 1);
+	assert_int_equal(w.s.buffered, 0);
+	assert_int_equal(kept[0]->message.room, 0);
+	put_request(&w.in, 3, "Kept", NULL, false);
+	put_message(&w.in, 3, m, true);
+	exchange(&w);
+	assert_int_equal(w.s.buffered, sizeof(octets));
+	mica_rpc_reply(kept[0], MICA_LIT("a"));
+	mica_rpc_reply(kept[1], MICA_LIT("b"));
+	exchange(&w);
+	assert_int_equal(w.s.buffered, 0);
+}
+
 /* What a client sends on a stream whose answers it does not read waits, and none is lost. */
 static void chat_is_held(void **state)
 {
@@ -535,8 +560,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {T(unary), T(error_is_trailers_alone), T(octet_by_octet),
 		T(answer_before_the_end_of_the_request), T(answers_from_another_thread),
-		T(calls_outlive_their_session), T(stream_that_is_full), T(chat_is_held),
-		T(frame_floods), T(flood_in_one_read), T(empty_data), T(time_gives_frames_back),
+		T(calls_outlive_their_session), T(stream_that_is_full),
+		T(stream_forgets_its_request), T(chat_is_held), T(frame_floods),
+		T(flood_in_one_read), T(empty_data), T(time_gives_frames_back),
 		T(work_gives_frames_back), T(resets), T(made_you_reset), T(headers_are_bounded),
 		T(preface_in_time), T(deadline_of_the_client), T(bound_of_our_own),
 		T(request_in_time), T(headers_in_time), T(answers_read_in_time), T(idle_then_shut),
