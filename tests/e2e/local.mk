@@ -76,5 +76,7 @@ EXTRA_DIST += tests/e2e/test_ext_authz.py
 EXTRA_DIST += tests/e2e/test_ext_authz_envoy.py
 EXTRA_DIST += tests/e2e/policygen.py
 EXTRA_DIST += tests/e2e/test_policygen.py
+EXTRA_DIST += tests/e2e/envoyrbac.py
+EXTRA_DIST += tests/e2e/test_policy_envoy.py
 EXTRA_DIST += tests/e2e/consul_eval.py
 EXTRA_DIST += tests/e2e/test_policy_consul.py
