@@ -590,6 +590,24 @@ const struct cli_command cli_commands[] = {
 		.example = "  mica policy withdraw shop/orders\n",
 		.options = CLIENT_OPTIONS | CLI_BIT(OPT_KIND) | CLI_BIT(OPT_ALL),
 		.run = cmd_policy_withdraw},
+	{.name = "policy explain",
+		.summary = "tell what policies decide about a request, and why",
+		.args = "FILE...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"The request to a workload (--namespace and its labels) is given by options, or by "
+			"--request as a case\nof a PolicyTest has it, with everything that a request can have. "
+			"Told are the verdict, the rule that\ndecided, and of every other rule about the workload "
+			"why it does not match. Needs no micad. Status\n9 when it is denied.\n",
+		.example = "  mica policy explain --namespace shop --label app=orders "
+			   "--peer spiffe://example.org/ns/web/sa/front \\\n"
+			   "    --method GET --path /orders/17 policies/*.yaml\n",
+		.options = CLI_BIT(OPT_PEER) | CLI_BIT(OPT_SOURCE_IP) | CLI_BIT(OPT_HOST) |
+			CLI_BIT(OPT_METHOD) | CLI_BIT(OPT_PATH) | CLI_BIT(OPT_HEADER) |
+			CLI_BIT(OPT_PORT) | CLI_BIT(OPT_REQUEST) | POLICY_MESH_OPTIONS |
+			POLICY_WORKLOAD_OPTIONS,
+		.run = cmd_policy_explain},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",
 		.args = "DIR",
