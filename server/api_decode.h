@@ -61,6 +61,7 @@ struct api_policy_query {
 	enum mica_policy_form form;
 	struct mica_policy_workload workload; /* labels are here: not to be copied */
 	bool has_kind, has_form, has_target, has_workload, strict, report;
+	const char *part; /* a literal; NULL = unsaid */
 	struct mica_policy_pair labels[API_LABELS_MAX];
 };
 extern const char *const api_policies_params[],
