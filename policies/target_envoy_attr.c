@@ -8,7 +8,8 @@
  *	path			url_path, which is without query and fragment
  *	port, destination.ip	destination_port, destination_ip
  *	server name		requested_server_name
- *	JWT			metadata envoy.filters.http.jwt_authn, [payload, CLAIM ...]
+ *	JWT			sourced_metadata of envoy.filters.http.jwt_authn, [payload, CLAIM
+ *...]
  */
 #include "target_envoy.h"
 
@@ -335,23 +336,25 @@ static const struct pb_field f_string_match = MESSAGE("string_match", 3);
 /* Metadata of the claim "[a][b]", and what value it has yet to be said. */
 static struct pb *claim(struct envoy *x, struct mica_slice name, struct pb **value)
 {
-	static const struct pb_field f_metadata = MESSAGE("metadata", 7),
+	static const struct pb_field f_sourced = MESSAGE("sourced_metadata", 13),
+				     f_matcher = MESSAGE("metadata_matcher", 1),
 				     f_filter = STRING("filter", 1),
 				     f_segment = {"path", 2, PB_MESSAGE, true},
 				     f_key = STRING("key", 1), f_value = MESSAGE("value", 3);
-	struct pb *leaf = pb_add(&x->arena, NULL, &f_metadata), *segment;
+	struct pb *leaf = pb_add(&x->arena, NULL, &f_sourced), *m, *segment;
 	struct mica_slice key;
 
-	pb_add_text(&x->arena, leaf, &f_filter, MICA_LIT(JWT_FILTER));
-	segment = pb_add(&x->arena, leaf, &f_segment);
+	m = pb_add(&x->arena, leaf, &f_matcher);
+	pb_add_text(&x->arena, m, &f_filter, MICA_LIT(JWT_FILTER));
+	segment = pb_add(&x->arena, m, &f_segment);
 	pb_add_text(&x->arena, segment, &f_key, MICA_LIT(JWT_PAYLOAD));
 	while (name.len) {
 		name = mica_slice_sub(name, 1, name.len); /* the '[' */
 		mica_slice_cut(&name, ']', &key);
-		segment = pb_add(&x->arena, leaf, &f_segment);
+		segment = pb_add(&x->arena, m, &f_segment);
 		pb_add_text(&x->arena, segment, &f_key, key);
 	}
-	*value = pb_add(&x->arena, leaf, &f_value);
+	*value = pb_add(&x->arena, m, &f_value);
 	return leaf;
 }
 

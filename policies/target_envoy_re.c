@@ -22,9 +22,9 @@ struct piece {
 	unsigned size;
 };
 static const struct piece id = {ENVOY_ID, 9}, any = {ANY "*", 3}, segment = {IN "+", 4},
-			  part = {IN "*", 4}, td_not_ns = {IN "+" NOT_NS, 24}, ns = {"/ns/", 4},
-			  not_sa = {NOT_SA, 20}, sa = {"/sa/", 4}, slash_some = {"/" ANY "+", 3},
-			  tail = {"(?:/" ANY "*)?", 5}, one = {"[!$-)+-.0-;@-Z_a-z~]+", 10},
+			  part = {IN "*", 4}, td_not_ns = {IN "+" NOT_NS, 20}, ns = {"/ns/", 4},
+			  not_sa = {NOT_SA, 16}, sa = {"/sa/", 4}, slash_some = {"/" ANY "+", 3},
+			  tail = {"(?:/" ANY "*)?", 4}, one = {"[!$-)+-.0-;@-Z_a-z~]+", 10},
 			  rest = {"[!$-)+-;@-Z_a-z~]*", 9};
 
 struct re {

@@ -9,38 +9,70 @@
 
 /* ---- rules ----------------------------------------------------------------------------------- */
 
-static void add_rules(struct lkd_port *p, size_t at, const struct mica_policy *policy)
+/* The first policy of a namespace that is not before `ns`: they stand in its order. */
+static size_t first_of(const struct mica_policy_set *s, struct mica_slice ns)
 {
-	for (unsigned i = 0; i < policy->n_rules; i++)
-		p->rules[p->n_rules++] =
-			(struct lkd_rule){&p->t->set->rules[p->t->set->first_rule[at] + i], policy};
+	size_t low = 0, high = s->n_authorization;
+
+	while (low < high) {
+		const size_t mid = (low + high) / 2;
+
+		if (mica_slice_cmp(mica_slice_str(s->policies[mid]->ns), ns) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
 }
 
-static bool is_wanted(
-	const struct lkd_port *p, const struct mica_policy *policy, enum mica_policy_action action)
-{
-	return policy->action == action && !policy->dry_run &&
-		mica_policy_selects(p->t->set, policy, p->workload);
-}
-
-static void collect(struct lkd_port *p)
+/* Of the policies of a namespace those that are enforced and about the workload; their places go to
+ * `at`, which has room. */
+static size_t select_ns(struct lkd_port *p, struct mica_slice ns, uint32_t *at, size_t *rules)
 {
 	const struct mica_policy_set *s = p->t->set;
 	size_t n = 0;
 
-	for (size_t i = 0; i < s->n_authorization; i++)
-		if (is_wanted(p, s->policies[i], s->policies[i]->action))
-			n += s->policies[i]->n_rules;
-	p->rules = arena_alloc(&p->arena, n + 1, sizeof(*p->rules));
-	for (size_t i = 0; i < s->n_authorization; i++)
-		if (is_wanted(p, s->policies[i], MICA_POLICY_ALLOW)) {
-			p->any_allow = true;
-			add_rules(p, i, s->policies[i]);
-		}
+	for (size_t i = first_of(s, ns); i < s->n_authorization; i++) {
+		const struct mica_policy *policy = s->policies[i];
+
+		if (!mica_slice_eq_str(ns, policy->ns))
+			break;
+		if (policy->dry_run || policy->action == MICA_POLICY_AUDIT ||
+			!mica_policy_selects(s, policy, p->workload))
+			continue;
+		p->any_allow |= policy->action == MICA_POLICY_ALLOW;
+		*rules += policy->n_rules;
+		at[n++] = (uint32_t)i;
+	}
+	return n;
+}
+
+static void add_rules(
+	struct lkd_port *p, const uint32_t *at, size_t n, enum mica_policy_action action)
+{
+	const struct mica_policy_set *s = p->t->set;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct mica_policy *policy = s->policies[at[i]];
+
+		for (unsigned k = 0; policy->action == action && k < policy->n_rules; k++)
+			p->rules[p->n_rules++] =
+				(struct lkd_rule){&s->rules[s->first_rule[at[i]] + k], policy};
+	}
+}
+
+static void collect(struct lkd_port *p)
+{
+	const struct mica_slice root = mica_slice_str(p->t->set->root_ns);
+	uint32_t *at MICA_AUTO_FREE = mica_calloc(p->t->set->n_authorization + 1, sizeof(*at));
+	size_t rules = 0, n = select_ns(p, p->workload->ns, at, &rules);
+
+	if (root.len && !mica_slice_eq(root, p->workload->ns))
+		n += select_ns(p, root, at + n, &rules);
+	p->rules = arena_alloc(&p->arena, rules + 1, sizeof(*p->rules));
+	add_rules(p, at, n, MICA_POLICY_ALLOW);
 	p->n_allow = p->n_rules;
-	for (size_t i = 0; i < s->n_authorization; i++)
-		if (is_wanted(p, s->policies[i], MICA_POLICY_DENY))
-			add_rules(p, i, s->policies[i]);
+	add_rules(p, at, n, MICA_POLICY_DENY);
 }
 
 void lkd_port_begin(struct lkd_port *p, struct target_run *t,

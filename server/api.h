@@ -29,6 +29,7 @@
 
 struct api; /* opaque */
 struct plugged; /* plugged.h */
+struct policies_dir; /* policies_dir.h */
 
 /* Which listener a request came in by. */
 enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_COUNT };
@@ -36,6 +37,7 @@ enum api_listener { API_PUBLIC, API_WATCH, API_ADMIN, API_METRICS, API_LISTENER_
 struct api_options {
 	struct desk *desk; /* borrowed until api_free */
 	struct plugged *plugged; /* borrowed; NULL = nothing is plugged in */
+	struct policies_dir *policies_dir; /* borrowed; NULL = there is none */
 	const struct mica_config *config; /* what counts is copied */
 	/* Groups of the admin socket (-1 = none): peers of them are admins or auditors; root and
 	 * `own_uid` are always admins. */

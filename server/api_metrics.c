@@ -7,6 +7,7 @@
 #include "keys.h"
 #include "kube.h"
 #include "plugged.h"
+#include "policies_dir.h"
 
 #include "mica/log.h"
 
@@ -269,6 +270,50 @@ static void put_plugged(struct api *a, struct mica_buf *b)
 	put_figures(b, f, MICA_ARRAY_LEN(f));
 }
 
+static void put_policies_dir(struct api *a, struct mica_buf *b)
+{
+	struct policies_dir_status s;
+
+	if (!a->o.policies_dir)
+		return;
+	policies_dir_status(a->o.policies_dir, &s);
+	const struct figure f[] = {
+		{"mica_policies_directory_valid", "gauge",
+			"1 = what is in policies.directory now was taken.", s.valid},
+		{"mica_policies_directory_taken_total", "counter", "Changes there that were taken.",
+			s.taken},
+		{"mica_policies_directory_refused_total", "counter",
+			"Changes there that were refused.", s.refused},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+}
+
+static void put_policies(struct api *a, struct mica_buf *b)
+{
+	struct mica_docs_stats s;
+
+	mica_core_policies_stats(a->desk->core, &s);
+	mica_metric_family(b, "mica_policies", "gauge", "Policies in force, by channel.");
+	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++)
+		mica_metric_u64(b, "mica_policies",
+			MICA_METRIC_LABELS({"channel", api_channel_words[ch]}), s.documents[ch]);
+	mica_metric_family(b, "mica_policies_sequence", "gauge",
+		"Number of the last change of policies, by channel.");
+	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++)
+		mica_metric_u64(b, "mica_policies_sequence",
+			MICA_METRIC_LABELS({"channel", api_channel_words[ch]}), s.sequence[ch]);
+	const struct figure f[] = {
+		{"mica_policies_waiting", "gauge",
+			"Policies that are otherwise in the canary channel.", s.waiting},
+		{"mica_policies_dry_run", "gauge", "Live policies that decide nothing.", s.dry_run},
+		{"mica_policies_behind", "gauge",
+			"1 = decisions go by older policies than those in force.",
+			policies_behind(a->desk->policies)},
+	};
+	put_figures(b, f, MICA_ARRAY_LEN(f));
+	put_policies_dir(a, b);
+}
+
 static void put_node_pods(struct api *a, struct mica_buf *b)
 {
 	static const struct {
@@ -335,6 +380,7 @@ void api_metrics(struct api_call *c)
 	put_issuers(a, b);
 	put_reviews(a, b);
 	put_plugged(a, b);
+	put_policies(a, b);
 	put_node_pods(a, b);
 	put_http(a, b);
 	g = atomic_load(&a->grpc);

@@ -177,6 +177,7 @@ static void send_report(struct api_call *c, const struct mica_policy_compile_opt
 	enum mica_channel ch, const struct compiled_text *t)
 {
 	struct mica_buf *b = &c->out;
+	char lost[16];
 
 	mica_buf_init(b, 2 * COMPILED_MAX);
 	mica_buf_put_u8(b, '{');
@@ -195,7 +196,17 @@ static void send_report(struct api_call *c, const struct mica_policy_compile_opt
 		api_put_string(b, "compiled", t->text->bytes);
 	}
 	mica_buf_put_u8(b, '}');
-	api_send(c, 200, JSON_TYPE, REVALIDATE);
+	snprintf(lost, sizeof(lost), "%u", t->lost);
+	if (b->over)
+		api_send(c, 200, JSON_TYPE, REVALIDATE); /* it says so */
+	else
+		api_answer(c,
+			&(struct api_answer){.status = 200,
+				.type = JSON_TYPE,
+				.body = mica_buf_slice(b),
+				.cache = REVALIDATE,
+				.etag = c->etag,
+				.lost = lost});
 }
 
 static void build_compiled(struct api_call *c, const struct api_policy_query *q)

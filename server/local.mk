@@ -125,6 +125,10 @@ CLEANFILES += server/ext_authz_data.c server/ext_authz.desc
 nodist_libmica_server_a_SOURCES += server/ext_authz_data.c
 server/ext_authz_data.c: $(srcdir)/rpc/proto/envoy/service/auth/v3/external_auth.proto $(srcdir)/rpc/proto/envoy/config/core/v3/base.proto $(srcdir)/rpc/proto/envoy/type/v3/http_status.proto $(srcdir)/rpc/proto/google/protobuf/struct.proto $(srcdir)/rpc/proto/google/rpc/status.proto $(srcdir)/server/embed.py
 	$(AM_V_GEN)$(MKDIR_P) server && $(PROTOC_C) -I$(srcdir)/rpc/proto --include_imports --descriptor_set_out=server/ext_authz.desc $(srcdir)/rpc/proto/envoy/service/auth/v3/external_auth.proto && $(PYTHON3) $(srcdir)/server/embed.py server/ext_authz.desc embed_ext_authz > $@.tmp && mv $@.tmp $@
+libmica_server_a_SOURCES += server/lookout.h
+libmica_server_a_SOURCES += server/lookout.c
+libmica_server_a_SOURCES += server/policies_dir.h
+libmica_server_a_SOURCES += server/policies_dir.c
 libmica_server_a_SOURCES += server/compiled.h
 libmica_server_a_SOURCES += server/compiled.c
 libmica_server_a_SOURCES += server/api_policy_query.c

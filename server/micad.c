@@ -5,6 +5,7 @@
 #include "kube.h"
 #include "limits.h"
 #include "plugged.h"
+#include "policies_dir.h"
 
 #include "mica/clock.h"
 #include "mica/key.h"
@@ -207,10 +208,14 @@ static mica_rc start_parts(struct micad *m, struct mica_err *e)
 	desk.keys = m->keys;
 	desk.kube = m->kube;
 	rc = desk_new(&desk, &m->desk, e);
+	if (rc != MICA_OK)
+		return rc;
+	m->policies_dir = policies_dir_new(
+		&(struct policies_dir_options){.policies = m->desk->policies, .config = m->config});
+	api.policies_dir = m->policies_dir;
 	api.desk = m->desk;
 	api.plugged = m->plugged;
-	if (rc == MICA_OK)
-		rc = api_new(&api, &m->api, e);
+	rc = api_new(&api, &m->api, e);
 	if (rc != MICA_OK)
 		return rc;
 	m->serving = serving_new(m->core, m->committer, m->config);
@@ -275,6 +280,7 @@ static void reload(struct micad *m)
 
 	sd_notify(0, "RELOADING=1");
 	plugged_look(m->plugged);
+	policies_dir_look(m->policies_dir);
 	if (rc == MICA_OK)
 		rc = apply(m, fresh, &e);
 	if (rc == MICA_INTERNAL)
@@ -353,6 +359,7 @@ static void stop(struct micad *m)
 		api_set_grpc(m->api, NULL);
 		grpc_stop(m->grpc, DRAIN_MS);
 	}
+	policies_dir_free(m->policies_dir); /* it wakes who waits */
 	serving_free(m->serving);
 	serving_key_clear(&m->tls);
 	grpc_free(m->grpc);

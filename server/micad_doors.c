@@ -3,6 +3,7 @@
 #include "micad_impl.h"
 
 #include "plugged.h"
+#include "policies_dir.h"
 
 #include "mica/threads.h"
 
@@ -100,6 +101,8 @@ mica_rc micad_open_doors(struct micad *m, struct mica_err *e)
 		rc = open_door(m, API_ADMIN, &admin, e);
 	if (rc == MICA_OK && m->plugged)
 		rc = plugged_start(m->plugged, plugged_changed, m, e);
+	if (rc == MICA_OK && m->policies_dir)
+		rc = policies_dir_start(m->policies_dir, e);
 	return rc == MICA_OK && m->tls.http ? micad_open_tls_doors(m, e) : rc;
 }
 

@@ -17,6 +17,7 @@
 
 struct limits; /* limits.h */
 struct plugged; /* plugged.h */
+struct policies_dir; /* policies_dir.h */
 
 struct micad {
 	const char *config_path;
@@ -30,6 +31,7 @@ struct micad {
 	struct mica_keys *keys;
 	struct mica_kube *kube;
 	struct plugged *plugged; /* NULL = nothing is plugged in */
+	struct policies_dir *policies_dir; /* NULL = there is none */
 	struct desk *desk;
 	struct api *api;
 	struct serving *serving;

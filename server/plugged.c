@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* pthread_setname_np */
 #include "plugged.h"
+
+#include "lookout.h"
 
 #include "mica/clock.h"
 #include "mica/file.h"
 #include "mica/log.h"
 #include "mica/mem.h"
-#include "mica/threads.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/eventfd.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
 
 #define FILE_MAX     ((size_t)256 * 1024)
 #define SETTLE_MS    200
@@ -30,20 +25,11 @@ static const struct layout {
 } layouts[] = {{{"ca-cert.pem", "cert-chain.pem", "root-cert.pem", "ca-key.pem"}},
 	{{"tls.crt", "", "ca.crt", "tls.key"}}};
 
-/* By what a file is known again without keeping what is in it. */
-struct stamp {
-	bool there;
-	dev_t device;
-	ino_t inode;
-	off_t size;
-	struct timespec modified, changed;
-};
-
 /* One moment of the directory. */
 struct moment {
 	char folder[PATH_MAX]; /* that the files are in */
 	const struct layout *layout; /* NULL = no file of any is there */
-	struct stamp stamp[FILES];
+	struct lookout_stamp stamp[FILES];
 };
 
 struct plugged {
@@ -52,46 +38,24 @@ struct plugged {
 	int64_t poll_ms, settle_ms;
 	void (*changed)(void *ctx);
 	void *ctx;
-	pthread_t thread;
-	bool runs;
-	int inotify, wake; /* descriptors; -1 = none */
+	struct lookout *lookout; /* NULL: it was not started */
 	struct moment *last; /* the thread's own: of the last look; NULL = there was none */
 
 	pthread_mutex_t lock; /* what follows */
-	bool stop;
 	struct plugged_status status;
 };
 
 /* ---- one moment --------------------------------------------------------------------------------
  */
 
-static void take_stamp(const char *folder, const char *name, struct stamp *out)
+static void take_stamp(const char *folder, const char *name, struct lookout_stamp *out)
 {
 	char path[PATH_MAX + 64];
-	struct stat st;
 
 	memset(out, 0, sizeof(*out));
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	if (name[0] == '\0' || stat(path, &st) != 0)
-		return;
-	*out = (struct stamp){.there = true,
-		.device = st.st_dev,
-		.inode = st.st_ino,
-		.size = st.st_size,
-		.modified = st.st_mtim,
-		.changed = st.st_ctim};
-}
-
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
-static bool same_stamp(const struct stamp *a, const struct stamp *b)
-{
-	return a->there == b->there && a->device == b->device && a->inode == b->inode &&
-		a->size == b->size && same_time(&a->modified, &b->modified) &&
-		same_time(&a->changed, &b->changed);
+	if (name[0] != '\0')
+		lookout_stamp_take(path, out);
 }
 
 static bool same_moment(const struct moment *a, const struct moment *b)
@@ -99,22 +63,17 @@ static bool same_moment(const struct moment *a, const struct moment *b)
 	if (a->layout != b->layout || strcmp(a->folder, b->folder) != 0)
 		return false;
 	for (int i = 0; i < FILES; i++)
-		if (!same_stamp(&a->stamp[i], &b->stamp[i]))
+		if (!lookout_stamp_same(&a->stamp[i], &b->stamp[i]))
 			return false;
 	return true;
 }
 
-/* Kubernetes writes a folder for each version and swaps the link `..data` to it: what the link
- * names now is of one moment, whatever it names later. Of the layouts the first counts of which any
- * file is there, so that one that is missing is missed by its name. */
+/* Of the layouts the first counts of which any file is there, so that one that is missing is missed
+ * by its name. */
 static void look_at(const struct plugged *p, struct moment *m)
 {
-	char link[PATH_MAX];
-
 	memset(m, 0, sizeof(*m));
-	snprintf(link, sizeof(link), "%s/..data", p->directory);
-	if (!realpath(link, m->folder))
-		snprintf(m->folder, sizeof(m->folder), "%s", p->directory);
+	lookout_folder(p->directory, m->folder);
 	for (size_t l = 0; l < MICA_ARRAY_LEN(layouts) && !m->layout; l++) {
 		for (int i = 0; i < FILES; i++) {
 			take_stamp(m->folder, layouts[l].names[i], &m->stamp[i]);
@@ -268,8 +227,9 @@ static bool note_outcome(struct plugged *p, mica_rc rc, const struct mica_plug_r
 
 /* What is the same as before, and was taken, is not handed on again; what was refused is, since the
  * reason may have been elsewhere: a passphrase, a full disk, the time. */
-static void look(struct plugged *p)
+static void look(void *ctx)
 {
+	struct plugged *p = ctx;
 	struct moment *m = MICA_NEW(struct moment);
 	struct mica_plug_result r = {.changed = false};
 	struct mica_err e = MICA_ERR_INIT;
@@ -292,65 +252,6 @@ static void look(struct plugged *p)
 		p->changed(p->ctx);
 }
 
-/* ---- the thread --------------------------------------------------------------------------------
- */
-
-/* Again at each look: the folders may be others by now. A watch that is there already stays, and
- * goes with its folder. */
-static void watch(struct plugged *p)
-{
-	const char *folders[] = {p->directory, p->last ? p->last->folder : NULL};
-
-	for (size_t i = 0; i < MICA_ARRAY_LEN(folders); i++)
-		if (p->inotify >= 0 && folders[i])
-			(void)inotify_add_watch(p->inotify, folders[i],
-				IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE |
-					IN_DELETE | IN_ATTRIB | IN_ONLYDIR);
-}
-
-static void drain(int fd)
-{
-	char room[4096];
-
-	while (fd >= 0 && read(fd, room, sizeof(room)) > 0)
-		;
-}
-
-/* Until something is told, or it is time to look. */
-static void wait_for_news(struct plugged *p)
-{
-	struct pollfd fds[] = {
-		{.fd = p->inotify, .events = POLLIN}, {.fd = p->wake, .events = POLLIN}};
-
-	(void)poll(fds, MICA_ARRAY_LEN(fds), (int)p->poll_ms);
-	drain(p->inotify);
-	drain(p->wake);
-}
-
-static bool is_over(struct plugged *p)
-{
-	bool stop;
-
-	pthread_mutex_lock(&p->lock);
-	stop = p->stop;
-	pthread_mutex_unlock(&p->lock);
-	return stop;
-}
-
-static void *run(void *arg)
-{
-	struct plugged *p = arg;
-
-	pthread_setname_np(pthread_self(), "plugged");
-	for (;;) {
-		watch(p);
-		wait_for_news(p);
-		if (is_over(p))
-			return NULL;
-		look(p);
-	}
-}
-
 /* ---- life --------------------------------------------------------------------------------------
  */
 
@@ -366,51 +267,49 @@ struct plugged *plugged_new(const struct plugged_options *o)
 	p->passphrase_file = mica_strdup(o->config->plugged.passphrase_file);
 	p->poll_ms = o->config->plugged.poll * 1000;
 	p->settle_ms = o->settle_ms ? o->settle_ms : SETTLE_MS;
-	p->inotify = p->wake = -1;
 	pthread_mutex_init(&p->lock, NULL);
 	snprintf(p->status.directory, sizeof(p->status.directory), "%s", p->directory);
 	look(p);
 	return p;
 }
 
+static unsigned folders(void *ctx, const char **out, unsigned max)
+{
+	const struct plugged *p = ctx;
+
+	(void)max; /* there is room for more than two */
+	out[0] = p->directory;
+	if (!p->last)
+		return 1;
+	out[1] = p->last->folder;
+	return 2;
+}
+
 mica_rc plugged_start(struct plugged *p, void (*changed)(void *ctx), void *ctx, struct mica_err *e)
 {
-	mica_rc rc;
+	const struct lookout_options o = {.name = "plugged",
+		.event = "plugged_not_notified",
+		.poll_ms = p->poll_ms,
+		.look = look,
+		.folders = folders,
+		.ctx = p};
 
 	p->changed = changed;
 	p->ctx = ctx;
-	p->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (p->inotify < 0)
-		MICA_LOG(MICA_WARN, "plugged_not_notified", MICA_I("errno", errno),
-			MICA_I("poll_ms", p->poll_ms));
-	p->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (p->wake < 0)
-		return mica_fail_errno(e, errno, "eventfd");
-	rc = mica_thread_start(&p->thread, run, p, "plugged.directory", e);
-	p->runs = rc == MICA_OK;
-	return rc;
+	return lookout_new(&o, &p->lookout, e);
 }
 
 void plugged_look(struct plugged *p)
 {
-	if (p && p->wake >= 0)
-		(void)eventfd_write(p->wake, 1);
+	if (p)
+		lookout_look(p->lookout);
 }
 
 void plugged_free(struct plugged *p)
 {
 	if (!p)
 		return;
-	pthread_mutex_lock(&p->lock);
-	p->stop = true;
-	pthread_mutex_unlock(&p->lock);
-	plugged_look(p);
-	if (p->runs)
-		pthread_join(p->thread, NULL);
-	if (p->inotify >= 0)
-		close(p->inotify);
-	if (p->wake >= 0)
-		close(p->wake);
+	lookout_free(p->lookout);
 	mica_free(p->last);
 	pthread_mutex_destroy(&p->lock);
 	mica_free(p->directory);

@@ -4,6 +4,7 @@
 #include "mica/log.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define SUBSCRIBERS 8
 
@@ -34,6 +35,7 @@ struct policies {
 		void *ctx;
 	} subscriber[SUBSCRIBERS];
 	unsigned n_subscribers;
+	atomic_bool behind;
 };
 
 static void clear(struct in_force *f)
@@ -193,7 +195,8 @@ static void follow(struct policies *p)
 {
 	struct mica_err e = MICA_ERR_INIT;
 
-	if (refresh(p, &e) != MICA_OK)
+	atomic_store(&p->behind, refresh(p, &e) != MICA_OK);
+	if (e.rc != MICA_OK)
 		MICA_LOG(MICA_ERROR, "policies_not_followed", MICA_E(&e),
 			MICA_S("next", "decisions go by the policies of before"));
 	for (unsigned i = 0; i < p->n_subscribers; i++)
@@ -250,6 +253,11 @@ struct mica_policy_set *policies_get(struct policies *p, enum mica_channel ch, i
 		*sequence = (int64_t)p->now[ch].sequence;
 	pthread_mutex_unlock(&p->lock);
 	return s;
+}
+
+bool policies_behind(struct policies *p)
+{
+	return atomic_load(&p->behind);
 }
 
 void policies_subscribe(struct policies *p, void (*fn)(void *ctx), void *ctx)

