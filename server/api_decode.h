@@ -59,6 +59,7 @@ struct api_policy_query {
 	uint64_t revision; /* 0 = what is in force */
 	enum mica_policy_target target;
 	enum mica_policy_form form;
+	const char *part; /* of Envoy's filters; NULL = all */
 	struct mica_policy_workload workload; /* labels are here: not to be copied */
 	bool has_kind, has_form, has_target, has_workload, strict, report;
 	struct mica_policy_pair labels[API_LABELS_MAX];

@@ -105,6 +105,8 @@ static mica_rc compile_options(
 	*o = (struct mica_policy_compile_options){.target = q->target,
 		.form = q->has_form ? q->form : mica_policy_target_of(q->target)->form,
 		.workload = q->has_workload ? &q->workload : NULL,
+		.linkerd = policies_linkerd(c->a->desk->policies),
+		.part = q->part,
 		.strict = q->strict};
 	return MICA_OK;
 }
@@ -116,8 +118,8 @@ static void put_key(struct mica_buf *b, const struct mica_policy_compile_options
 {
 	const struct mica_policy_workload *w = o->workload;
 
-	mica_buf_printf(b, "%d %" PRId64 " %d %d %d", (int)ch, sequence, (int)o->target,
-		(int)o->form, o->strict);
+	mica_buf_printf(b, "%d %" PRId64 " %d %d %d %s", (int)ch, sequence, (int)o->target,
+		(int)o->form, o->strict, o->part ? o->part : "-");
 	if (!w)
 		return;
 	mica_buf_put_u8(b, ' ');

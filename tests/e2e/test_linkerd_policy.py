@@ -2,6 +2,7 @@
 """Linkerd's proxies ask micad for their policy: who may ask, what they get, and that a change comes
 over the open stream. The other side is gRPC's C core and Google's protobuf."""
 import queue
+import re
 import threading
 import time
 
@@ -93,6 +94,11 @@ class Watch:
         assert not self.thread.is_alive()
 
 
+def watched(m):
+    text = m.metrics().get("/metrics").ok().body.decode()
+    return int(re.search(r"^mica_linkerd_ports_watched (\d+)$", text, re.M)[1])
+
+
 def ask(p, identity=None, ip="10.0.0.9", method="GET", path="/", port=8080):
     return p.allows(Request("payments", {}, port, ip, identity, method, path))
 
@@ -174,8 +180,24 @@ def test_a_stream_stays_open_and_is_counted(m, ch, issuer):
     # the next one is served as well, and many at a time
     some = [Watch(ch, tok(issuer), port=8000 + i) for i in range(50)]
     assert all(ask(x.next()) for x in some)
+    assert watched(m) == 50
     for x in some:
         x.end()
+    wait_until("nobody watches", lambda: watched(m) == 0)
+
+
+def test_one_pod_does_not_take_all(m, issuer):
+    """On two connections, since one has 256 streams at most."""
+    with lp.channel(m) as one, lp.channel(m) as two:
+        some = [Watch(one if i % 2 else two, tok(issuer), port=1000 + i) for i in range(256)]
+        for x in some:
+            x.next()
+        more = Watch(two, tok(issuer), port=9999)
+        wait_until("it is refused", lambda: more.error)
+        assert (more.error.code(), lp.reason(more.error)) == (CODE.RESOURCE_EXHAUSTED, "too_many_watchers")
+        assert ask(get(one, tok(issuer, "shop", "any", "any-1"), "shop:any-1"))
+        for x in some:
+            x.end()
 
 
 def test_a_change_comes_over_the_stream(ch, issuer, put):
