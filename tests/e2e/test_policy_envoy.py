@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import subprocess
 import time
 
 import yaml
@@ -33,6 +34,19 @@ def add(oracle, name, files, workload, flags=MESH_FLAGS):
         to(name, filters[field])
         lost += report["lost"]
     return lost
+
+
+def test_the_example(envoy, tmp_path):
+    files = Watched(tmp_path / "policies", "http")
+    files.put(("a", False, ""))
+    with open(os.path.join(SOURCE, "deploy", "examples", "envoy-rbac.yaml"), encoding="utf-8") as f:
+        text = f.read()
+    assert text.count("/etc/envoy/policies/") == 4
+    (tmp_path / "envoy.yaml").write_text(text.replace("/etc/envoy/policies", str(files.folder)))
+    r = subprocess.run([envoy, "--mode", "validate", "--service-node", "n", "--service-cluster", "c",
+                        "-c", str(tmp_path / "envoy.yaml")], capture_output=True, text=True,
+                       timeout=60 * SLOW)
+    assert r.returncode == 0 and "OK" in r.stdout + r.stderr, r
 
 
 # ---- the table ------------------------------------------------------------------------------------------
