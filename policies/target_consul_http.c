@@ -73,7 +73,7 @@ static void put_template(struct mica_buf *b, struct mica_slice s)
 		put_quoted(b, mica_slice_sub(s, 0, plain));
 		s = mica_slice_sub(s, plain, s.len);
 		if (mica_slice_has_prefix(s, MICA_LIT("{**}"))) {
-			mica_buf_printf(b, "[/%s]*", octets);
+			mica_buf_printf(b, "[%s/]*", octets);
 			s = mica_slice_sub(s, 4, s.len);
 		} else if (s.len) {
 			mica_buf_printf(b, "[%s]+", octets);

@@ -97,7 +97,7 @@ struct lkd_port {
 	uint32_t *said; /* of each rule of the set: which losses are noted */
 
 	struct lkd_rule *rules;
-	unsigned n_rules, n_allow;
+	unsigned n_rules, n_allow, n_values;
 	bool any_allow; /* there is an ALLOW policy */
 
 	struct lkd_peer *peers;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 /* Beyond these a port is closed, and that is a loss: a text of megabytes helps nobody. */
-#define CELLS_MAX 1000000
-#define WORK_MAX  50000000 /* cells times rules */
+#define CELLS_MAX 500000
+#define WORK_MAX  200000000.0 /* cells times rules and their values: a second */
 
 static const char *const registered[] = {
 	"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
@@ -189,6 +189,13 @@ static void add_method(struct lkd_port *p, const struct ctest *t, const struct m
 	}
 }
 
+static void count_value(
+	struct lkd_port *p, const struct ctest *t, const struct mica_policy_value *v)
+{
+	(void)t, (void)v;
+	p->n_values++;
+}
+
 bool lkd_cells_make(struct lkd_port *p)
 {
 	double cells;
@@ -200,5 +207,6 @@ bool lkd_cells_make(struct lkd_port *p)
 	p->n_methods = 1;
 	each_value(p, add_method);
 	cells = (double)p->n_peers * p->n_nets * (p->n_paths * p->n_methods + 1);
-	return cells <= CELLS_MAX && cells * p->n_rules <= WORK_MAX;
+	each_value(p, count_value);
+	return cells <= CELLS_MAX && cells * ((double)p->n_rules + p->n_values) <= WORK_MAX;
 }

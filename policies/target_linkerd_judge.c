@@ -14,7 +14,7 @@ struct cell {
 static enum lkd_answer begins(const struct lkd_path *path, const struct mica_policy_value *v)
 {
 	const bool cell_of_its_own = lkd_path_is_plain(v->text);
-	struct mica_slice literal = v->text;
+	struct mica_slice rest = v->text, literal;
 
 	switch (v->kind) {
 	/* What is no path, as in OPTIONS *, is not promised to be let in. */
@@ -26,7 +26,7 @@ static enum lkd_answer begins(const struct lkd_path *path, const struct mica_pol
 	case MICA_VALUE_EXACT:
 		return cell_of_its_own || !mica_slice_has_prefix(v->text, path->text) ? LKD_NO
 										      : LKD_MAYBE;
-	case MICA_VALUE_TEMPLATE: (void)mica_slice_cut(&literal, '{', &literal); break;
+	case MICA_VALUE_TEMPLATE: (void)mica_slice_cut(&rest, '{', &literal); break;
 	default: return LKD_MAYBE;
 	}
 	return mica_slice_has_prefix(literal, path->text) ||

@@ -59,9 +59,9 @@ struct api_policy_query {
 	uint64_t revision; /* 0 = what is in force */
 	enum mica_policy_target target;
 	enum mica_policy_form form;
+	const char *part; /* of Envoy's filters; NULL = all */
 	struct mica_policy_workload workload; /* labels are here: not to be copied */
 	bool has_kind, has_form, has_target, has_workload, strict, report;
-	const char *part; /* a literal; NULL = unsaid */
 	struct mica_policy_pair labels[API_LABELS_MAX];
 };
 extern const char *const api_policies_params[],

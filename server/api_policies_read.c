@@ -105,8 +105,9 @@ static mica_rc compile_options(
 	*o = (struct mica_policy_compile_options){.target = q->target,
 		.form = q->has_form ? q->form : mica_policy_target_of(q->target)->form,
 		.workload = q->has_workload ? &q->workload : NULL,
-		.strict = q->strict,
-		.part = q->part};
+		.linkerd = policies_linkerd(c->a->desk->policies),
+		.part = q->part,
+		.strict = q->strict};
 	return MICA_OK;
 }
 
@@ -178,6 +179,7 @@ static void send_report(struct api_call *c, const struct mica_policy_compile_opt
 	enum mica_channel ch, const struct compiled_text *t)
 {
 	struct mica_buf *b = &c->out;
+	char lost[16];
 
 	mica_buf_init(b, 2 * COMPILED_MAX);
 	mica_buf_put_u8(b, '{');
@@ -196,7 +198,17 @@ static void send_report(struct api_call *c, const struct mica_policy_compile_opt
 		api_put_string(b, "compiled", t->text->bytes);
 	}
 	mica_buf_put_u8(b, '}');
-	api_send(c, 200, JSON_TYPE, REVALIDATE);
+	snprintf(lost, sizeof(lost), "%u", t->lost);
+	if (b->over)
+		api_send(c, 200, JSON_TYPE, REVALIDATE); /* it says so */
+	else
+		api_answer(c,
+			&(struct api_answer){.status = 200,
+				.type = JSON_TYPE,
+				.body = mica_buf_slice(b),
+				.cache = REVALIDATE,
+				.etag = c->etag,
+				.lost = lost});
 }
 
 static void build_compiled(struct api_call *c, const struct api_policy_query *q)

@@ -9,7 +9,7 @@ static const char *const flags[] = {"false", "true", NULL};
 
 const char *const api_policies_params[] = {"channel", "wait", "namespace", NULL};
 const char *const api_compiled_params[] = {
-	"channel", "wait", "target", "workload", "form", "part", "strict", "report", NULL};
+	"channel", "wait", "target", "workload", "form", "strict", "report", "part", NULL};
 const char *const api_policy_params[] = {"kind", "channel", "revision", "form", NULL};
 const char *const api_policy_change_params[] = {"kind", "channel", NULL};
 const char *const api_policies_change_params[] = {"channel", NULL};
@@ -88,15 +88,15 @@ static mica_rc one_param(
 		rc = word(name, v, forms, &i, e);
 		out->form = (enum mica_policy_form)i;
 		out->has_form = true;
-	} else if (strcmp(name, "part") == 0) {
-		rc = word(name, v, parts, &i, e);
-		out->part = rc == MICA_OK ? parts[i] : NULL;
 	} else if (strcmp(name, "strict") == 0) {
 		rc = word(name, v, flags, &i, e);
 		out->strict = i == 1;
 	} else if (strcmp(name, "report") == 0) {
 		rc = word(name, v, flags, &i, e);
 		out->report = i == 1;
+	} else if (strcmp(name, "part") == 0) {
+		rc = word(name, v, parts, &i, e);
+		out->part = rc == MICA_OK ? parts[i] : NULL;
 	} else if (strcmp(name, "namespace") == 0) {
 		out->ns = v;
 	} else if (strcmp(name, "target") == 0) {

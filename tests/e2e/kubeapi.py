@@ -188,11 +188,11 @@ class KubeApi:
     def node(self, name):
         return self.ensure("/api/v1/nodes", name, {"metadata": {"name": name}})
 
-    def pod(self, ns, sa, name, node="node-1", annotations=None):
+    def pod(self, ns, sa, name, node="node-1", annotations=None, labels=None):
         self.service_account(ns, sa)
         self.node(node)
         return self.ensure("/api/v1/namespaces/%s/pods" % ns, name, {
-            "metadata": {"name": name, "annotations": annotations or {}},
+            "metadata": {"name": name, "annotations": annotations or {}, "labels": labels or {}},
             "spec": {"serviceAccountName": sa, "nodeName": node,
                      "automountServiceAccountToken": False,
                      "containers": [{"name": "main", "image": "registry.invalid/none"}]}})

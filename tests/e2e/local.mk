@@ -54,6 +54,7 @@ EXTRA_DIST += tests/e2e/test_agent_sds.py
 EXTRA_DIST += tests/e2e/test_agent_files.py
 EXTRA_DIST += tests/e2e/test_agent_metrics.py
 EXTRA_DIST += tests/e2e/test_canary.py
+EXTRA_DIST += tests/e2e/test_policies.py
 EXTRA_DIST += tests/e2e/test_lineage.py
 EXTRA_DIST += tests/e2e/offline.py
 EXTRA_DIST += tests/e2e/test_offline.py

@@ -154,6 +154,10 @@ class Spec:
 
     def request(self, operation, sent, status, where):
         """What the document forbids must not succeed."""
-        schema = operation.get("requestBody", {}).get("content", {}).get("application/json")
-        if schema and status < 300 and isinstance(sent, (bytes, str)):
-            self.check(json.loads(sent), schema["schema"], where + " request")
+        content = operation.get("requestBody", {}).get("content", {})
+        schema = content.get("application/json")
+        if not schema or status >= 300 or not isinstance(sent, (bytes, str)):
+            return
+        if "application/yaml" in content and not sent.lstrip()[:1] in ("{", b"{"):
+            return  # nothing here reads it
+        self.check(json.loads(sent), schema["schema"], where + " request")

@@ -667,6 +667,24 @@ def test_policies_without_a_server(tmp_path):
 
 
 @pytest.mark.smoke
+def test_explaining_a_request(tmp_path):
+    cli = Cli(tmp_path)
+    good = pki.write(str(tmp_path / "policy.yaml"), (POLICY % "GET").encode(), 0o644)
+    ask = ["policy", "explain", "--namespace", "shop", "--peer", "spiffe://example.org/ns/web/sa/front"]
+    d = cli.json(*ask, "--method", "GET", "--path", "/", "--header", "x=a=b", "--port", "80", good)
+    assert (d["verdict"], d["why"], d["by"]) == ("allow", "allow_rule", "shop/api rule 1")
+    d = json.loads(cli("--output", "json", *ask, "--method", "POST", good, status=9).stdout)
+    assert (d["verdict"], d["why"], "by" in d) == ("deny", "no_rule", False)
+    assert d["rules"][0]["text"] == 'ALLOW shop/api rule 1 does not match: to 1: methods: has none of "GET"'
+    request = pki.write(str(tmp_path / "r.yaml"), b"{workload: {namespace: other}, jwt: {issuer: a, subject: b}}", 0o644)
+    d = cli.json("policy", "explain", "--request", request, good)
+    assert (d["verdict"], d["why"], d["rules"]) == ("allow", "no_allow_policy", [])
+    cli.refused("missing_argument", 2, "policy", "explain", "--method", "GET", good)
+    cli.refused("bad_option", 2, *ask, "--header", "x", good)
+    cli.refused("policy_value", 2, *ask[:-1], "front", good)
+
+
+@pytest.mark.smoke
 def test_policies_in_the_form_of_a_mesh(tmp_path):
     cli = Cli(tmp_path)
     good = pki.write(str(tmp_path / "policy.yaml"), (POLICY % "GET").encode(), 0o644)

@@ -2,6 +2,7 @@
 """Linkerd's proxies ask micad for their policy: who may ask, what they get, and that a change comes
 over the open stream. The other side is gRPC's C core and Google's protobuf."""
 import queue
+import re
 import threading
 import time
 
@@ -93,8 +94,32 @@ class Watch:
         assert not self.thread.is_alive()
 
 
+def watched(m):
+    text = m.metrics().get("/metrics").ok().body.decode()
+    return int(re.search(r"^mica_linkerd_ports_watched (\d+)$", text, re.M)[1])
+
+
 def ask(p, identity=None, ip="10.0.0.9", method="GET", path="/", port=8080):
     return p.allows(Request("payments", {}, port, ip, identity, method, path))
+
+
+@pytest.fixture
+def put(m):
+    """Puts policies that the end of the test takes away."""
+    names = []
+
+    def go(name, spec, ns="payments"):
+        names.append((ns, name))
+        m.admin().request("PUT", "/v1/policies/%s/%s" % (ns, name), document(name, spec, ns)).ok()
+
+    yield go
+    for ns, name in set(names):
+        m.admin().request("DELETE", "/v1/policies/%s/%s" % (ns, name))
+
+
+def principals(*accounts):
+    return {"rules": [{"from": [{"source": {"principals": [
+        "%s/ns/%s/sa/%s" % (TD, *a.split("/")) for a in accounts]}}]}]}
 
 
 @pytest.mark.smoke
@@ -155,8 +180,90 @@ def test_a_stream_stays_open_and_is_counted(m, ch, issuer):
     # the next one is served as well, and many at a time
     some = [Watch(ch, tok(issuer), port=8000 + i) for i in range(50)]
     assert all(ask(x.next()) for x in some)
+    assert watched(m) == 50
     for x in some:
         x.end()
+    wait_until("nobody watches", lambda: watched(m) == 0)
+
+
+def test_one_pod_does_not_take_all(m, issuer):
+    """On two connections, since one has 256 streams at most."""
+    with lp.channel(m) as one, lp.channel(m) as two:
+        some = [Watch(one if i % 2 else two, tok(issuer), port=1000 + i) for i in range(256)]
+        for x in some:
+            x.next()
+        more = Watch(two, tok(issuer), port=9999)
+        wait_until("it is refused", lambda: more.error)
+        assert (more.error.code(), lp.reason(more.error)) == (CODE.RESOURCE_EXHAUSTED, "too_many_watchers")
+        assert ask(get(one, tok(issuer, "shop", "any", "any-1"), "shop:any-1"))
+        for x in some:
+            x.end()
+
+
+def test_a_change_comes_over_the_stream(ch, issuer, put):
+    front, back = FRONT, FRONT.replace("front", "back")
+    w, other = Watch(ch, tok(issuer)), Watch(ch, tok(issuer, "shop", "any", "any-1"), "shop:any-1")
+    assert ask(w.next(), back) and ask(other.next(), back)
+    put("a", principals("web/front"))
+    p = w.next(2)
+    assert ask(p, front) and ask(p, front, method=None)
+    assert not ask(p, back) and not ask(p) and not ask(p, "spiffe://other.org/x")
+    put("a", principals("web/back"))
+    p = w.next(2)
+    assert ask(p, back) and not ask(p, front)
+    # what changes nothing for a port is not sent
+    put("b", {"rules": [{"to": [{"operation": {"ports": ["9999"]}}]}]})
+    put("c", principals("web/front"), "elsewhere")
+    assert w.quiet() and other.quiet()
+    put("d", {"action": "DENY", "rules": [{"to": [{"operation": {"methods": ["DELETE"], "paths": ["/x/*"]}}]}]})
+    p = w.next(2)
+    assert ask(p, back, method="DELETE") and ask(p, back, path="/x/1")
+    assert not ask(p, back, method="DELETE", path="/x/1")
+    assert not ask(p, back, method=None)  # what is not HTTP is denied, as in the engine
+    assert ask(get(ch, tok(issuer)), back)
+    w.end()
+    other.end()
+
+
+def test_labels_select(ch, issuer, put):
+    """As configured for the account; the policy of another label is somebody else's."""
+    put("nobody", {"selector": {"matchLabels": {"app": "ledger"}}, "rules": []})
+    assert ask(get(ch, tok(issuer)), FRONT)
+    put("some", dict(principals("web/front"), selector={"matchLabels": {"app": "checkout", "tier": "web"}}))
+    p = get(ch, tok(issuer))
+    assert ask(p, FRONT) and not ask(p)
+
+
+def test_many_streams_change_at_once(ch, issuer, put):
+    some = [Watch(ch, tok(issuer), port=7000 + i) for i in range(200)]
+    assert all(ask(x.next()) for x in some)
+    began = time.monotonic()
+    put("a", principals("web/front"))
+    assert not any(ask(x.next(5)) for x in some)
+    assert time.monotonic() - began < 3 * SLOW
+    for x in some:
+        x.end()
+
+
+def test_labels_of_the_cluster(start, kube):
+    """A real API server says which labels the pod has; nothing is configured."""
+    c = {"name": "prod", "kind": "kubernetes", "issuer": kube.issuer, "cluster": "prod",
+         "keys": {"jwks_uri": kube.url + "/openid/v1/jwks", "ca_file": kube.ca_file,
+                  "token_file": pki.write(kube.path("l5d-reviewer"), kube.reviewer().encode())},
+         "audiences": AUDIENCES,
+         "impersonation": {"accounts": ["istio-system/ztunnel"], "url": kube.url, "ca_file": kube.ca_file,
+                           "token_file": pki.write(kube.path("l5d-lister"), kube.lister().encode())}}
+    over = dict(OVER, linkerd={"trust_domain": lp.TD})
+    m = start([c], over)
+    for name, app in (("pay-1", "pay"), ("book-1", "book")):
+        kube.pod("payments", "checkout", name, "l5d-node", labels={"app": app})
+    m.admin().request("PUT", "/v1/policies/payments/pay", document("pay", dict(
+        principals("web/front"), selector={"matchLabels": {"app": "pay"}}))).ok()
+    with lp.channel(m) as c:
+        for name, open_to_all in (("pay-1", False), ("book-1", True)):
+            token = kube.token("payments", "checkout", pod=name, audiences=[lp.AUDIENCE])
+            p = get(c, token, "payments:" + name)
+            assert ask(p, FRONT) and ask(p) == open_to_all
 
 
 def test_the_end_of_micad_ends_streams(start, issuer):

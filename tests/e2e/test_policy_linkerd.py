@@ -16,7 +16,7 @@ from linkerd_eval import Linkerd, Request
 from policygen import ANY, MESH_FLAGS, TD, VALUES, Generator, Knobs, judge, run, save
 
 SEED = int(os.environ.get("MICA_TEST_SEED", "1"))
-WORLDS = int(os.environ.get("MICA_TEST_WORLDS", "150"))
+WORLDS = int(os.environ.get("MICA_TEST_WORLDS", "200"))
 PORTS = [80, 8080]  # that --port names; policies name 9090 besides
 
 # What Linkerd can say, most of the time: peers are all but some now and then, which it cannot.
@@ -31,7 +31,10 @@ SAYABLE = Knobs(
                 "cluster.local/ns/web/sa/front", "cluster.local/ns/web/sa/*"],
             "source.namespace": ["web", "shop", "ops"], "source.trustDomain": [TD],
             "methods": ["GET", "POST", "DELETE", "*"]})
-WIDER = dataclasses.replace(SAYABLE, root=0.0)  # the whole set: without the root namespace
+# Rules that it cannot, or in part; among others, half of them denials.
+UNSAYABLE = dataclasses.replace(
+    ANY, operations=("paths",) * 3 + ("methods", "hosts"), with_to=0.9, with_when=0.1,
+    forms=("exact", "prefix", "suffix", "template", "template", "present"))
 
 
 def linkerd_request(r, q):
@@ -59,7 +62,11 @@ class World:
     def __init__(self, tmp, seed):
         r = random.Random(seed)
         whole = seed % 2 == 0
-        g = Generator(seed, WIDER if whole else SAYABLE, 0.15 if seed % 3 == 0 else 0.0, ANY)
+        k = dataclasses.replace(SAYABLE, root=0.0) if whole else SAYABLE  # it is for namespaces that have policies
+        if seed % 3 == 0:
+            g = Generator(seed, dataclasses.replace(k, actions=("ALLOW", "DENY")), 0.5, UNSAYABLE)
+        else:
+            g = Generator(seed, k)
         self.policies = g.policies()
         self.file = save(tmp / ("%d.yaml" % seed), self.policies)
         of = None if whole else {"labels": {}, **g.workload(r.choice(self.policies))}

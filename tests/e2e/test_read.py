@@ -377,6 +377,8 @@ def test_every_documented_operation(start, issuer, tmp_path):
                  "/v1/rotation/plan?ahead=30d"):
         admin.get(path).ok()
     admin.post("/v1/tokens/explain", {"token": token}).ok()
+    admin.post("/v1/authorize", {"workload": {"namespace": "shop"}}).ok()
+    admin.get("/v1/authorize/dry-run").ok()
     deny = {"kind": "key", "value": "ab" * 32}
     admin.post("/v1/deny", deny).ok(204)
     admin.request("DELETE", "/v1/deny", deny).ok(204)

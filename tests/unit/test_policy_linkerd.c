@@ -218,6 +218,24 @@ static void routes_do_not_overlap(void **state)
 	clear(&m);
 }
 
+/* A template that is denied takes along what it may be about, and nothing else. */
+static void templates_keep_out_what_they_may_match(void **state)
+{
+	struct made m;
+	char text[4096];
+	(void)state;
+
+	snprintf(text, sizeof(text), "%s%s",
+		policy("a", "{rules: [{to: [{operation: {paths: [/a/*, /b/*, /a/x, /a/x/c]}}]}]}"),
+		policy("d", "{action: DENY, rules: [{to: [{operation: {paths: ['/a/{*}/c']}}]}]}"));
+	make(&m, text);
+	assert_true(lost(&m, "linkerd_path"));
+	assert_false(says(&m, "\"^/a/"));
+	assert_true(says(&m, "\"^/b/.*$\"") && says(&m, "\"/a/x\""));
+	assert_false(says(&m, "\"/a/x/c\""));
+	clear(&m);
+}
+
 /* Each pod and port has one Server, however selectors overlap. */
 static void pods_are_divided(void **state)
 {
@@ -452,6 +470,7 @@ int main(void)
 		cmocka_unit_test(names_are_as_configured),
 		cmocka_unit_test(who_is_denied_is_taken_out),
 		cmocka_unit_test(routes_do_not_overlap),
+		cmocka_unit_test(templates_keep_out_what_they_may_match),
 		cmocka_unit_test(pods_are_divided),
 		cmocka_unit_test(a_workload_is_not_its_neighbours),
 		cmocka_unit_test(ports_are_those_that_are_named),
