@@ -106,6 +106,8 @@ static mica_rc compile_options(
 		.form = q->has_form ? q->form : mica_policy_target_of(q->target)->form,
 		.workload = q->has_workload ? &q->workload : NULL,
 		.linkerd = policies_linkerd(c->a->desk->policies),
+		.ports = q->ports,
+		.n_ports = q->n_ports,
 		.part = q->part,
 		.strict = q->strict};
 	return MICA_OK;
@@ -120,9 +122,11 @@ static void put_key(struct mica_buf *b, const struct mica_policy_compile_options
 
 	mica_buf_printf(b, "%d %" PRId64 " %d %d %d %s", (int)ch, sequence, (int)o->target,
 		(int)o->form, o->strict, o->part ? o->part : "-");
+	for (unsigned i = 0; i < o->n_ports; i++)
+		mica_buf_printf(b, " %u", o->ports[i]);
 	if (!w)
 		return;
-	mica_buf_put_u8(b, ' ');
+	mica_buf_put_u8(b, '/');
 	mica_buf_put_slice(b, w->ns);
 	for (unsigned i = 0; i < w->n_labels; i++) {
 		mica_buf_put_u8(b, 0);

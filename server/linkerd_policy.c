@@ -23,7 +23,6 @@
 #include "mica/threads.h"
 
 #include <pthread.h>
-#include <stdio.h>
 
 #define TICK_MS     100 /* how soon a change is seen */
 #define MESSAGE_MAX ((size_t)4 << 20) /* what a client of gRPC takes by default */
@@ -53,7 +52,6 @@ struct port_watch {
 
 struct linkerd_policy {
 	struct desk *desk;
-	struct mica_linkerd names;
 	struct mica_workload_config *workloads;
 	unsigned n_workloads;
 	struct mica_string_list canary;
@@ -215,8 +213,8 @@ static enum outcome serve(
 
 	if (w->sequence == sequence)
 		return HAS_IT;
-	if (mica_policy_linkerd_put(b, set, &workload, w->spec.port, &w->l->names, &w->k.err) !=
-		MICA_OK)
+	if (mica_policy_linkerd_put(b, set, &workload, w->spec.port,
+		    policies_linkerd(w->l->desk->policies), &w->k.err) != MICA_OK)
 		return FAILED;
 	if (w->once)
 		return ANSWER;
@@ -478,11 +476,6 @@ static void copy_list(struct mica_string_list *to, const struct mica_string_list
 
 static void copy_config(struct linkerd_policy *l, const struct mica_config *c)
 {
-	const char *td = c->linkerd.trust_domain ? c->linkerd.trust_domain : c->trust_domain;
-
-	snprintf(l->names.control_ns, sizeof(l->names.control_ns), "%s",
-		c->linkerd.control_plane_namespace);
-	snprintf(l->names.trust_domain, sizeof(l->names.trust_domain), "%s", td);
 	copy_list(&l->canary, &c->rotation.canary.spiffe_ids);
 	l->workloads = mica_calloc(c->linkerd.n_workloads + 1, sizeof(*l->workloads));
 	for (; l->n_workloads < c->linkerd.n_workloads; l->n_workloads++) {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linkerd's proxies ask micad for their policy: who may ask, what they get, and that a change comes
 over the open stream. The other side is gRPC's C core and Google's protobuf."""
+import json
 import queue
 import re
 import threading
@@ -12,7 +13,7 @@ import pytest
 import linkerdpolicy as policy
 import linkerdproto as lp
 import pki
-from linkerd_eval import Request
+from linkerd_eval import Linkerd, Request
 from micad import Micad
 from proc import SLOW, wait_until
 
@@ -223,6 +224,22 @@ def test_a_change_comes_over_the_stream(ch, issuer, put):
     assert ask(get(ch, tok(issuer)), back)
     w.end()
     other.end()
+
+
+def test_the_same_as_objects_over_rest(m, issuer, put):
+    """With the names of this mesh, for the ports that are asked for; the message of one port as well."""
+    put("a", principals("web/front"))
+    path = "/v1/policies/compiled?target=linkerd&workload=payments/app=checkout"
+    c = m.admin()
+    o = Linkerd(json.loads(c.get(path + "&form=json&port=8080,9090").ok().body)["items"])
+    octets = c.get(path + "&form=protobuf&port=8080").ok().body
+    for identity, allowed in ((FRONT, True), ("spiffe://%s/ns/web/sa/front" % TD, True), (None, False)):
+        for port in (8080, 9090):
+            assert o.allows(Request("payments", {"app": "checkout"}, port, "10.0.0.9", identity)) == allowed
+        assert ask(policy.Policy(octets), identity) == allowed
+    assert json.loads(c.get(path + "&form=json").ok().body)["items"] == []
+    for bad in ("0", "65536", "x", "80,", ",".join(["80"] * 65)):
+        c.get(path + "&port=" + bad).problem(400, "bad_parameter")
 
 
 def test_labels_select(ch, issuer, put):

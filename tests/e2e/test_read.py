@@ -379,6 +379,20 @@ def test_every_documented_operation(start, issuer, tmp_path):
     admin.post("/v1/tokens/explain", {"token": token}).ok()
     admin.post("/v1/authorize", {"workload": {"namespace": "shop"}}).ok()
     admin.get("/v1/authorize/dry-run").ok()
+    policy = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+              "metadata": {"namespace": "shop", "name": "orders"}, "spec": {"rules": [{}]}}
+    admin.post("/v1/policies:validate", policy).ok()
+    admin.post("/v1/policies", policy).ok()
+    for then in ("withdraw", "promote"):
+        admin.post("/v1/policies?channel=canary", dict(policy, spec={"action": "DENY"})).ok()
+        admin.post("/v1/policies:" + then, {}).ok()
+    one = "/v1/policies/shop/orders"
+    admin.request("PUT", one, policy).ok()
+    for path in ("/v1/policies", "/v1/policies.jws", "/v1/policies/compiled?target=istio", one,
+                 one + "/history"):
+        admin.get(path).ok()
+    admin.post(one + "/rollback", {"revision": 1}).ok()
+    admin.request("DELETE", one).ok(204)
     deny = {"kind": "key", "value": "ab" * 32}
     admin.post("/v1/deny", deny).ok(204)
     admin.request("DELETE", "/v1/deny", deny).ok(204)
