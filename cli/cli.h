@@ -89,7 +89,6 @@ enum cli_opt {
 	OPT_PATH,
 	OPT_HEADER,
 	OPT_REQUEST,
-	OPT_TO,
 	OPT_COUNT
 };
 
@@ -211,7 +210,7 @@ cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_ce
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
 cli_run cmd_policy_validate, cmd_policy_test, cmd_policy_compile;
-cli_run cmd_policy_explain;
+cli_run cmd_policy_explain, cmd_policy_diff;
 cli_run cmd_token_create, cmd_token_list, cmd_token_revoke;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
 cli_run cmd_authority_crl;
