@@ -70,6 +70,9 @@ static bool is_inside(const struct mica_cidr *a, const struct mica_cidr *of)
 	return of->bits <= a->bits && mica_cidr_has(of, &a->ip);
 }
 
+const struct mica_cidr lkd_mapped = {
+	.ip = {.len = 16, .b = {[10] = 0xff, [11] = 0xff}}, .bits = 96};
+
 /* In this order a block stands behind all that it is in, so its parent is the one before it or
  * somewhere above that. */
 static void make_nets(struct lkd_port *p)
@@ -77,10 +80,11 @@ static void make_nets(struct lkd_port *p)
 	unsigned n = 0;
 
 	each_value(p, count_net);
-	p->nets = arena_alloc(&p->arena, p->n_nets + 2, sizeof(*p->nets));
+	p->nets = arena_alloc(&p->arena, p->n_nets + 3, sizeof(*p->nets));
 	p->nets[0].cidr.ip.len = 4;
 	p->nets[1].cidr.ip.len = 16;
-	p->n_nets = 2;
+	p->nets[2].cidr = lkd_mapped;
+	p->n_nets = p->n_nets ? 3 : 2;
 	each_value(p, add_net);
 	qsort(p->nets, p->n_nets, sizeof(*p->nets), by_block);
 	for (unsigned i = 0; i < p->n_nets; i++) {
