@@ -608,6 +608,22 @@ const struct cli_command cli_commands[] = {
 			CLI_BIT(OPT_PORT) | CLI_BIT(OPT_REQUEST) | POLICY_MESH_OPTIONS |
 			POLICY_WORKLOAD_OPTIONS,
 		.run = cmd_policy_explain},
+	{.name = "policy diff",
+		.summary = "tell who gains and who loses access to what",
+		.args = "OLD... -- NEW...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.rest = true,
+		.about =
+			"Two sets of policies, in files: the old ones, and behind `--` the new ones. Not their texts "
+			"are\ncompared but what they decide about requests that stand for all: workload by workload it "
+			"is told who\nmay do what that was denied before, and the other way. Policies in dry run "
+			"and AUDIT policies change\nnothing. Needs no micad. Status 9 when something changes.\n",
+		.example =
+			"  mica policy diff old.yaml -- new.yaml\n"
+			"  mica policy diff --root-namespace istio-system old/*.yaml -- new/*.yaml\n",
+		.options = POLICY_MESH_OPTIONS,
+		.run = cmd_policy_diff},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",
 		.args = "DIR",

@@ -68,7 +68,8 @@ static void put_options(struct mica_buf *out, cli_mask options)
 static void put_usage(struct mica_buf *out, const struct cli_command *m)
 {
 	mica_buf_printf(out, "Usage: mica %s%s%s%s%s\n", m->name, m->options ? " [options]" : "",
-		m->args ? " " : "", m->args ? m->args : "", m->rest ? " [-- COMMAND ARG...]" : "");
+		m->args ? " " : "", m->args ? m->args : "",
+		m->rest && !strchr(m->args ? m->args : "", '-') ? " [-- COMMAND ARG...]" : "");
 }
 
 static void help_command(struct mica_buf *out, const struct cli_command *m)

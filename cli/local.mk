@@ -37,6 +37,7 @@ libmica_cli_a_SOURCES += cli/policy_files.c
 libmica_cli_a_SOURCES += cli/cmd_policy_compile.c
 libmica_cli_a_SOURCES += cli/cmd_policy_store.c
 libmica_cli_a_SOURCES += cli/cmd_policy_explain.c
+libmica_cli_a_SOURCES += cli/cmd_policy_diff.c
 
 CLI_LIBS = libmica-cli.a $(RPC_LIBS) $(POLICIES_LIBS)
 

@@ -178,8 +178,6 @@ const struct cli_option cli_options[OPT_COUNT] = {
 	[OPT_REQUEST] = {"request", 0, CLI_FILE, "FILE",
 		"the request, as a case of `policy test` has it, instead of options", NULL, NULL, 0,
 		0},
-	[OPT_TO] = {"to", 0, CLI_LIST, "FILE",
-		"a file of the policies that are compared with; may be repeated", NULL, NULL, 0, 0},
 };
 
 /* "<problem>: <what> (did you mean <near>?)" */

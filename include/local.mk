@@ -44,5 +44,6 @@ noinst_HEADERS += include/mica/policy.h
 noinst_HEADERS += include/mica/policy_set.h
 noinst_HEADERS += include/mica/policy_linkerd.h
 noinst_HEADERS += include/mica/policy_case.h
+noinst_HEADERS += include/mica/policy_diff.h
 noinst_HEADERS += include/mica/metric.h
 noinst_HEADERS += include/mica/http_plain.h

@@ -40,3 +40,5 @@ libmica_policies_a_SOURCES += policies/target_consul.c policies/target_consul.h
 libmica_policies_a_SOURCES += policies/target_consul_http.c
 libmica_policies_a_SOURCES += policies/target_consul_names.c
 libmica_policies_a_SOURCES += policies/target_consul_terms.c
+libmica_policies_a_SOURCES += policies/diff.c policies/diff.h
+libmica_policies_a_SOURCES += policies/diff_examples.c

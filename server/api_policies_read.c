@@ -297,14 +297,12 @@ void api_policies_build(struct api_call *c)
 
 /* ---- one document ---------------------------------------------------------------------------- */
 
-static mica_rc take_key(
-	struct api_call *c, const struct api_policy_query *q, struct mica_doc_key *out)
+static struct mica_doc_key key_of(const struct api_call *c, const struct api_policy_query *q)
 {
 	struct mica_slice name = c->param, ns;
 
 	mica_slice_cut(&name, '/', &ns);
-	*out = (struct mica_doc_key){mica_slice_str(mica_policy_kind_name(q->kind)), ns, name};
-	return MICA_OK;
+	return (struct mica_doc_key){mica_slice_str(mica_policy_kind_name(q->kind)), ns, name};
 }
 
 struct wanted {
@@ -349,8 +347,7 @@ void api_policy_get(struct api_call *c)
 	if (rc == MICA_OK && q.form == MICA_FORM_PROTOBUF)
 		rc = mica_fail(&c->err, MICA_INVALID, "bad_parameter",
 			"form: expected \"json\" or \"yaml\"");
-	if (rc == MICA_OK)
-		rc = take_key(c, &q, &key);
+	key = key_of(c, &q);
 	if (rc == MICA_OK)
 		rc = mica_core_policy(
 			c->a->desk->core, q.channel, &key, q.revision, take_doc, &w, &c->err);
@@ -370,8 +367,7 @@ void api_policy_history(struct api_call *c)
 	mica_rc rc = api_decode_policy_query(&c->query, api_policy_kind_params, &q, &c->err);
 
 	mica_buf_init(&c->out, HISTORY_MAX);
-	if (rc == MICA_OK)
-		rc = take_key(c, &q, &key);
+	key = key_of(c, &q);
 	if (rc == MICA_OK)
 		rc = mica_core_policy_history(c->a->desk->core, &key, &c->out, &c->err);
 	if (rc == MICA_OK)

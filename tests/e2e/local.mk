@@ -80,3 +80,4 @@ EXTRA_DIST += tests/e2e/envoyrbac.py
 EXTRA_DIST += tests/e2e/test_policy_envoy.py
 EXTRA_DIST += tests/e2e/consul_eval.py
 EXTRA_DIST += tests/e2e/test_policy_consul.py
+EXTRA_DIST += tests/e2e/test_policy_diff.py

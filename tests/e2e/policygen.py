@@ -292,7 +292,7 @@ def _of_principal(attr, principal):
 
 def run(*argv, ok=(0,)):
     """A command's JSON."""
-    r = subprocess.run([MICA, *map(str, argv), "--output", "json"], capture_output=True, text=True,
+    r = subprocess.run([MICA, "--output", "json", *map(str, argv)], capture_output=True, text=True,
                        timeout=60 * SLOW)
     assert r.returncode in ok, "%s\n%s" % (r.stdout[-2000:], r.stderr)
     return json.loads(r.stdout)

@@ -351,7 +351,7 @@ def test_a_checkout(start, issuer, tmp_path):
     (folder / ".git" / "x.yaml").write_text("no policy")
     (folder / "team" / "a" / "p.yml").write_text(policy())
     m = start([issuer.config("file")],
-              {"policies": {"directory": str(folder), "poll": "1s"}})
+              {"policies": {"directory": str(folder), "poll": "1h"}})
     c = m.admin()
     assert names(c.get("/v1/policies")) == {"payments/api@1"}
     # git is at work: nothing is taken half way

@@ -350,6 +350,22 @@ def with_an_offline_root(start, issuer, tmp_path):
     return m
 
 
+def policies(admin):
+    """All that can be done with a policy."""
+    one = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+           "metadata": {"name": "deny-all", "namespace": "shop"}, "spec": {}}
+    admin.post("/v1/policies:validate", one).ok()
+    admin.post("/v1/policies", one).ok()
+    admin.request("PUT", "/v1/policies/shop/deny-all?channel=canary",
+                  dict(one, spec={"action": "DENY"})).ok()
+    admin.post("/v1/policies:withdraw", {}).ok()
+    admin.post("/v1/policies/shop/deny-all/rollback?channel=canary", {"revision": 2}).ok()
+    admin.post("/v1/policies:promote", {}).ok()
+    for path in ("", ".jws", "/compiled?target=istio", "/shop/deny-all", "/shop/deny-all/history"):
+        admin.get("/v1/policies" + path).ok()
+    admin.request("DELETE", "/v1/policies/shop/deny-all").ok(204)
+
+
 def test_every_documented_operation(start, issuer, tmp_path):
     """openapi.json is the whole truth: each answer of all tests is held against it (openapi.py), and
     each operation in it works."""
@@ -399,6 +415,7 @@ def test_every_documented_operation(start, issuer, tmp_path):
     join = admin.post("/v1/join-tokens", {"ttl": 60}).ok(201).json()["id"]
     admin.get("/v1/join-tokens").ok()
     admin.request("DELETE", "/v1/join-tokens/" + join).ok(204)
+    policies(admin)
     admin.post("/v1/backups", {"path": str(tmp_path / "backup")}).ok(201)
     for path in ("/healthz", "/readyz", "/metrics"):
         m.metrics().get(path).ok()

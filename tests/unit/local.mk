@@ -542,6 +542,12 @@ tests_unit_test_policy_target_SOURCES = tests/unit/test_policy_target.c
 tests_unit_test_policy_target_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
 tests_unit_test_policy_target_LDADD = $(POLICY_TEST_LDADD)
 
+check_PROGRAMS += tests/unit/test_policy_diff
+TESTS += tests/unit/test_policy_diff
+tests_unit_test_policy_diff_SOURCES = tests/unit/test_policy_diff.c
+tests_unit_test_policy_diff_CPPFLAGS = $(POLICY_TEST_CPPFLAGS)
+tests_unit_test_policy_diff_LDADD = $(POLICY_TEST_LDADD)
+
 check_PROGRAMS += tests/unit/test_policy_set
 TESTS += tests/unit/test_policy_set
 tests_unit_test_policy_set_SOURCES = tests/unit/test_policy_set.c
