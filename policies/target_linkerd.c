@@ -256,13 +256,8 @@ static void put_peers(
 
 	doc_begin(&d, s, "v1alpha1", "MeshTLSAuthentication", name);
 	emit_flow(&d.m, "identities");
-	for (unsigned i = 0; i < a->n_peers; i++) {
-		const struct lkd_peer *n = &p->peers[a->peers[i]];
-
-		emit_flow_string(&d.m, mica_slice_str(n->name), i == 0);
-		if (n->kind == LKD_ACCOUNT)
-			emit_flow_string(&d.m, mica_slice_str(n->id), false);
-	}
+	for (unsigned i = 0; i < a->n_peers; i++)
+		emit_flow_string(&d.m, mica_slice_str(p->peers[a->peers[i]].name), i == 0);
 	emit_flow_end(&d.m);
 	doc_end(&d);
 }

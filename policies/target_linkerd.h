@@ -64,7 +64,8 @@ struct lkd_peer {
 	/* "td/ns/NS/sa/SA"; of a cell with many what all of them begin with; "" of the first two */
 	struct mica_slice principal;
 	const char *name; /* as Linkerd writes it: "*", "*.suffix", a DNS name, spiffe://... */
-	const char *id; /* ACCOUNT: its SPIFFE ID, by which who has no DNS name is known */
+	const char *id; /* ACCOUNT: its SPIFFE ID, by which proxies know who has no DNS name; the
+			   schema of MeshTLSAuthentication takes DNS names alone */
 	struct mica_policy_request request; /* of an exact one, or one that stands for all */
 	struct subject subject;
 };
@@ -121,8 +122,10 @@ bool lkd_judge(struct lkd_port *p, unsigned path, unsigned method, unsigned net,
 /* Notes that a peer's node cannot be let in without those below it. */
 void lkd_lose_except(
 	struct lkd_port *p, unsigned path, unsigned method, unsigned net, unsigned peer);
+/* Notes that a peer that is let in cannot be named. */
+void lkd_lose_peer(struct lkd_port *p, unsigned path, unsigned method, unsigned net, unsigned peer);
 /* What a rule can lose besides a test; noted once a rule. */
-enum lkd_loss { LKD_EXCEPT = MICA_ATTR_COUNT, LKD_TOO_LARGE, LKD_PORTS, LKD_ROOT };
+enum lkd_loss { LKD_EXCEPT = MICA_ATTR_COUNT, LKD_TOO_LARGE, LKD_PORTS, LKD_ROOT, LKD_SPIFFE };
 void lkd_lose_rule(struct lkd_port *p, const struct lkd_rule *r, enum lkd_loss loss);
 
 /* ---- names (target_linkerd_names.c) ----------------------------------------------------------

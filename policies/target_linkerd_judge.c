@@ -188,6 +188,7 @@ static const struct {
 	{"linkerd_too_large", "the rules about a port divide requests too finely; it is closed"},
 	{"linkerd_ports", "a port that neither a policy nor the options name is closed"},
 	{"linkerd_root_namespace", "only namespaces that have policies get it"},
+	{"linkerd_spiffe_id", "objects name peers of the mesh alone, not other SPIFFE IDs"},
 };
 
 static void lose(struct lkd_port *p, const struct lkd_rule *r, unsigned loss, int line, int column,
@@ -290,4 +291,28 @@ void lkd_lose_except(
 	r = r ? r : first_rule(&c, 0, p->n_allow, LKD_YES);
 	if (r)
 		lkd_lose_rule(p, r, LKD_EXCEPT);
+}
+
+/* By another name of the trust domain it is the same pod, whose name in Linkerd has none of them.
+ */
+static bool is_alias(const struct lkd_port *p, struct mica_slice principal)
+{
+	const struct mica_policy_set *s = p->t->set;
+	struct mica_slice td, ns, sa;
+
+	if (!lkd_pod_of(principal, &td, &ns, &sa))
+		return false;
+	for (unsigned i = 0; i < s->n_domains; i++)
+		if (mica_slice_eq(td, s->domains[i]))
+			return true;
+	return false;
+}
+
+void lkd_lose_peer(struct lkd_port *p, unsigned path, unsigned method, unsigned net, unsigned peer)
+{
+	struct cell c = {p, path, method, net, peer};
+	const struct lkd_rule *r = first_rule(&c, 0, p->n_allow, LKD_YES);
+
+	if (r && !is_alias(p, p->peers[peer].principal))
+		lkd_lose_rule(p, r, LKD_SPIFFE);
 }

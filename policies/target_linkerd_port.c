@@ -117,7 +117,11 @@ static void list_peers(struct lkd_port *p, unsigned path, unsigned method, unsig
 	for (unsigned i = 0; i < p->n_peers; i++) {
 		if (own[i] && !whole[i])
 			lkd_lose_except(p, path, method, net, i);
-		if (i && whole[i] && !whole[p->peers[i].parent])
+		if (i == 0 || !whole[i] || whole[p->peers[i].parent])
+			continue;
+		if (p->peers[i].kind == LKD_ID && p->t->o->form != MICA_FORM_PROTOBUF)
+			lkd_lose_peer(p, path, method, net, i);
+		else
 			out->v[out->n++] = i;
 	}
 }

