@@ -89,6 +89,7 @@ enum cli_opt {
 	OPT_PATH,
 	OPT_HEADER,
 	OPT_REQUEST,
+	OPT_PEERS,
 	OPT_COUNT
 };
 

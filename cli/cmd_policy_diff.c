@@ -2,7 +2,12 @@
 /* `mica policy diff`: what changes for whom from some files of policies to others. */
 #include "policy_files.h"
 
+#include "mica/file.h"
 #include "mica/policy_diff.h"
+#include "mica/spiffeid.h"
+
+#define PEERS_BYTES ((size_t)16 << 20)
+#define PEERS_MAX   10000
 
 static void show_words(struct writer *w, const char *key, const char *const *v, unsigned n)
 {
@@ -47,21 +52,71 @@ static void show(struct cli *c, const struct mica_policy_diff *d)
 	c->exit_status = d->n ? CLI_EXIT_MATCHED : 0;
 }
 
+/* ---- whom it is about --------------------------------------------------------------------------
+ */
+
+struct peers {
+	struct mica_buf text; /* lines become strings */
+	const char **v;
+	unsigned n;
+};
+
+static void peers_clear(struct peers *p)
+{
+	mica_buf_clear(&p->text);
+	mica_free(p->v);
+}
+
+static mica_rc read_peers(struct cli *c, struct peers *p, struct mica_err *e)
+{
+	const char *file = cli_str(c, OPT_PEERS);
+	struct mica_slice rest, line;
+	mica_rc rc = file ? mica_file_read(file, &p->text, e) : MICA_OK;
+
+	if (rc != MICA_OK || !file)
+		return rc;
+	mica_buf_put_u8(&p->text, '\n');
+	rest = mica_buf_slice(&p->text);
+	p->v = mica_calloc(PEERS_MAX, sizeof(p->v[0]));
+	while (rest.len) {
+		struct mica_spiffe_id id;
+
+		mica_slice_cut(&rest, '\n', &line);
+		if (line.len == 0)
+			continue;
+		rc = mica_spiffe_id_parse(line, &id, e);
+		if (rc != MICA_OK)
+			return rc;
+		if (p->n == PEERS_MAX)
+			return mica_fail(e, MICA_LIMIT, "too_many_peers",
+				"--peers %s: more than %d", file, PEERS_MAX);
+		((uint8_t *)line.p)[line.len] = '\0';
+		p->v[p->n++] = (const char *)line.p;
+	}
+	return p->n ? MICA_OK
+		    : mica_fail(e, MICA_INVALID, "bad_option", "--peers %s: nobody is in it", file);
+}
+
 mica_rc cmd_policy_diff(struct cli *c, struct mica_err *e)
 {
+	__attribute__((cleanup(peers_clear))) struct peers peers = {.v = NULL};
 	struct mica_policy_set *before = NULL, *after = NULL;
 	mica_rc rc;
 
 	if (c->n_rest == 0)
 		return mica_fail(e, MICA_INVALID, "missing_argument",
 			"the new files are missing: expected OLD... -- NEW...");
-	rc = policy_files_set(c, c->args, c->n_args, &before, e);
+	mica_buf_init(&peers.text, PEERS_BYTES);
+	rc = read_peers(c, &peers, e);
+	if (rc == MICA_OK)
+		rc = policy_files_set(c, c->args, c->n_args, &before, e);
 	if (rc == MICA_OK)
 		rc = policy_files_set(c, c->rest, c->n_rest, &after, e);
 	if (rc == MICA_OK) {
+		const struct mica_policy_diff_options o = {peers.v, peers.n};
 		MICA_AUTO_POLICY_DIFF d;
 
-		mica_policy_diff(before, after, NULL, &d);
+		mica_policy_diff(before, after, &o, &d);
 		show(c, &d);
 	}
 	mica_policy_set_unref(before);

@@ -547,7 +547,7 @@ const struct cli_command cli_commands[] = {
 		.example =
 			"  mica policy diff old.yaml -- new.yaml\n"
 			"  mica policy diff --root-namespace istio-system old/*.yaml -- new/*.yaml\n",
-		.options = POLICY_MESH_OPTIONS,
+		.options = CLI_BIT(OPT_PEERS) | POLICY_MESH_OPTIONS,
 		.run = cmd_policy_diff},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",
