@@ -174,9 +174,11 @@ static void free_docs(void *part)
 		mica_core_part_unref(d->v[i].live);
 		mica_core_part_unref(d->v[i].canary);
 	}
-	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++)
+	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++) {
+		mica_snapshot_unref(d->list[ch]);
 		for (int f = 0; f < DOC_FORMS; f++)
 			mica_snapshot_unref(d->snap[ch][f]);
+	}
 	mica_free(d->v);
 	mica_free(d);
 }
@@ -194,10 +196,13 @@ struct core_docs *mica_core_docs_copy(const struct core_docs *from, size_t more)
 		mica_core_part_ref(d->v[i].live);
 		mica_core_part_ref(d->v[i].canary);
 	}
-	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++)
+	for (int ch = 0; ch < MICA_CHANNEL_COUNT; ch++) {
+		if (d->list[ch])
+			mica_snapshot_ref(d->list[ch]);
 		for (int f = 0; f < DOC_FORMS; f++)
 			if (d->snap[ch][f])
 				mica_snapshot_ref(d->snap[ch][f]);
+	}
 	return d;
 }
 

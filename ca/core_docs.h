@@ -59,6 +59,8 @@ struct core_docs {
 	struct core_doc_head *v;
 	size_t n;
 	struct mica_docs_stats stats;
+	/* What all forms have of the documents, shared by the channels while they are one. */
+	const struct mica_snapshot *list[MICA_CHANNEL_COUNT];
 	const struct mica_snapshot *snap[MICA_CHANNEL_COUNT][DOC_FORMS];
 	int64_t signed_at; /* seconds; 0 = there is no signed form */
 	char publisher[MICA_KEY_ID_SIZE];

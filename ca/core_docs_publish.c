@@ -52,15 +52,39 @@ static void put_docs(struct mica_buf *b, const struct core_docs *d, enum mica_ch
 	mica_buf_put_str(b, "]}");
 }
 
-static mica_rc encode_plain(struct core_docs *d, enum mica_channel ch, struct mica_err *e)
+/* The live channel comes first. */
+static mica_rc make_list(struct core_docs *d, enum mica_channel ch, struct mica_err *e)
 {
+	const struct mica_snapshot *live = d->list[MICA_CHANNEL_LIVE], *made;
 	MICA_AUTO_BUF b;
 	mica_rc rc;
 
 	mica_buf_init(&b, LIST_MAX);
+	if (ch != MICA_CHANNEL_LIVE && d->stats.waiting == 0 && live) {
+		made = mica_snapshot_ref(live);
+	} else {
+		put_docs(&b, d, ch);
+		rc = mica_buf_rc(&b, e);
+		if (rc != MICA_OK)
+			return rc;
+		made = mica_snapshot_take_made(&b, "", 0, 0);
+	}
+	mica_snapshot_unref(d->list[ch]);
+	d->list[ch] = made;
+	return MICA_OK;
+}
+
+static mica_rc encode_plain(struct core_docs *d, enum mica_channel ch, struct mica_err *e)
+{
+	MICA_AUTO_BUF b;
+	mica_rc rc = make_list(d, ch, e);
+
+	if (rc != MICA_OK)
+		return rc;
+	mica_buf_init(&b, LIST_MAX);
 	mica_buf_printf(&b, "{\"set\":\"%s\",\"channel\":\"%s\",\"sequence\":%" PRIu64,
 		MICA_SET_DEFAULT, mica_channel_name(ch), d->sequence[ch]);
-	put_docs(&b, d, ch);
+	mica_buf_put_slice(&b, d->list[ch]->bytes);
 	rc = mica_buf_rc(&b, e);
 	if (rc != MICA_OK)
 		return rc;
@@ -84,7 +108,7 @@ static mica_rc encode_signed(struct mica_core *c, const struct core_view *v, str
 	mica_core_put_string(&claims, ",", "channel", mica_channel_name(ch));
 	mica_buf_printf(&claims, ",\"sequence\":%" PRIu64 ",\"iat\":%" PRId64 ",\"exp\":%" PRId64,
 		d->sequence[ch], now, now + MICA_JWS_LIFE);
-	put_docs(&claims, d, ch);
+	mica_buf_put_slice(&claims, d->list[ch]->bytes);
 	rc = mica_buf_rc(&claims, e);
 	if (rc == MICA_OK)
 		rc = mica_jws_sign(c->publication_key, MICA_TYP_POLICY, chain, n,

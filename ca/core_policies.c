@@ -210,19 +210,12 @@ static mica_rc check_head(const struct work *w, const struct core_doc_head *h,
 		NAMED(&ed->key), revision, ed->expect);
 }
 
-static mica_rc put(struct work *w, struct core_doc_head *h, const struct core_doc *now,
-	struct mica_slice key, struct mica_doc_edit *ed, const struct core_doc *like,
-	struct mica_err *e)
+static mica_rc write_edit(struct work *w, struct core_doc_head *h, struct mica_slice key,
+	struct mica_doc_edit *ed, const struct core_doc *like, struct mica_err *e)
 {
 	struct core_doc *made;
-	mica_rc rc;
+	mica_rc rc = revise(w, w->channel, h, key, like, &made, e);
 
-	if (mica_core_doc_is(now) && mica_slice_eq(now->text, like->text) && h->owner == w->owner) {
-		ed->revision = now->revision;
-		h->touched = true;
-		return MICA_OK;
-	}
-	rc = revise(w, w->channel, h, key, like, &made, e);
 	if (rc != MICA_OK)
 		return rc;
 	ed->revision = made->revision;
@@ -230,22 +223,26 @@ static mica_rc put(struct work *w, struct core_doc_head *h, const struct core_do
 	return MICA_OK;
 }
 
-static mica_rc delete (struct work *w, struct core_doc_head *h, const struct core_doc *now,
+static mica_rc put(struct work *w, struct core_doc_head *h, const struct core_doc *now,
 	struct mica_slice key, struct mica_doc_edit *ed, const struct core_doc *like,
 	struct mica_err *e)
 {
-	struct core_doc *made;
-	mica_rc rc;
+	if (mica_core_doc_is(now) && mica_slice_eq(now->text, like->text) && h->owner == w->owner) {
+		ed->revision = now->revision;
+		h->touched = true;
+		return MICA_OK;
+	}
+	return write_edit(w, h, key, ed, like, e);
+}
 
-	if (!mica_core_doc_is(now))
-		return mica_fail(e, MICA_NOT_FOUND, "no_such_policy", "there is no %.*s %.*s/%.*s",
-			NAMED(&ed->key));
-	rc = revise(w, w->channel, h, key, like, &made, e);
-	if (rc != MICA_OK)
-		return rc;
-	ed->revision = made->revision;
-	ed->changed = true;
-	return MICA_OK;
+static mica_rc delete_doc(struct work *w, struct core_doc_head *h, const struct core_doc *now,
+	struct mica_slice key, struct mica_doc_edit *ed, const struct core_doc *like,
+	struct mica_err *e)
+{
+	if (mica_core_doc_is(now))
+		return write_edit(w, h, key, ed, like, e);
+	return mica_fail(
+		e, MICA_NOT_FOUND, "no_such_policy", "there is no %.*s %.*s/%.*s", NAMED(&ed->key));
 }
 
 static mica_rc no_revision(const struct mica_doc_edit *ed, uint64_t revision, struct mica_err *e)
@@ -274,7 +271,7 @@ static mica_rc roll_back(struct work *w, struct core_doc_head *h, const struct c
 	like = *was;
 	like.from = ed->to;
 	if (was->action == DOC_DELETED)
-		return delete (w, h, now, key, ed, &like, e);
+		return delete_doc(w, h, now, key, ed, &like, e);
 	like.action = DOC_ROLLED_BACK;
 	return put(w, h, now, key, ed, &like, e);
 }
@@ -322,7 +319,7 @@ static mica_rc edit(struct work *w, struct mica_doc_edit *ed, struct mica_err *e
 	if (ed->op == MICA_DOC_ROLLBACK)
 		return roll_back(w, h, now, key, ed, e);
 	like = (struct core_doc){.action = DOC_DELETED};
-	return delete (w, h, now, key, ed, &like, e);
+	return delete_doc(w, h, now, key, ed, &like, e);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */

@@ -82,6 +82,9 @@ enum cli_opt {
 	OPT_CONSUL_DATACENTER,
 	OPT_CONSUL_NAMESPACE,
 	OPT_CONSUL_SERVICE_LABEL,
+	OPT_KIND,
+	OPT_REVISION,
+	OPT_IF_MATCH,
 	OPT_PEER,
 	OPT_SOURCE_IP,
 	OPT_HOST,
@@ -211,6 +214,8 @@ cli_run cmd_svid_fetch, cmd_jwt_fetch, cmd_bundle_show, cmd_bundle_watch, cmd_ce
 cli_run cmd_status, cmd_token_explain, cmd_authority_taint, cmd_deny_add, cmd_deny_remove;
 cli_run cmd_deny_list;
 cli_run cmd_policy_validate, cmd_policy_test, cmd_policy_compile;
+cli_run cmd_policy_apply, cmd_policy_get, cmd_policy_delete, cmd_policy_history;
+cli_run cmd_policy_rollback, cmd_policy_promote, cmd_policy_withdraw;
 cli_run cmd_policy_explain, cmd_policy_diff;
 cli_run cmd_token_create, cmd_token_list, cmd_token_revoke;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;

@@ -75,8 +75,9 @@ static mica_rc class_of(int status)
 		int status;
 		mica_rc rc;
 	} classes[] = {{400, MICA_INVALID}, {401, MICA_UNAUTHENTICATED}, {403, MICA_DENIED},
-		{404, MICA_NOT_FOUND}, {409, MICA_CONFLICT}, {413, MICA_LIMIT}, {429, MICA_LIMIT},
-		{502, MICA_UNAVAILABLE}, {503, MICA_UNAVAILABLE}, {504, MICA_UNAVAILABLE}};
+		{404, MICA_NOT_FOUND}, {409, MICA_CONFLICT}, {412, MICA_CONFLICT},
+		{413, MICA_LIMIT}, {429, MICA_LIMIT}, {502, MICA_UNAVAILABLE},
+		{503, MICA_UNAVAILABLE}, {504, MICA_UNAVAILABLE}};
 
 	for (size_t i = 0; i < MICA_ARRAY_LEN(classes); i++)
 		if (classes[i].status == status)
@@ -302,6 +303,7 @@ mica_rc client_do(struct client *k, const struct client_request *r, struct mica_
 		.bearer = r->anonymous ? NULL : bearer(k),
 		.content_type = r->body.len > 0 ? "application/json" : NULL,
 		.if_none_match = r->if_none_match,
+		.if_match = r->if_match,
 		.body = r->body,
 		.timeout_ms = r->timeout_ms ? r->timeout_ms : k->timeout_ms,
 		.max_body = r->max_body ? r->max_body : ANSWER_MAX,

@@ -39,7 +39,7 @@ struct client_request {
 	const char *method; /* NULL = GET */
 	const char *path; /* "/v1/status", with its query */
 	struct mica_slice body; /* JSON */
-	const char *if_none_match;
+	const char *if_none_match, *if_match;
 	int64_t timeout_ms; /* 0 = as --timeout says */
 	size_t max_body; /* 0 = 1 MiB */
 	bool anonymous; /* the token is not sent */

@@ -515,6 +515,81 @@ const struct cli_command cli_commands[] = {
 			CLI_BIT(OPT_PART) | CLI_BIT(OPT_OUT) | POLICY_MESH_OPTIONS |
 			POLICY_WORKLOAD_OPTIONS,
 		.run = cmd_policy_compile},
+	{.name = "policy apply",
+		.summary = "put policies in force",
+		.args = "FILE...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"All documents of all files in one change: all of them, or nothing when anything is "
+			"wrong. What is as\nit was makes no revision. With --channel canary they come to the "
+			"canary channel alone, until\n`mica policy promote`. --if-match takes the ETag "
+			"default-CHANNEL-SEQUENCE of `mica policy get`.\n",
+		.example = "  mica policy apply policies/*.yaml\n"
+			   "  mica policy apply --channel canary policies/shop.yaml\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_CHANNEL) | CLI_BIT(OPT_IF_MATCH),
+		.run = cmd_policy_apply},
+	{.name = "policy get",
+		.summary = "show the policies in force, or one",
+		.args = "[NAMESPACE/NAME]",
+		.max_args = 1,
+		.about =
+			"Of one the document, which may be edited and applied again; with `--output json` "
+			"what is known of\nit, too. --revision shows what it was.\n",
+		.example = "  mica policy get --namespace shop\n"
+			   "  mica policy get shop/orders --revision 3\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_CHANNEL) | CLI_BIT(OPT_NAMESPACE) |
+			CLI_BIT(OPT_KIND) | CLI_BIT(OPT_REVISION),
+		.run = cmd_policy_get},
+	{.name = "policy delete",
+		.summary = "delete a policy",
+		.args = "NAMESPACE/NAME",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"Its history stays for 90 days, and `mica policy rollback` brings it back.\n",
+		.example = "  mica policy delete shop/orders --if-match 4\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_CHANNEL) | CLI_BIT(OPT_KIND) |
+			CLI_BIT(OPT_IF_MATCH),
+		.run = cmd_policy_delete},
+	{.name = "policy history",
+		.summary = "who changed a policy, and when",
+		.args = "NAMESPACE/NAME",
+		.min_args = 1,
+		.max_args = 1,
+		.about =
+			"The last 100 revisions, and those in force. For auditors and administrators.\n",
+		.example = "  mica policy history shop/orders\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_KIND),
+		.run = cmd_policy_history},
+	{.name = "policy rollback",
+		.summary = "put a policy as it was",
+		.args = "NAMESPACE/NAME REVISION",
+		.min_args = 2,
+		.max_args = 2,
+		.about = "What the revision said becomes a new revision.\n",
+		.example = "  mica policy rollback shop/orders 3\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_CHANNEL) | CLI_BIT(OPT_KIND) |
+			CLI_BIT(OPT_IF_MATCH),
+		.run = cmd_policy_rollback},
+	{.name = "policy promote",
+		.summary = "make live what the canary channel has",
+		.args = "[NAMESPACE/NAME...]",
+		.max_args = CLI_LIST_MAX - 2,
+		.about = "Of these policies, or with --all of all that wait; in one change.\n",
+		.example = "  mica policy promote shop/orders\n"
+			   "  mica policy promote --all\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_KIND) | CLI_BIT(OPT_ALL),
+		.run = cmd_policy_promote},
+	{.name = "policy withdraw",
+		.summary = "give up what the canary channel has",
+		.args = "[NAMESPACE/NAME...]",
+		.max_args = CLI_LIST_MAX - 2,
+		.about =
+			"Of these policies, or with --all of all: they are there as they are live.\n",
+		.example = "  mica policy withdraw shop/orders\n",
+		.options = CLIENT_OPTIONS | CLI_BIT(OPT_KIND) | CLI_BIT(OPT_ALL),
+		.run = cmd_policy_withdraw},
 	{.name = "policy explain",
 		.summary = "tell what policies decide about a request, and why",
 		.args = "FILE...",

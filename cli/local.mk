@@ -35,6 +35,7 @@ libmica_cli_a_SOURCES += cli/cmd_ledger.c
 libmica_cli_a_SOURCES += cli/policy_files.h
 libmica_cli_a_SOURCES += cli/policy_files.c
 libmica_cli_a_SOURCES += cli/cmd_policy_compile.c
+libmica_cli_a_SOURCES += cli/cmd_policy_store.c
 libmica_cli_a_SOURCES += cli/cmd_policy_explain.c
 libmica_cli_a_SOURCES += cli/cmd_policy_diff.c
 

@@ -16,6 +16,7 @@ static const char *const targets[] = {
 	"envoy-http", "envoy-network", "istio", "linkerd", "consul", NULL};
 static const char *const forms[] = {"json", "yaml", "protobuf", NULL};
 static const char *const parts[] = {"audit", "deny", "allow", NULL};
+static const char *const policy_kinds[] = {"AuthorizationPolicy", "PeerAuthentication", NULL};
 static const char *const orders[] = {"newest", "oldest", NULL};
 
 #define DAY 86400
@@ -76,7 +77,8 @@ const struct cli_option cli_options[OPT_COUNT] = {
 	[OPT_CURSOR] = {"cursor", 0, CLI_STRING, "CURSOR", "go on where another list ended", NULL,
 		NULL, 0, 0},
 	[OPT_ALL] = {"all", 0, CLI_FLAG, NULL,
-		"all of them: page on until the end, or begin with entry 0", NULL, NULL, 0, 0},
+		"all of them: page on until the end, begin with entry 0, or whatever waits", NULL,
+		NULL, 0, 0},
 	[OPT_VKEY] = {"vkey", 0, CLI_STRING, "VKEY", "verifier key of the log: NAME+ID+KEY",
 		"MICA_LOG_VKEY", NULL, 0, 0},
 	[OPT_STATE] = {"state", 0, CLI_FILE, "FILE",
@@ -131,7 +133,8 @@ const struct cli_option cli_options[OPT_COUNT] = {
 	[OPT_PART] = {"part", 0, CLI_CHOICE, "PART",
 		"of Envoy's filters one, as Envoy reads it from a file: audit, deny or allow", NULL,
 		parts, 0, 0},
-	[OPT_NAMESPACE] = {"namespace", 0, CLI_STRING, "NAME", "of the workload", NULL, NULL, 0, 0},
+	[OPT_NAMESPACE] = {"namespace", 0, CLI_STRING, "NAME",
+		"of the workload, or of the policies", NULL, NULL, 0, 0},
 	[OPT_LABEL] = {"label", 'l', CLI_LIST, "KEY=VALUE",
 		"a label of the workload; may be repeated", NULL, NULL, 0, 0},
 	[OPT_ROOT_NAMESPACE] = {"root-namespace", 0, CLI_STRING, "NAME",
@@ -155,6 +158,14 @@ const struct cli_option cli_options[OPT_COUNT] = {
 		0, 0},
 	[OPT_CONSUL_SERVICE_LABEL] = {"consul-service-label", 0, CLI_STRING, "KEY",
 		"consul: the label that names a workload's service (app)", NULL, NULL, 0, 0},
+	[OPT_KIND] = {"kind", 0, CLI_CHOICE, "KIND",
+		"of two policies of one name which (AuthorizationPolicy)", NULL, policy_kinds, 0,
+		0},
+	[OPT_REVISION] = {"revision", 0, CLI_INT, "N", "as it was in this revision", NULL, NULL, 1,
+		(int64_t)1 << 53},
+	[OPT_IF_MATCH] = {"if-match", 0, CLI_STRING, "ETAG",
+		"only while this revision, or of apply this sequence, is in force", NULL, NULL, 0,
+		0},
 	[OPT_PEER] = {"peer", 0, CLI_STRING, "ID", "the SPIFFE ID of who asks", NULL, NULL, 0, 0},
 	[OPT_SOURCE_IP] = {"source-ip", 0, CLI_STRING, "ADDRESS", "of who is connected", NULL, NULL,
 		0, 0},

@@ -13,6 +13,7 @@ deploy/systemd/micad.service: $(srcdir)/deploy/systemd/micad.service.in Makefile
 EXTRA_DIST += deploy/examples/mica-agent.yaml
 EXTRA_DIST += deploy/examples/mica-agent-sidecar.yaml
 EXTRA_DIST += deploy/examples/envoy-ext-authz.yaml
+EXTRA_DIST += deploy/examples/envoy-rbac.yaml
 EXTRA_DIST += deploy/examples/mica-agent-envoy.yaml deploy/examples/mica-agent-nginx.conf
 systemdsystemunit_DATA += deploy/systemd/mica-agent.service
 CLEANFILES += deploy/systemd/mica-agent.service

@@ -5,8 +5,7 @@
 
 #define TYPE_PREFIX "type.googleapis.com/"
 
-/* ---- building ----------------------------------------------------------------------------------
- */
+/* ---- building ------------------------------------------------------------------------------- */
 
 void pb_adopt(struct pb *parent, struct pb *child)
 {
@@ -45,8 +44,7 @@ struct pb *pb_add_uint(struct arena *a, struct pb *parent, const struct pb_field
 	return n;
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------
- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 static void put_value(struct mica_buf *b, const struct pb *n)
 {
@@ -101,8 +99,7 @@ void pb_put_json(struct mica_buf *b, const struct pb *m)
 	mica_buf_put_str(b, "}");
 }
 
-/* ---- octets
- * -------------------------------------------------------------------------------------- */
+/* ---- octets --------------------------------------------------------------------------------- */
 
 #define VARINT 0
 #define BYTES  2

@@ -19,8 +19,7 @@
 		name, number, PB_STRING, false                                                     \
 	}
 
-/* ---- a rule -------------------------------------------------------------------------------------
- */
+/* ---- a rule --------------------------------------------------------------------------------- */
 
 static bool is_narrow(const struct envoy *x)
 {
@@ -127,8 +126,7 @@ static void put_rule(struct envoy *x, const struct mica_policy_rule *r, struct p
 	put_side(x, source, MICA_SIDE_SOURCE, policy, &f_principals);
 }
 
-/* ---- the policies of an action
- * --------------------------------------------------------------------- */
+/* ---- the policies of an action -------------------------------------------------------------- */
 
 static bool is_asked(
 	const struct envoy *x, const struct mica_policy *p, enum mica_policy_action action)
@@ -174,9 +172,7 @@ static void put_rbac(struct envoy *x, enum mica_policy_action action, bool shado
 	}
 }
 
-/* ---- the filters
- * -------------------------------------------------------------------------------------
- */
+/* ---- the filters ---------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name, *part;

@@ -24,8 +24,7 @@ struct envoy {
 	const struct mica_policy_test *test;
 };
 
-/* ---- conditions -------------------------------------------------------------------------------
- */
+/* ---- conditions ----------------------------------------------------------------------------- */
 
 enum expr_op { EXPR_FALSE, EXPR_TRUE, EXPR_LEAF, EXPR_AND, EXPR_OR, EXPR_NOT };
 /* Part of one other at most. */
@@ -46,19 +45,15 @@ struct expr *expr_both(struct envoy *x, struct expr *a, struct expr *b);
 void expr_put(struct envoy *x, const struct expr *e, enum mica_policy_side side, struct pb *to,
 	const struct pb_field *f);
 
-/* ---- attributes ---------------------------------------------------------------------------------
- */
+/* ---- attributes ----------------------------------------------------------------------------- */
 
 /* Whether the request has the value, as exactly as Envoy can say it. What it cannot say in full is
  * a loss, and then true of fewer requests if `narrow`, else of more. */
 struct expr *envoy_value(struct envoy *x, const struct mica_policy_value *v, bool narrow);
-void envoy_lose(
-	struct envoy *x, const struct mica_policy_value *v, const char *reason, const char *what);
 
-/* ---- regular expressions
- * ---------------------------------------------------------------------------
- *
- * Envoy compares all of a text, and refuses a configuration with an expression of more than 100
+/* ---- regular expressions -------------------------------------------------------------------- */
+
+/* Envoy compares all of a text, and refuses a configuration with an expression of more than 100
  * instructions of RE2, as bootstraps have it; so they are counted here, and one that is too long is
  * none (empty). Whoever asks does without. */
 

@@ -25,8 +25,7 @@
 		name, number, PB_STRING, false                                                     \
 	}
 
-/* ---- type.matcher.v3
- * ------------------------------------------------------------------------------ */
+/* ---- type.matcher.v3 ------------------------------------------------------------------------ */
 
 static const struct pb_field f_exact = STRING("exact", 1), f_prefix = STRING("prefix", 2),
 			     f_suffix = STRING("suffix", 3),
@@ -60,22 +59,18 @@ static const struct pb_field *how_of(enum mica_value_kind kind)
 					    : &f_exact;
 }
 
-/* ---- losses ------------------------------------------------------------------------------------
- */
+/* ---- losses --------------------------------------------------------------------------------- */
 
-void envoy_lose(
-	struct envoy *x, const struct mica_policy_value *v, const char *reason, const char *what)
+#define LONG "Envoy bounds regular expressions, and this needs a longer one"
+
+static void lose(struct envoy *x, const struct mica_policy_value *v, const char *what)
 {
 	if (!x->quiet)
-		target_lose(x->t, x->policy, x->rule, v->line, v->column, reason, "\"%.100s\": %s",
-			(const char *)v->written.p, what);
+		target_lose(x->t, x->policy, x->rule, v->line, v->column, "envoy_regex_too_long",
+			"\"%.100s\": %s", (const char *)v->written.p, what);
 }
 
-#define LONG_REASON "envoy_regex_too_long"
-#define LONG_TEXT   "Envoy bounds regular expressions, and this needs a longer one"
-
-/* ---- the peer
- * ------------------------------------------------------------------------------------ */
+/* ---- the peer ------------------------------------------------------------------------------- */
 
 static const struct pb_field f_authenticated = MESSAGE("authenticated", 4),
 			     f_principal_name = MESSAGE("principal_name", 2);
@@ -128,7 +123,7 @@ static struct expr *id_ends(struct principals *p, struct mica_slice text)
 
 	if (regex.len)
 		return id_matches(p->x, regex);
-	envoy_lose(p->x, p->v, LONG_REASON, LONG_TEXT);
+	lose(p->x, p->v, LONG);
 	return p->narrow ? expr_const(p->x, false) : has_id(p->x);
 }
 
@@ -158,7 +153,7 @@ static struct expr *namespace(struct envoy *x, const struct mica_policy_value *v
 
 	if (regex.len)
 		return id_matches(x, regex);
-	envoy_lose(x, v, LONG_REASON, LONG_TEXT);
+	lose(x, v, LONG);
 	return narrow ? expr_const(x, false) : has_id(x);
 }
 
@@ -167,13 +162,11 @@ static struct expr *long_account(struct envoy *x, const struct mica_policy_value
 	struct mica_slice regex = envoy_re_plain_account(x, v->ns, v->text);
 
 	if (!narrow) {
-		envoy_lose(x, v, LONG_REASON, LONG_TEXT);
+		lose(x, v, LONG);
 		return expr_both(x, id_is(x, &f_contains, join(x, "/ns/", v->ns, "/")),
 			id_is(x, &f_contains, join(x, "/sa/", v->text, "")));
 	}
-	envoy_lose(x, v, LONG_REASON,
-		regex.len ? LONG_TEXT "; only IDs of the form TD/ns/NS/sa/NAME have it"
-			  : LONG_TEXT);
+	lose(x, v, regex.len ? LONG "; only IDs of the form TD/ns/NS/sa/NAME have it" : LONG);
 	return regex.len ? id_matches(x, regex) : expr_const(x, false);
 }
 
@@ -197,8 +190,7 @@ static struct expr *trust_domain(struct envoy *x, const struct mica_policy_value
 	return expr_done(x, list);
 }
 
-/* ---- addresses, ports
- * ------------------------------------------------------------------------------ */
+/* ---- addresses, ports ----------------------------------------------------------------------- */
 
 static struct expr *address(struct envoy *x, const struct mica_policy_value *v, bool narrow)
 {
@@ -234,8 +226,7 @@ static struct expr *port(struct envoy *x, const struct mica_policy_value *v, boo
 	return expr_leaf(x, pb_add_uint(&x->arena, NULL, &f, v->port));
 }
 
-/* ---- strings of HTTP and TLS
- * ------------------------------------------------------------------------ */
+/* ---- strings of HTTP and TLS ---------------------------------------------------------------- */
 
 /* A header is of the other side than ":method": the same message in another field. */
 static const struct pb_field f_header[] = {
@@ -294,7 +285,7 @@ static struct expr *template(struct envoy *x, const struct mica_policy_value *v,
 	struct pb *leaf = pb_add(&x->arena, NULL, &f_url_path);
 
 	if (regex.len == 0) {
-		envoy_lose(x, v, LONG_REASON, LONG_TEXT);
+		lose(x, v, LONG);
 		return expr_const(x, !narrow);
 	}
 	put_regex(x, leaf, &f_path, regex);
@@ -328,8 +319,7 @@ static struct expr *server_name(struct envoy *x, const struct mica_policy_value 
 	return present ? expr_not(x, e) : e;
 }
 
-/* ---- JWT
- * --------------------------------------------------------------------------------------------- */
+/* ---- JWT ------------------------------------------------------------------------------------ */
 
 static const struct pb_field f_string_match = MESSAGE("string_match", 3);
 
@@ -428,8 +418,7 @@ static struct expr *request_principal(
 	return expr_both(x, claim_is(x, "[iss]", iss, head), claim_is(x, "[sub]", sub, tail));
 }
 
-/* ---- all of them
- * -------------------------------------------------------------------------------------- */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 typedef struct expr *value_fn(struct envoy *x, const struct mica_policy_value *v, bool narrow);
 static value_fn *const values[MICA_ATTR_COUNT] = {

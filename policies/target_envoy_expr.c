@@ -2,8 +2,7 @@
 /* Conditions: what is always or never true disappears, since Envoy has no empty lists. */
 #include "target_envoy.h"
 
-/* ---- building ----------------------------------------------------------------------------------
- */
+/* ---- building ------------------------------------------------------------------------------- */
 
 static struct expr *new_expr(struct envoy *x, enum expr_op op)
 {
@@ -88,8 +87,7 @@ struct expr *expr_both(struct envoy *x, struct expr *a, struct expr *b)
 	return expr_done(x, list);
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 /* Permission and Principal are the same but for names. */
 static const struct {

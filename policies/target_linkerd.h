@@ -72,6 +72,9 @@ struct lkd_net {
 	struct mica_cidr cidr;
 	unsigned parent; /* itself = a root */
 };
+/* ::ffff:0:0/96: IPv4 as a proxy that listens on an IPv6 socket sees it. Linkerd compares such an
+ * address with blocks of IPv6, the engine with those of IPv4. */
+extern const struct mica_cidr lkd_mapped;
 struct lkd_path {
 	struct mica_slice text;
 	bool exact; /* else all that begins with it */
@@ -97,7 +100,7 @@ struct lkd_port {
 	uint32_t *said; /* of each rule of the set: which losses are noted */
 
 	struct lkd_rule *rules;
-	unsigned n_rules, n_allow;
+	unsigned n_rules, n_allow, n_values;
 	bool any_allow; /* there is an ALLOW policy */
 
 	struct lkd_peer *peers;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 /* Beyond these a port is closed, and that is a loss: a text of megabytes helps nobody. */
-#define CELLS_MAX 1000000
-#define WORK_MAX  50000000 /* cells times rules */
+#define CELLS_MAX 500000
+#define WORK_MAX  200000000.0 /* cells times rules and their values: a second */
 
 static const char *const registered[] = {
 	"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
@@ -70,6 +70,9 @@ static bool is_inside(const struct mica_cidr *a, const struct mica_cidr *of)
 	return of->bits <= a->bits && mica_cidr_has(of, &a->ip);
 }
 
+const struct mica_cidr lkd_mapped = {
+	.ip = {.len = 16, .b = {[10] = 0xff, [11] = 0xff}}, .bits = 96};
+
 /* In this order a block stands behind all that it is in, so its parent is the one before it or
  * somewhere above that. */
 static void make_nets(struct lkd_port *p)
@@ -77,10 +80,11 @@ static void make_nets(struct lkd_port *p)
 	unsigned n = 0;
 
 	each_value(p, count_net);
-	p->nets = arena_alloc(&p->arena, p->n_nets + 2, sizeof(*p->nets));
+	p->nets = arena_alloc(&p->arena, p->n_nets + 3, sizeof(*p->nets));
 	p->nets[0].cidr.ip.len = 4;
 	p->nets[1].cidr.ip.len = 16;
-	p->n_nets = 2;
+	p->nets[2].cidr = lkd_mapped;
+	p->n_nets = p->n_nets ? 3 : 2;
 	each_value(p, add_net);
 	qsort(p->nets, p->n_nets, sizeof(*p->nets), by_block);
 	for (unsigned i = 0; i < p->n_nets; i++) {
@@ -189,6 +193,13 @@ static void add_method(struct lkd_port *p, const struct ctest *t, const struct m
 	}
 }
 
+static void count_value(
+	struct lkd_port *p, const struct ctest *t, const struct mica_policy_value *v)
+{
+	(void)t, (void)v;
+	p->n_values++;
+}
+
 bool lkd_cells_make(struct lkd_port *p)
 {
 	double cells;
@@ -200,5 +211,6 @@ bool lkd_cells_make(struct lkd_port *p)
 	p->n_methods = 1;
 	each_value(p, add_method);
 	cells = (double)p->n_peers * p->n_nets * (p->n_paths * p->n_methods + 1);
-	return cells <= CELLS_MAX && cells * p->n_rules <= WORK_MAX;
+	each_value(p, count_value);
+	return cells <= CELLS_MAX && cells * ((double)p->n_rules + p->n_values) <= WORK_MAX;
 }

@@ -76,12 +76,17 @@ static enum lkd_answer method_has(
 static enum lkd_answer net_has(const struct cell *c, const struct values *values)
 {
 	const struct mica_cidr *net = &c->p->nets[c->net].cidr;
+	const bool mapped = memcmp(net, &lkd_mapped, sizeof(*net)) == 0;
+	enum lkd_answer a = LKD_NO;
 
-	for (unsigned i = 0; i < values->n; i++)
+	for (unsigned i = 0; mapped && i < values->n; i++)
+		if (values->v[i].cidr.ip.len == 4)
+			a = lkd_or(a, values->v[i].cidr.bits ? LKD_QUIET : LKD_YES);
+	for (unsigned i = 0; !mapped && i < values->n; i++)
 		if (values->v[i].cidr.bits <= net->bits &&
 			mica_cidr_has(&values->v[i].cidr, &net->ip))
 			return LKD_YES;
-	return LKD_NO;
+	return a;
 }
 
 static enum lkd_answer cell_has(

@@ -345,12 +345,20 @@ enum lkd_answer lkd_peer_has(const struct lkd_port *p, const struct lkd_peer *pe
 	const struct ctest *t, const struct values *values)
 {
 	enum lkd_answer a = LKD_NO;
+	unsigned i = 0;
 
 	if (peer->kind == LKD_ACCOUNT || peer->kind == LKD_ID)
 		return match_values(&peer->subject, t, values) ? LKD_YES : LKD_NO;
 	if (peer->kind == LKD_ANYBODY)
 		return LKD_NO; /* who has no identity */
-	for (unsigned i = 0; i < values->n && a != LKD_YES; i++)
+	if (peer->kind == LKD_NAMESPACE &&
+		(t->attr == MICA_ATTR_NAMESPACE || t->attr == MICA_ATTR_TRUST_DOMAIN))
+		return match_values(&peer->subject, t, values) ? LKD_YES : LKD_NO;
+	/* Of many nobody is what an exact value names: that has a cell of its own. */
+	if (t->attr == MICA_ATTR_PRINCIPAL ||
+		(t->attr == MICA_ATTR_NAMESPACE && peer->kind == LKD_MESH))
+		i = values->n_exact;
+	for (; i < values->n && a != LKD_YES; i++)
 		a = lkd_or(a, many_have(p, peer, t, &values->v[i]));
 	return a;
 }

@@ -295,6 +295,7 @@ static mica_rc add_headers(struct transfer *t, struct mica_err *e)
 		{"Content-Type: ", r->body.len > 0 ? r->content_type : NULL},
 		{"Accept: ", r->accept},
 		{"If-None-Match: ", r->if_none_match},
+		{"If-Match: ", r->if_match},
 		/* No pause before the body: none of our bodies is worth a round trip. */
 		{"Expect:", ""},
 	};

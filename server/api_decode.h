@@ -52,6 +52,7 @@ mica_rc api_decode_event_query(const struct api_params *p, struct mica_event_que
 	struct mica_err *e) MICA_MUST_CHECK;
 
 #define API_LABELS_MAX 64
+#define API_PORTS_MAX  64
 struct api_policy_query {
 	enum mica_channel channel;
 	enum mica_policy_kind kind; /* AuthorizationPolicy unless said */
@@ -59,6 +60,9 @@ struct api_policy_query {
 	uint64_t revision; /* 0 = what is in force */
 	enum mica_policy_target target;
 	enum mica_policy_form form;
+	const char *part; /* of Envoy's filters; NULL = all */
+	uint16_t ports[API_PORTS_MAX]; /* Linkerd: that get a Server */
+	unsigned n_ports;
 	struct mica_policy_workload workload; /* labels are here: not to be copied */
 	bool has_kind, has_form, has_target, has_workload, strict, report;
 	struct mica_policy_pair labels[API_LABELS_MAX];

@@ -105,6 +105,10 @@ static mica_rc compile_options(
 	*o = (struct mica_policy_compile_options){.target = q->target,
 		.form = q->has_form ? q->form : mica_policy_target_of(q->target)->form,
 		.workload = q->has_workload ? &q->workload : NULL,
+		.linkerd = policies_linkerd(c->a->desk->policies),
+		.ports = q->ports,
+		.n_ports = q->n_ports,
+		.part = q->part,
 		.strict = q->strict};
 	return MICA_OK;
 }
@@ -116,11 +120,13 @@ static void put_key(struct mica_buf *b, const struct mica_policy_compile_options
 {
 	const struct mica_policy_workload *w = o->workload;
 
-	mica_buf_printf(b, "%d %" PRId64 " %d %d %d", (int)ch, sequence, (int)o->target,
-		(int)o->form, o->strict);
+	mica_buf_printf(b, "%d %" PRId64 " %d %d %d %s", (int)ch, sequence, (int)o->target,
+		(int)o->form, o->strict, o->part ? o->part : "-");
+	for (unsigned i = 0; i < o->n_ports; i++)
+		mica_buf_printf(b, " %u", o->ports[i]);
 	if (!w)
 		return;
-	mica_buf_put_u8(b, ' ');
+	mica_buf_put_u8(b, '/');
 	mica_buf_put_slice(b, w->ns);
 	for (unsigned i = 0; i < w->n_labels; i++) {
 		mica_buf_put_u8(b, 0);
@@ -291,14 +297,12 @@ void api_policies_build(struct api_call *c)
 
 /* ---- one document ---------------------------------------------------------------------------- */
 
-static mica_rc take_key(
-	struct api_call *c, const struct api_policy_query *q, struct mica_doc_key *out)
+static struct mica_doc_key key_of(const struct api_call *c, const struct api_policy_query *q)
 {
 	struct mica_slice name = c->param, ns;
 
 	mica_slice_cut(&name, '/', &ns);
-	*out = (struct mica_doc_key){mica_slice_str(mica_policy_kind_name(q->kind)), ns, name};
-	return MICA_OK;
+	return (struct mica_doc_key){mica_slice_str(mica_policy_kind_name(q->kind)), ns, name};
 }
 
 struct wanted {
@@ -343,8 +347,7 @@ void api_policy_get(struct api_call *c)
 	if (rc == MICA_OK && q.form == MICA_FORM_PROTOBUF)
 		rc = mica_fail(&c->err, MICA_INVALID, "bad_parameter",
 			"form: expected \"json\" or \"yaml\"");
-	if (rc == MICA_OK)
-		rc = take_key(c, &q, &key);
+	key = key_of(c, &q);
 	if (rc == MICA_OK)
 		rc = mica_core_policy(
 			c->a->desk->core, q.channel, &key, q.revision, take_doc, &w, &c->err);
@@ -364,8 +367,7 @@ void api_policy_history(struct api_call *c)
 	mica_rc rc = api_decode_policy_query(&c->query, api_policy_kind_params, &q, &c->err);
 
 	mica_buf_init(&c->out, HISTORY_MAX);
-	if (rc == MICA_OK)
-		rc = take_key(c, &q, &key);
+	key = key_of(c, &q);
 	if (rc == MICA_OK)
 		rc = mica_core_policy_history(c->a->desk->core, &key, &c->out, &c->err);
 	if (rc == MICA_OK)

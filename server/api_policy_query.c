@@ -4,11 +4,12 @@
 
 static const char *const kinds[] = {"AuthorizationPolicy", "PeerAuthentication", NULL};
 static const char *const forms[] = {"json", "yaml", "protobuf", NULL};
+static const char *const parts[] = {"audit", "deny", "allow", NULL};
 static const char *const flags[] = {"false", "true", NULL};
 
 const char *const api_policies_params[] = {"channel", "wait", "namespace", NULL};
 const char *const api_compiled_params[] = {
-	"channel", "wait", "target", "workload", "form", "strict", "report", NULL};
+	"channel", "wait", "target", "workload", "form", "strict", "report", "part", "port", NULL};
 const char *const api_policy_params[] = {"kind", "channel", "revision", "form", NULL};
 const char *const api_policy_change_params[] = {"kind", "channel", NULL};
 const char *const api_policies_change_params[] = {"channel", NULL};
@@ -54,6 +55,25 @@ static mica_rc workload(struct mica_slice v, struct api_policy_query *out, struc
 	return MICA_OK;
 }
 
+/* "8080" or "8080,9090". */
+static mica_rc ports(struct mica_slice v, struct api_policy_query *out, struct mica_err *e)
+{
+	struct mica_slice one;
+	uint64_t port;
+	bool more;
+
+	do {
+		more = mica_slice_cut(&v, ',', &one);
+		if (out->n_ports == API_PORTS_MAX ||
+			mica_parse_u64(one, UINT16_MAX, &port) != MICA_OK || port == 0)
+			return mica_fail(e, MICA_INVALID, "bad_parameter",
+				"port: expected at most %d numbers of 1 to 65535, with commas",
+				API_PORTS_MAX);
+		out->ports[out->n_ports++] = (uint16_t)port;
+	} while (more);
+	return MICA_OK;
+}
+
 static mica_rc target(struct mica_slice v, struct api_policy_query *out, struct mica_err *e)
 {
 	out->has_target = mica_policy_target_named(v, &out->target);
@@ -93,6 +113,11 @@ static mica_rc one_param(
 	} else if (strcmp(name, "report") == 0) {
 		rc = word(name, v, flags, &i, e);
 		out->report = i == 1;
+	} else if (strcmp(name, "part") == 0) {
+		rc = word(name, v, parts, &i, e);
+		out->part = rc == MICA_OK ? parts[i] : NULL;
+	} else if (strcmp(name, "port") == 0) {
+		rc = ports(v, out, e);
 	} else if (strcmp(name, "namespace") == 0) {
 		out->ns = v;
 	} else if (strcmp(name, "target") == 0) {

@@ -27,7 +27,8 @@ void decisions_refused(struct decisions *d, enum decision_door door, const char 
 void decisions_write_metrics(struct decisions *d, struct mica_buf *out);
 /* {"decisions": {"ext_authz": {"allowed", "denied", "refused"}, "rest": {...}}, "dry_run":
  * [{"policy", "would_deny", "would_allow", "last"}]}. A request that no rule of the ALLOW policies
- * in dry run lets in is no single policy's; it is told as the namespace of the workload and a star. */
+ * in dry run lets in is no single policy's; it is told as the namespace of the workload and a star.
+ */
 void decisions_put_json(struct decisions *d, struct mica_buf *out);
 
 #endif

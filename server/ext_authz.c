@@ -4,7 +4,8 @@
  * connections: one call is one decision, made at once on the loop of its connection.
  *
  * Whatever is wrong with a question is answered "denied", never by an error of gRPC, which an Envoy
- * with failure_mode_allow would take for a yes. Errors are for whom we do not answer at all.
+ * with failure_mode_allow would take for a yes. Errors are for whom we do not answer at all, and
+ * for messages that are too long to be read.
  */
 #include "decisions.h"
 #include "embed.h"

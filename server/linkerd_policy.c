@@ -23,11 +23,11 @@
 #include "mica/threads.h"
 
 #include <pthread.h>
-#include <stdio.h>
 
 #define TICK_MS     100 /* how soon a change is seen */
 #define MESSAGE_MAX ((size_t)4 << 20) /* what a client of gRPC takes by default */
 #define STREAMS_MAX 20000
+#define POD_MAX     256 /* of one pod */
 
 /* One call. Its labels are those that it had when it came: a connection ends after grpc.max_age. */
 struct port_watch {
@@ -52,7 +52,6 @@ struct port_watch {
 
 struct linkerd_policy {
 	struct desk *desk;
-	struct mica_linkerd names;
 	struct mica_workload_config *workloads;
 	unsigned n_workloads;
 	struct mica_string_list canary;
@@ -135,6 +134,15 @@ static void leave(struct linkerd_policy *l, struct port_watch *w)
 	l->n--;
 }
 
+static unsigned count_of(const struct linkerd_policy *l, const struct mica_uid *pod)
+{
+	unsigned n = 0;
+
+	for (const struct port_watch *w = l->first; w; w = w->next)
+		n += memcmp(&w->k.caller.principal.pod_uid, pod, sizeof(*pod)) == 0;
+	return n;
+}
+
 static void come(struct port_watch *w)
 {
 	struct linkerd_policy *l = w->l;
@@ -147,9 +155,9 @@ static void come(struct port_watch *w)
 	else if (l->draining)
 		rc = mica_fail(
 			&w->k.err, MICA_UNAVAILABLE, "draining", "this server ends; try another");
-	else if (l->n >= STREAMS_MAX)
+	else if (l->n >= STREAMS_MAX || count_of(l, &w->k.caller.principal.pod_uid) >= POD_MAX)
 		rc = mica_fail(&w->k.err, MICA_LIMIT, "too_many_watchers",
-			"%d ports are watched already", STREAMS_MAX);
+			"%d ports are watched already, or %d of this pod", STREAMS_MAX, POD_MAX);
 	if (rc == MICA_OK && !gone) {
 		append(l, w);
 		w->listed = true;
@@ -205,8 +213,8 @@ static enum outcome serve(
 
 	if (w->sequence == sequence)
 		return HAS_IT;
-	if (mica_policy_linkerd_put(b, set, &workload, w->spec.port, &w->l->names, &w->k.err) !=
-		MICA_OK)
+	if (mica_policy_linkerd_put(b, set, &workload, w->spec.port,
+		    policies_linkerd(w->l->desk->policies), &w->k.err) != MICA_OK)
 		return FAILED;
 	if (w->once)
 		return ANSWER;
@@ -220,6 +228,19 @@ static enum outcome serve(
 	return HAS_IT;
 }
 
+/* A stream that its client has given up, or that `ends` with this server. */
+static void give_up(struct mica_rpc_call *c, bool ends)
+{
+	struct mica_err e = MICA_ERR_INIT;
+
+	if (!ends) {
+		mica_rpc_end_as(c, MICA_RPC_CANCELLED, NULL);
+		return;
+	}
+	mica_fail(&e, MICA_UNAVAILABLE, "draining", "this server ends; try another");
+	mica_rpc_end(c, &e);
+}
+
 /* Under the lock, which it gives away meanwhile. A call that is ended is not in the list any more:
  * its end frees it. */
 static void serve_first(struct linkerd_policy *l, struct mica_policy_set *set, int64_t sequence)
@@ -227,6 +248,7 @@ static void serve_first(struct linkerd_policy *l, struct mica_policy_set *set, i
 	struct port_watch *w = l->first;
 	enum outcome o;
 	MICA_AUTO_BUF b;
+	bool ends;
 
 	mica_buf_init(&b, MESSAGE_MAX);
 	w->busy = true;
@@ -242,6 +264,7 @@ static void serve_first(struct linkerd_policy *l, struct mica_policy_set *set, i
 		leave(l, w);
 	else
 		return;
+	ends = l->draining;
 	pthread_mutex_unlock(&l->lock);
 	w->k.ok = o == ANSWER;
 	if (o == FAILED)
@@ -249,7 +272,7 @@ static void serve_first(struct linkerd_policy *l, struct mica_policy_set *set, i
 	else if (o == ANSWER)
 		mica_rpc_reply(w->k.c, mica_buf_slice(&b));
 	else
-		mica_rpc_end_as(w->k.c, MICA_RPC_CANCELLED, NULL);
+		give_up(w->k.c, ends);
 	pthread_mutex_lock(&l->lock);
 }
 
@@ -453,11 +476,6 @@ static void copy_list(struct mica_string_list *to, const struct mica_string_list
 
 static void copy_config(struct linkerd_policy *l, const struct mica_config *c)
 {
-	const char *td = c->linkerd.trust_domain ? c->linkerd.trust_domain : c->trust_domain;
-
-	snprintf(l->names.control_ns, sizeof(l->names.control_ns), "%s",
-		c->linkerd.control_plane_namespace);
-	snprintf(l->names.trust_domain, sizeof(l->names.trust_domain), "%s", td);
 	copy_list(&l->canary, &c->rotation.canary.spiffe_ids);
 	l->workloads = mica_calloc(c->linkerd.n_workloads + 1, sizeof(*l->workloads));
 	for (; l->n_workloads < c->linkerd.n_workloads; l->n_workloads++) {
@@ -491,13 +509,21 @@ mica_rc linkerd_policy_new(struct desk *desk, const struct mica_config *config,
 	return MICA_OK;
 }
 
+unsigned linkerd_policy_count(struct linkerd_policy *l)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&l->lock);
+	n = l->n;
+	pthread_mutex_unlock(&l->lock);
+	return n;
+}
+
 /* One that is being served is ended by who serves it. */
 void linkerd_policy_drain(struct linkerd_policy *l)
 {
-	struct mica_err e = MICA_ERR_INIT;
 	struct port_watch *all = NULL;
 
-	mica_fail(&e, MICA_UNAVAILABLE, "draining", "this server ends; try another");
 	pthread_mutex_lock(&l->lock);
 	l->draining = true;
 	for (struct port_watch *w = l->first, *next; w; w = next) {
@@ -513,7 +539,7 @@ void linkerd_policy_drain(struct linkerd_policy *l)
 	pthread_mutex_unlock(&l->lock);
 	for (struct port_watch *w = all, *next; w; w = next) {
 		next = w->next;
-		mica_rpc_end(w->k.c, &e);
+		give_up(w->k.c, true);
 	}
 }
 

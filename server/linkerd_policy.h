@@ -30,6 +30,7 @@ struct desk;
  * errno: no thread. */
 mica_rc linkerd_policy_new(struct desk *desk, const struct mica_config *config,
 	struct linkerd_policy **out, struct mica_err *e) MICA_MUST_CHECK;
+unsigned linkerd_policy_count(struct linkerd_policy *l); /* who watches now */
 /* Ends all streams, UNAVAILABLE "draining"; nobody is taken any more. */
 void linkerd_policy_drain(struct linkerd_policy *l);
 void linkerd_policy_free(struct linkerd_policy *l); /* behind the server's end; NULL is fine */

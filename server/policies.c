@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #define SUBSCRIBERS 8
 
@@ -27,6 +28,7 @@ struct policies {
 	char *trust_domain, *root_ns;
 	struct mica_string_list aliases;
 	bool directory_on;
+	struct mica_linkerd linkerd;
 	pthread_mutex_t loading; /* held while sets are made; `now` is written under both */
 	pthread_mutex_t lock;
 	struct in_force now[MICA_CHANNEL_COUNT];
@@ -216,6 +218,11 @@ mica_rc policies_new(struct mica_core *core, const struct mica_config *config,
 	p->trust_domain = mica_strdup(config->trust_domain);
 	p->root_ns = mica_strdup(config->policies.root_namespace);
 	p->directory_on = config->policies.directory != NULL;
+	snprintf(p->linkerd.control_ns, sizeof(p->linkerd.control_ns), "%s",
+		config->linkerd.control_plane_namespace ? config->linkerd.control_plane_namespace
+							: "linkerd");
+	snprintf(p->linkerd.trust_domain, sizeof(p->linkerd.trust_domain), "%s",
+		config->linkerd.trust_domain ? config->linkerd.trust_domain : config->trust_domain);
 	p->aliases.v = mica_calloc(aliases->n + 1, sizeof(*p->aliases.v));
 	for (unsigned i = 0; i < aliases->n; i++)
 		p->aliases.v[p->aliases.n++] = mica_strdup(aliases->v[i]);
@@ -253,6 +260,11 @@ struct mica_policy_set *policies_get(struct policies *p, enum mica_channel ch, i
 		*sequence = (int64_t)p->now[ch].sequence;
 	pthread_mutex_unlock(&p->lock);
 	return s;
+}
+
+const struct mica_linkerd *policies_linkerd(const struct policies *p)
+{
+	return &p->linkerd;
 }
 
 bool policies_behind(struct policies *p)

@@ -11,6 +11,7 @@
 
 #include "mica/config.h"
 #include "mica/core_policies.h"
+#include "mica/linkerd.h"
 #include "mica/policy_set.h"
 
 struct policies; /* opaque */
@@ -25,6 +26,9 @@ void policies_free(struct policies *p); /* NULL is fine */
 /* The set of a channel, never NULL: a new reference (mica_policy_set_unref). *sequence (optional)
  * is that of its snapshot: what was decided or compiled by the set is known by it. */
 struct mica_policy_set *policies_get(struct policies *p, enum mica_channel ch, int64_t *sequence);
+
+/* How Linkerd names whom policies mean, as configured; as long as `p`. */
+const struct mica_linkerd *policies_linkerd(const struct policies *p);
 
 /* Whether the sets are older than what the core has: a change could not be followed, which is a
  * bug.

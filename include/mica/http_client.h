@@ -39,7 +39,7 @@ struct mica_http_request {
 	const char *bearer; /* NULL = none; never logged, not sent to another host */
 	const char *content_type; /* of body */
 	const char *accept;
-	const char *if_none_match;
+	const char *if_none_match, *if_match;
 	struct mica_slice body; /* not sent with GET and HEAD */
 	int64_t timeout_ms; /* whole request; > 0 */
 	size_t max_body; /* of the answer; > 0 */

@@ -146,7 +146,9 @@ def whole(s):
 class Oracle:
     """Filters are added first; ask() is for when it runs. As a context manager."""
 
-    def __init__(self, binary, folder, name="oracle"):
+    def __init__(self, binary, folder, name="oracle", joined=True):
+        """`joined`: values of a header that came several times are one, as the engine has it."""
+        self.joined = joined
         self.binary, self.folder, self.name = binary, str(folder), name
         self.ca = pki.Ca()
         self.server = self.leaf("spiffe://example.org/server")
@@ -154,6 +156,8 @@ class Oracle:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.tokens = {}
         self.routes, self.chains = [], []
+        self.log = os.path.join(self.folder, name + ".access")
+        self.number = 0
         self.ports = {"http": port(), "tcp": port()}
         self.envoy = None
 
@@ -205,17 +209,25 @@ class Oracle:
             "@type": PREFIX + "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
             "providers": {"test": provider}, "rules": [{"match": {"prefix": "/"}, "requires": {
                 "requires_any": {"requirements": [{"provider_name": "test"}, {"allow_missing": {}}]}}}]}}
+        # figures of shadow rules are the filter's, whatever the route says
         rbac = [{"name": "mica." + p, "typed_config": {"@type": RBAC}} for p in PARTS]
+        log = {"name": "log", "typed_config": {
+            "@type": PREFIX + "extensions.access_loggers.file.v3.FileAccessLog", "path": self.log,
+            "log_format": {"text_format_source": {"inline_string": "%REQ(x-number)% "
+                           "%DYNAMIC_METADATA(envoy.common:access_log_hint)%\n"}}}}
         router = {"name": "envoy.filters.http.router", "typed_config": {
             "@type": PREFIX + "extensions.filters.http.router.v3.Router"}}
         return {"transport_socket": self.tls(), "filters": [{"name": "http", "typed_config": {
-            "@type": HCM, "stat_prefix": "oracle", "http_filters": [authn, *rbac, router],
+            "@type": HCM, "stat_prefix": "oracle", "access_log": [log], "http_filters": [authn, *rbac, router],
             "route_config": {"virtual_hosts": [
                 {"name": "all", "domains": ["*"], "routes": self.routes}]}}}]}
 
     def __enter__(self):
         config = {"admin": {"address": address(port())}, "static_resources": {"listeners": [
             self.listener("http", [self.http_chain()])]}}
+        if self.joined:
+            config["layered_runtime"] = {"layers": [{"name": "mica", "static_layer": {
+                "envoy.reloadable_features.rbac_match_headers_individually": False}}]}
         if self.chains:
             config["static_resources"]["listeners"].append(self.listener("tcp", self.chains))
         self.envoy = Envoy(self.binary, self.folder, self.name, config, os.getpid() % 30000 + 2)
@@ -267,7 +279,10 @@ class Oracle:
     def text(self, q, name):
         lines = ["%s %s HTTP/1.1" % (q["method"], q["path"]), "host: " + q["host"], "x-set: " + name,
                  "connection: close"]
-        lines += ["%s: %s" % h for h in q.get("headers", {}).items()]
+        for field, value in q.get("headers", {}).items():
+            lines += ["%s: %s" % (field, v) for v in value.split(",")]
+        self.number += 1
+        lines.append("x-number: %d" % self.number)
         if q.get("jwt"):
             lines.append("authorization: Bearer " + self.token(claims_of(q["jwt"])))
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -285,6 +300,19 @@ class Oracle:
             return False
         assert status in (400, 404, 501), answer
         return None
+
+    def hints(self):
+        """Number of a request -> whether the AUDIT filter found a policy; None: there is none."""
+        out = {}
+        with open(self.log, encoding="utf-8") as f:
+            for line in f:
+                number, _, hint = line.strip().partition(" ")
+                if number != "-":  # a request that Envoy refused itself
+                    out[int(number)] = {"true": True, "false": False, "-": None}[hint]
+        return out
+
+    def shadow_denied(self):
+        return sum(self.envoy.stats("shadow_denied").values())
 
     def ask_tcp(self, name, q):
         try:

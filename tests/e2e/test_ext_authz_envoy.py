@@ -7,7 +7,9 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 
+import jwt
 import pytest
 import yaml
 
@@ -90,6 +92,7 @@ class World:
         hcm["route_config"]["virtual_hosts"][0]["routes"] = [{
             "match": {"prefix": "/"},
             "direct_response": {"status": 200, "body": {"inline_string": "hello"}}}]
+        hcm["http_filters"].insert(0, self.jwt_filter())
         # a direct response does not pass the router, but filters before it are asked
         tcp["filter_chains"][0]["filters"][1] = {
             "name": "envoy.filters.network.echo", "typed_config": {
@@ -103,6 +106,24 @@ class World:
         c["static_resources"]["clusters"] = [mica]
         self.config = c
         self.envoy = Envoy(envoy, folder, "orders", c, os.getpid() % 30000 + 7)
+
+    def jwt_filter(self):
+        """Verifies tokens that are there, and keeps their payload for the filters behind it."""
+        self.idp = pki.key()
+        jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.idp.public_key()))
+        name = "envoy.filters.http.jwt_authn"
+        return {"name": name, "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3."
+                     "JwtAuthentication",
+            "providers": {"idp": {
+                "issuer": "https://idp.example.org", "payload_in_metadata": "payload",
+                "local_jwks": {"inline_string": json.dumps({"keys": [dict(jwk, alg="ES256")]})}}},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
+                {"provider_name": "idp"}, {"allow_missing": {}}]}}}]}}
+
+    def bearer(self, **claims):
+        claims = dict({"iss": "https://idp.example.org", "exp": int(time.time()) + 600}, **claims)
+        return "Authorization: Bearer " + jwt.encode(claims, self.idp, algorithm="ES256")
 
     def __enter__(self):
         def up():
@@ -218,10 +239,27 @@ def test_who_is_meant(w):
         {"key": "destination.port", "values": [str(w.http)]},
         {"key": "source.ip", "values": ["127.0.0.1"]}]}]))
     takes_effect("the policy", lambda: w.get(front, "/")[0] == 403)
-    assert w.get(front, "/") == (403, b"denied: deny_rule\n")
+    # whatever a client says of itself
+    assert w.get(front, "/", headers=["X-Forwarded-For: 10.9.9.9"]) == (403, b"denied: deny_rule\n")
     assert w.echo(front)
     ap.replace_policies(w.m, policy("orders", "DENY", [{}]).replace("app: orders", "app: x"))
     takes_effect("the policy", lambda: w.get(front, "/")[0] == 200)
+
+
+def test_a_jwt(w):
+    front = w.files("front")
+    ap.replace_policies(w.m, policy("orders", "ALLOW", [{
+        "from": [{"source": {"requestPrincipals": ["https://idp.example.org/me"]}}],
+        "when": [{"key": "request.auth.claims[realm][roles]", "values": ["ops"]},
+                 {"key": "request.auth.audiences", "values": ["shop"]}]}]))
+    takes_effect("the policy", lambda: w.get(front, "/")[0] == 403)
+    good = {"sub": "me", "aud": ["other", "shop"], "realm": {"roles": ["dev", "ops"]}}
+    assert w.get(front, "/", headers=[w.bearer(**good)]) == (200, b"hello")
+    for change in ({"sub": "you"}, {"aud": "other"}, {"realm": {"roles": ["dev"]}}, {"realm": "ops"}):
+        assert w.get(front, "/", headers=[w.bearer(**dict(good, **change))]) == (
+            403, b"denied: no_rule\n"), change
+    # of a connection there is none
+    assert not w.echo(front)
 
 
 def test_a_revoked_certificate(w):

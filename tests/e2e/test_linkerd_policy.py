@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linkerd's proxies ask micad for their policy: who may ask, what they get, and that a change comes
 over the open stream. The other side is gRPC's C core and Google's protobuf."""
+import json
 import queue
+import re
 import threading
 import time
 
@@ -11,7 +13,7 @@ import pytest
 import linkerdpolicy as policy
 import linkerdproto as lp
 import pki
-from linkerd_eval import Request
+from linkerd_eval import Linkerd, Request
 from micad import Micad
 from proc import SLOW, wait_until
 
@@ -91,6 +93,11 @@ class Watch:
         self.call.cancel()
         self.thread.join(10 * SLOW)
         assert not self.thread.is_alive()
+
+
+def watched(m):
+    text = m.metrics().get("/metrics").ok().body.decode()
+    return int(re.search(r"^mica_linkerd_ports_watched (\d+)$", text, re.M)[1])
 
 
 def ask(p, identity=None, ip="10.0.0.9", method="GET", path="/", port=8080):
@@ -174,8 +181,24 @@ def test_a_stream_stays_open_and_is_counted(m, ch, issuer):
     # the next one is served as well, and many at a time
     some = [Watch(ch, tok(issuer), port=8000 + i) for i in range(50)]
     assert all(ask(x.next()) for x in some)
+    assert watched(m) == 50
     for x in some:
         x.end()
+    wait_until("nobody watches", lambda: watched(m) == 0)
+
+
+def test_one_pod_does_not_take_all(m, issuer):
+    """On two connections, since one has 256 streams at most."""
+    with lp.channel(m) as one, lp.channel(m) as two:
+        some = [Watch(one if i % 2 else two, tok(issuer), port=1000 + i) for i in range(256)]
+        for x in some:
+            x.next()
+        more = Watch(two, tok(issuer), port=9999)
+        wait_until("it is refused", lambda: more.error)
+        assert (more.error.code(), lp.reason(more.error)) == (CODE.RESOURCE_EXHAUSTED, "too_many_watchers")
+        assert ask(get(one, tok(issuer, "shop", "any", "any-1"), "shop:any-1"))
+        for x in some:
+            x.end()
 
 
 def test_a_change_comes_over_the_stream(ch, issuer, put):
@@ -201,6 +224,22 @@ def test_a_change_comes_over_the_stream(ch, issuer, put):
     assert ask(get(ch, tok(issuer)), back)
     w.end()
     other.end()
+
+
+def test_the_same_as_objects_over_rest(m, issuer, put):
+    """With the names of this mesh, for the ports that are asked for; the message of one port as well."""
+    put("a", principals("web/front"))
+    path = "/v1/policies/compiled?target=linkerd&workload=payments/app=checkout"
+    c = m.admin()
+    o = Linkerd(json.loads(c.get(path + "&form=json&port=8080,9090").ok().body)["items"])
+    octets = c.get(path + "&form=protobuf&port=8080").ok().body
+    for identity, allowed in ((FRONT, True), ("spiffe://%s/ns/web/sa/front" % TD, True), (None, False)):
+        for port in (8080, 9090):
+            assert o.allows(Request("payments", {"app": "checkout"}, port, "10.0.0.9", identity)) == allowed
+        assert ask(policy.Policy(octets), identity) == allowed
+    assert json.loads(c.get(path + "&form=json").ok().body)["items"] == []
+    for bad in ("0", "65536", "x", "80,", ",".join(["80"] * 65)):
+        c.get(path + "&port=" + bad).problem(400, "bad_parameter")
 
 
 def test_labels_select(ch, issuer, put):

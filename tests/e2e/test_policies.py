@@ -419,3 +419,47 @@ def test_killed_in_a_storm_of_changes(m):
     m.stop()
     m.mica("store", "check", "--config", m.config_file)
     m.start()
+
+
+# ---- the command line --------------------------------------------------------------------------
+
+
+def test_cli(m, tmp_path):
+    """apply, get, history, rollback, promote, withdraw, delete; errors by file and line."""
+    def mica(*argv, status=0):
+        r = m.mica("--output", "json", "policy", *argv, check=False)
+        assert r.returncode == status, (r.stdout, r.stderr)
+        return json.loads(r.stdout) if status == 0 else r
+
+    one, two, bad = (tmp_path / n for n in ("one.yaml", "two.yaml", "bad.yaml"))
+    one.write_text(policy() + "---\n" + policy("b"))
+    two.write_text(policy(who="two"))
+    bad.write_text(policy("c").replace("rules", "rulez"))
+    assert mica("apply", one)["changed"] == 2
+    assert mica("apply", one)["changed"] == 0
+    assert "bad.yaml:8:3" in mica("apply", two, bad, status=2).stderr
+    assert mica("get", "payments/api")["revision"] == 1
+    etag = m.admin().get("/v1/policies").headers["ETag"]
+    assert mica("apply", two, "--channel", "canary")["channel"] == "canary"
+    assert mica("get", "payments/api")["revision"] == 1
+    assert mica("get", "payments/api", "--channel", "canary")["revision"] == 2
+    assert mica("promote", "payments/api")["policies"] == 1
+    assert mica("apply", one, "--if-match", etag.strip('"'), status=6)
+    assert [r["revision"] for r in mica("history", "payments/api")["revisions"]] == [2, 1]
+    assert mica("rollback", "payments/api", "1")["revision"] == 3
+    assert mica("delete", "payments/api", "--if-match", "2", status=6)
+    assert mica("delete", "payments/api", "--if-match", "3")["state"] == "deleted"
+    assert mica("get", "payments/api", status=5)
+    assert mica("delete", "payments/b", "--channel", "canary")["state"] == "deleted"
+    assert mica("withdraw", "--all")["policies"] == 1
+    assert mica("promote", status=2)
+    assert [p["name"] for p in mica("get", "--namespace", "payments")["policies"]] == ["b"]
+    # for people: the document, which can be applied again, and tables
+    text = m.mica("policy", "get", "payments/b").stdout
+    assert text.startswith("apiVersion:")
+    two.write_text(text)
+    assert mica("apply", two)["changed"] == 0
+    listing = m.mica("policy", "get").stdout.splitlines()
+    assert any("payments" in line and " b " in line for line in listing), listing
+    past = m.mica("policy", "history", "payments/b").stdout
+    assert "put" in past and "deleted" in past

@@ -4,17 +4,19 @@
     MICA_ENVOY_SETS=1000 MICA_SEED=7 tests/e2e/run.sh --all -k policy_envoy     more of the random part
 """
 import collections
+import dataclasses
 import http.client
 import json
 import os
 import re
+import subprocess
 import time
 
 import yaml
 
 from agent import SOURCE
 from envoyrbac import PARTS, PREFIX, Oracle, Refused, compile_, is_http, localise, real
-from policygen import MESH_FLAGS, Generator, judge, run, save
+from policygen import ANY, MESH, MESH_FLAGS, Generator, judge, run, save
 from proc import SLOW, wait_until
 from test_agent_envoy import (ROUTER, Envoy, World, address, envoy,  # noqa: F401
                               get, http_filter, port)
@@ -33,6 +35,19 @@ def add(oracle, name, files, workload, flags=MESH_FLAGS):
         to(name, filters[field])
         lost += report["lost"]
     return lost
+
+
+def test_the_example(envoy, tmp_path):
+    files = Watched(tmp_path / "policies", "http")
+    files.put(("a", False, ""))
+    with open(os.path.join(SOURCE, "deploy", "examples", "envoy-rbac.yaml"), encoding="utf-8") as f:
+        text = f.read()
+    assert text.count("/etc/envoy/policies/") == 4
+    (tmp_path / "envoy.yaml").write_text(text.replace("/etc/envoy/policies", str(files.folder)))
+    r = subprocess.run([envoy, "--mode", "validate", "--service-node", "n", "--service-cluster", "c",
+                        "-c", str(tmp_path / "envoy.yaml")], capture_output=True, text=True,
+                       timeout=60 * SLOW)
+    assert r.returncode == 0 and "OK" in r.stdout + r.stderr, r
 
 
 # ---- the table ------------------------------------------------------------------------------------------
@@ -75,8 +90,8 @@ def test_the_table_of_cases(envoy, tmp_path):
 class Drawn:
     """A random set of policies, requests, and what the engine says of them."""
 
-    def __init__(self, folder, seed):
-        g = Generator(seed)
+    def __init__(self, folder, seed, knobs=ANY):
+        g = Generator(seed, knobs)
         self.name = "s%d" % seed
         self.policies = [localise(p) for p in g.policies()]
         self.requests = [real(g.request(self.policies)) for _ in range(REQUESTS)]
@@ -120,6 +135,107 @@ def test_random_policies(envoy, tmp_path):
         total = asked[kind, True] + asked[kind, False]
         assert total > 5 * SETS and 0.1 < asked[kind, True] / total < 0.9, asked
     assert asked["not liked"] < 0.05 * SETS * REQUESTS
+
+
+# ---- what enforces nothing -------------------------------------------------------------------------------
+
+
+def engine_says(folder, d, field, value):
+    """Whether the engine's `field` ("dryRun", "audited") is `value`, for each request."""
+    cases = [{"name": "q%d" % i, "request": q, "expect": "allow" if v else "deny", field: value}
+             for i, (q, v) in enumerate(zip(d.requests, d.verdicts))]
+    table = folder / "more.test.yaml"
+    table.write_text(json.dumps({"apiVersion": "mica/v1", "kind": "PolicyTest", "mesh": MESH,
+                                 "policies": [d.file.name], "cases": cases}))
+    said = run("policy", "test", table, ok=(0, 9))
+    other = {f["name"] for f in said["failures"]}
+    assert said["passed"] + said["failed"] == len(cases)
+    return [c["name"] not in other for c in cases]
+
+
+def test_dry_runs_and_audit(envoy, tmp_path):
+    """What is denied by Envoy's shadow rules is what would be denied; what its action LOG finds is
+    what is audited."""
+    oracle, drawn = Oracle(envoy, tmp_path), []
+    often = dataclasses.replace(ANY, dry_run=0.5, actions=("ALLOW", "DENY", "DENY", "AUDIT", "AUDIT"))
+    for seed in range(SEED, SEED + 25):
+        d = Drawn(tmp_path, seed, often)
+        d.would = engine_says(tmp_path, d, "dryRun", "allow")
+        d.audited = engine_says(tmp_path, d, "audited", True)
+        drawn.append(d)
+        for name, w in d.workloads.values():
+            filters, report = compile_([d.file], w, "envoy-http", MESH_FLAGS)
+            assert report["lost"] == 0
+            oracle.add_http(name, filters["http_filters"])
+    seen, numbers = collections.Counter(), {}
+    with oracle:
+        for d in drawn:
+            for (name, q, allowed), would, audited in zip(d.cases(), d.would, d.audited):
+                if not is_http(q):
+                    continue
+                before = oracle.shadow_denied()
+                got = oracle.ask(name, q)
+                if got is None:
+                    continue
+                assert got == allowed
+                numbers[oracle.number] = audited
+                if allowed:  # else not all filters were asked
+                    counted = oracle.shadow_denied() > before
+                    assert counted != would, (d.policies, q)
+                    seen["would", would] += 1
+        wait_until("the log is written", lambda: numbers.keys() <= oracle.hints().keys())
+        hints = oracle.hints()
+    for number, audited in numbers.items():
+        assert bool(hints[number]) == audited
+        seen["audited", audited] += 1
+    print(dict(seen))
+    assert min(seen[k, v] for k in ("would", "audited") for v in (True, False)) > 20
+
+
+def test_odd_requests(envoy, tmp_path):
+    """Headers that came twice or are empty, queries, hosts in any case, a token of nobody's."""
+    oracle, asked = Oracle(envoy, tmp_path), []
+    rules = [{"when": [{"key": "request.headers[x-env]", "values": v}]}
+             for v in (["a,b"], ["*"], ["a*"], ["*b"], ["b"])]
+    rules += [{"when": [{"key": "request.headers[x-env]", "notValues": ["*"]}]}]
+    rules += [{"to": [{"operation": o}]} for o in (
+        {"paths": ["*"]}, {"paths": ["/a"]}, {"paths": ["/a*"]}, {"hosts": ["A.b"]}, {"hosts": ["a.B*"]},
+        {"hosts": ["*.B:80"]}, {"methods": ["*"]}, {"notHosts": ["*"]}, {"paths": ["/{**}"]}, {"paths": ["/a/{*}"]})]
+    rules += [{"from": [{"source": {"requestPrincipals": v}}]} for v in (["*"], ["i*"], ["*s"], ["i/*"], ["*/s"])]
+    requests = [dict({"workload": {"namespace": "a"}, "method": "GET"}, **q) for q in (
+        {"path": "/a"}, {"path": "/a?/b"}, {"path": "/a/b?x"}, {"path": "/a/"}, {"path": "/a/b=c"}, {"path": "/a//b"},
+        {"path": "/a/%2e"}, {"path": "/", "host": "A.B"}, {"path": "/", "host": "a.b:80"}, {"path": "/", "host": "x.b:80"},
+        {"path": "/", "headers": {"x-env": "a,b"}}, {"path": "/", "headers": {"x-env": ""}},
+        {"path": "/", "headers": {"x-env": "b"}}, {"path": "/", "headers": {"x-env": "A"}},
+        {"path": "/", "jwt": {"issuer": "i", "subject": "s", "claims": {}}},
+        {"path": "/", "jwt": {"issuer": "i/j", "subject": "is", "claims": {}}})]
+    requests = [real(q) for q in requests]
+    for i, rule in enumerate(rules):
+        policies = [{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                     "metadata": {"name": "x", "namespace": "a"}, "spec": {"rules": [rule]}}]
+        name = "o%d" % i
+        asked += [(name, rule, q, v) for q, v in zip(requests, judge(tmp_path, policies, requests, name))]
+        assert add(oracle, name, [tmp_path / (name + ".yaml")], {"namespace": "a"}) == 0
+    with oracle:
+        wrong = [(rule, q["path"], q["host"], q.get("headers"), q.get("jwt"), v)
+                 for name, rule, q, v in asked if oracle.ask(name, q) != v]
+        assert not wrong, "\n".join(map(str, wrong))
+    assert {True, False} == {v for _, _, _, v in asked}
+
+
+def test_headers_line_by_line(envoy, tmp_path):
+    """What docs/POLICIES.md warns of: why the example sets a runtime key."""
+    policies = [{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                 "metadata": {"name": "x", "namespace": "a"}, "spec": {"rules": [
+                     {"when": [{"key": "request.headers[x-env]", "values": ["prod"]}]}]}}]
+    f = save(tmp_path / "x.yaml", policies)
+    q = real({"workload": {"namespace": "a"}, "headers": {"x-env": "test,prod"}})
+    assert judge(tmp_path, policies, [q]) == [False]
+    for joined in (True, False):
+        oracle = Oracle(envoy, tmp_path, "joined-%s" % joined, joined)
+        oracle.add_http("x", compile_([f], {"namespace": "a"}, "envoy-http")[0]["http_filters"])
+        with oracle:
+            assert oracle.ask("x", q) == (not joined)
 
 
 # ---- broken compilers ----------------------------------------------------------------------------------
@@ -478,3 +594,20 @@ def test_connections_between_agents(envoy, tmp_path, micad, issuer):
         wait_until("the dry run counts", lambda: get(w.port)[0] and figure(
             "mica_dry_run_deny_.*shadow_denied") > 2)
         assert get(w.port)[0] == 200
+
+
+def test_micad_serves_the_parts(micad):
+    """What micad compiles is what the CLI compiles."""
+    admin = micad.admin()
+    admin.request("PUT", "/v1/policies/shop/a", {
+        "apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+        "metadata": {"name": "a", "namespace": "shop"}, "spec": {"rules": [{}]}}).ok()
+    for part in PARTS:
+        a = admin.get("/v1/policies/compiled?target=envoy-http&workload=shop&part=" + part).ok()
+        assert [r["name"] for r in a.json()["resources"]] == ["mica." + part]
+        rules = a.json()["resources"][0]["typed_config"].get("rules")
+        assert (rules is not None) == (part == "allow")
+    whole = admin.get("/v1/policies/compiled?target=envoy-http&workload=shop").ok().json()
+    assert [f["name"] for f in whole["http_filters"]] == ["mica." + p for p in PARTS]
+    assert admin.get("/v1/policies/compiled?target=istio&part=deny").status == 400
+    assert admin.get("/v1/policies/compiled?target=envoy-http&workload=shop&part=x").status == 400

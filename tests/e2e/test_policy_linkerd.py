@@ -52,7 +52,10 @@ def linkerd_request(r, q):
             identity = "%s.%s.serviceaccount.identity.linkerd.cluster.local" % (pod[2], pod[1])
         else:
             promised = False
-    return Request(q["workload"]["namespace"], q["workload"].get("labels", {}), q["port"], q["sourceIp"], identity,
+    ip = q["sourceIp"]
+    if "." in ip and r.random() < 0.1:  # as a proxy on an IPv6 socket sees it
+        ip, promised = "::ffff:" + ip, False
+    return Request(q["workload"]["namespace"], q["workload"].get("labels", {}), q["port"], ip, identity,
                    q.get("method"), q.get("path")), promised
 
 

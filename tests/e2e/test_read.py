@@ -350,6 +350,22 @@ def with_an_offline_root(start, issuer, tmp_path):
     return m
 
 
+def policies(admin):
+    """All that can be done with a policy."""
+    one = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+           "metadata": {"name": "deny-all", "namespace": "shop"}, "spec": {}}
+    admin.post("/v1/policies:validate", one).ok()
+    admin.post("/v1/policies", one).ok()
+    admin.request("PUT", "/v1/policies/shop/deny-all?channel=canary",
+                  dict(one, spec={"action": "DENY"})).ok()
+    admin.post("/v1/policies:withdraw", {}).ok()
+    admin.post("/v1/policies/shop/deny-all/rollback?channel=canary", {"revision": 2}).ok()
+    admin.post("/v1/policies:promote", {}).ok()
+    for path in ("", ".jws", "/compiled?target=istio", "/shop/deny-all", "/shop/deny-all/history"):
+        admin.get("/v1/policies" + path).ok()
+    admin.request("DELETE", "/v1/policies/shop/deny-all").ok(204)
+
+
 def test_every_documented_operation(start, issuer, tmp_path):
     """openapi.json is the whole truth: each answer of all tests is held against it (openapi.py), and
     each operation in it works."""
@@ -377,12 +393,29 @@ def test_every_documented_operation(start, issuer, tmp_path):
                  "/v1/rotation/plan?ahead=30d"):
         admin.get(path).ok()
     admin.post("/v1/tokens/explain", {"token": token}).ok()
+    admin.post("/v1/authorize", {"workload": {"namespace": "shop"}}).ok()
+    admin.get("/v1/authorize/dry-run").ok()
+    policy = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+              "metadata": {"namespace": "shop", "name": "orders"}, "spec": {"rules": [{}]}}
+    admin.post("/v1/policies:validate", policy).ok()
+    admin.post("/v1/policies", policy).ok()
+    for then in ("withdraw", "promote"):
+        admin.post("/v1/policies?channel=canary", dict(policy, spec={"action": "DENY"})).ok()
+        admin.post("/v1/policies:" + then, {}).ok()
+    one = "/v1/policies/shop/orders"
+    admin.request("PUT", one, policy).ok()
+    for path in ("/v1/policies", "/v1/policies.jws", "/v1/policies/compiled?target=istio", one,
+                 one + "/history"):
+        admin.get(path).ok()
+    admin.post(one + "/rollback", {"revision": 1}).ok()
+    admin.request("DELETE", one).ok(204)
     deny = {"kind": "key", "value": "ab" * 32}
     admin.post("/v1/deny", deny).ok(204)
     admin.request("DELETE", "/v1/deny", deny).ok(204)
     join = admin.post("/v1/join-tokens", {"ttl": 60}).ok(201).json()["id"]
     admin.get("/v1/join-tokens").ok()
     admin.request("DELETE", "/v1/join-tokens/" + join).ok(204)
+    policies(admin)
     admin.post("/v1/backups", {"path": str(tmp_path / "backup")}).ok(201)
     for path in ("/healthz", "/readyz", "/metrics"):
         m.metrics().get(path).ok()

@@ -95,6 +95,60 @@ static void tile(struct mica_slice s, bool entries)
 		abort();
 }
 
+static bool within(struct mica_slice part, struct mica_slice all)
+{
+	return part.len == 0 || (part.p >= all.p && part.p + part.len <= all.p + all.len);
+}
+
+static void policy_query(struct mica_slice s, unsigned kind)
+{
+	const char *const *const all[] = {api_policies_params, api_compiled_params,
+		api_policy_params, api_policy_change_params, api_policy_kind_params};
+	const char *const *names = all[kind % MICA_ARRAY_LEN(all)];
+	struct mica_err e = MICA_ERR_INIT;
+	struct api_policy_query q;
+	struct api_params p;
+	mica_rc rc = api_params_parse(s, names, &p, &e);
+
+	if (rc == MICA_OK)
+		rc = api_decode_policy_query(&p, names, &q, &e);
+	check(rc, &e);
+	if (rc == MICA_OK && q.has_workload) {
+		const struct mica_slice mem = mica_slice(p.mem, s.len);
+
+		if (q.workload.n_labels > API_LABELS_MAX || q.workload.ns.len == 0)
+			abort();
+		for (unsigned i = 0; i < q.workload.n_labels; i++)
+			if (q.labels[i].key.len == 0 || !within(q.labels[i].key, mem) ||
+				!within(q.labels[i].value, mem))
+				abort();
+	}
+	api_params_clear(&p);
+}
+
+static void policy_body(struct mica_slice s)
+{
+	static struct mica_doc_key keys[API_POLICY_KEYS_MAX];
+	MICA_AUTO_JSON doc = {.root = NULL};
+	struct mica_err e = MICA_ERR_INIT, again = MICA_ERR_INIT;
+	uint64_t revision = 0;
+	size_t n = 0;
+	mica_rc rc = api_body(s, &doc, &e);
+
+	check(rc, &e);
+	if (rc != MICA_OK)
+		return;
+	rc = api_decode_policy_rollback(&doc, &revision, &e);
+	check(rc, &e);
+	if (rc == MICA_OK && revision == 0)
+		abort();
+	rc = api_decode_policy_keys(&doc, keys, &n, &again);
+	check(rc, &again);
+	for (size_t i = 0; rc == MICA_OK && i < n; i++)
+		if (keys[i].kind.len == 0 || keys[i].ns.len == 0 || keys[i].name.len == 0)
+			abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 {
@@ -102,6 +156,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t len)
 	unsigned kind = len ? p[0] % 16 : 0;
 
 	s = mica_slice_sub(s, 1, s.len);
+	if (len && p[0] >= 0xf0) {
+		if (kind < 8)
+			policy_query(s, kind);
+		else
+			policy_body(s);
+		return 0;
+	}
 	switch (kind) {
 	case 0: query(s, api_bundle_params, false); break;
 	case 1: query(s, api_event_params, true); break;

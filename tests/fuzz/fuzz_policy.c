@@ -3,7 +3,9 @@
  * Documents of policies: what is refused says where; what is taken is written, in both forms, read
  * again, and written the same; and it compiles to a set, which decides as its explanation does.
  */
+#include "mica/json.h"
 #include "mica/policy_case.h"
+#include "mica/policy_compile.h"
 
 #include <stdlib.h>
 
@@ -60,6 +62,31 @@ static void sum_up(void *ctx, const struct mica_policy_finding *f)
 	s->allow = s->allow || (f->matches && f->policy->action == MICA_POLICY_ALLOW);
 }
 
+/* Linkerd's objects are JSON, and the same again; its message is what it is. */
+static void put_linkerd(const struct mica_policy_set *set, const struct mica_policy *p)
+{
+	static const struct mica_json_limits limits = {.bytes = 64u << 20, .depth = 32};
+	static const uint16_t port = 80;
+	const struct mica_policy_workload w = {mica_slice_str(p->ns), p->selector.v, p->selector.n};
+	struct mica_policy_compile_options o = {
+		.target = MICA_TARGET_LINKERD, .ports = &port, .n_ports = 1};
+	MICA_AUTO_JSON d = {.root = NULL};
+	MICA_AUTO_BUF one, two;
+
+	mica_buf_init(&one, limits.bytes);
+	mica_buf_init(&two, limits.bytes);
+	if (mica_policy_compile(set, &o, &one, NULL, NULL) == MICA_OK &&
+		(mica_policy_compile(set, &o, &two, NULL, NULL) != MICA_OK ||
+			!mica_slice_eq(mica_buf_slice(&one), mica_buf_slice(&two)) ||
+			mica_json_parse(mica_buf_slice(&one), &limits, &d, NULL) != MICA_OK))
+		abort();
+	mica_buf_reset(&two);
+	o.workload = &w;
+	o.form = MICA_FORM_PROTOBUF;
+	if (mica_policy_compile(set, &o, &two, NULL, NULL) != MICA_OK && !two.over)
+		abort();
+}
+
 static void decide(const struct mica_policies *all)
 {
 	static const struct mica_policy_mesh mesh = {.root_ns = "root", .trust_domain = "td"};
@@ -86,6 +113,8 @@ static void decide(const struct mica_policies *all)
 			abort();
 		(void)mica_policy_mtls(set, &r.workload, 80);
 	}
+	if (all->n)
+		put_linkerd(set, all->v[0]);
 	mica_policy_set_unref(set);
 }
 
