@@ -13,7 +13,7 @@
 #include "mica/json.h"
 #include "mica/policy_compile.h"
 
-#define API_PARAMS_MAX   10
+#define API_PARAMS_MAX   14
 #define API_AUDIENCE_MAX 16
 #define API_CSR_MAX      (16 * 1024)
 #define API_WAIT_MAX     60
@@ -63,6 +63,7 @@ struct api_policy_query {
 	const char *part; /* of Envoy's filters; NULL = all */
 	uint16_t ports[API_PORTS_MAX]; /* Linkerd: that get a Server */
 	unsigned n_ports;
+	char datacenter[64], consul_namespace[64], service_label[320]; /* Consul; "" = unsaid */
 	struct mica_policy_workload workload; /* labels are here: not to be copied */
 	bool has_kind, has_form, has_target, has_workload, strict, report;
 	struct mica_policy_pair labels[API_LABELS_MAX];

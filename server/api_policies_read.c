@@ -96,9 +96,13 @@ static const char *const form_names[] = {"json", "yaml", "protobuf"};
 static const char *const form_types[] = {
 	"application/json", "application/yaml", "application/x-protobuf"};
 
-static mica_rc compile_options(
-	struct api_call *c, const struct api_policy_query *q, struct mica_policy_compile_options *o)
+/* `consul` has to live as long as the options. */
+static mica_rc compile_options(struct api_call *c, const struct api_policy_query *q,
+	struct mica_consul *consul, struct mica_policy_compile_options *o)
 {
+	*consul = (struct mica_consul){.datacenter = q->datacenter[0] ? q->datacenter : NULL,
+		.only_namespace = q->consul_namespace[0] ? q->consul_namespace : NULL,
+		.service_label = q->service_label[0] ? q->service_label : NULL};
 	if (!q->has_target)
 		return mica_fail(&c->err, MICA_INVALID, "bad_parameter",
 			"target: expected envoy-http, envoy-network, istio, linkerd or consul");
@@ -109,8 +113,16 @@ static mica_rc compile_options(
 		.ports = q->ports,
 		.n_ports = q->n_ports,
 		.part = q->part,
+		.consul = consul,
 		.strict = q->strict};
 	return MICA_OK;
+}
+
+static void put_name(struct mica_buf *b, const char *name)
+{
+	mica_buf_put_u8(b, ' ');
+	mica_buf_put_str(b, name ? name : "");
+	mica_buf_put_u8(b, 0);
 }
 
 /* Everything that the text depends on. Labels count in any order: another order is another key, and
@@ -124,6 +136,9 @@ static void put_key(struct mica_buf *b, const struct mica_policy_compile_options
 		(int)o->form, o->strict, o->part ? o->part : "-");
 	for (unsigned i = 0; i < o->n_ports; i++)
 		mica_buf_printf(b, " %u", o->ports[i]);
+	put_name(b, o->consul->datacenter);
+	put_name(b, o->consul->only_namespace);
+	put_name(b, o->consul->service_label);
 	if (!w)
 		return;
 	mica_buf_put_u8(b, '/');
@@ -218,9 +233,10 @@ static void send_report(struct api_call *c, const struct mica_policy_compile_opt
 static void build_compiled(struct api_call *c, const struct api_policy_query *q)
 {
 	struct mica_policy_compile_options o;
+	struct mica_consul consul;
 	struct compiled_text t = {.lost = 0};
 	char lost[16];
-	mica_rc rc = compile_options(c, q, &o);
+	mica_rc rc = compile_options(c, q, &consul, &o);
 
 	if (rc == MICA_OK)
 		rc = get_compiled(c, &o, q->channel, &t);
@@ -252,10 +268,11 @@ static void build_compiled(struct api_call *c, const struct api_policy_query *q)
 void api_compiled(struct api_call *c)
 {
 	struct mica_policy_compile_options o;
+	struct mica_consul consul;
 	struct api_policy_query q;
 
 	if (api_decode_policy_query(&c->query, api_compiled_params, &q, &c->err) == MICA_OK &&
-		compile_options(c, &q, &o) == MICA_OK)
+		compile_options(c, &q, &consul, &o) == MICA_OK)
 		api_serve(c, NULL);
 	else
 		api_fail(c);

@@ -8,8 +8,9 @@ static const char *const parts[] = {"audit", "deny", "allow", NULL};
 static const char *const flags[] = {"false", "true", NULL};
 
 const char *const api_policies_params[] = {"channel", "wait", "namespace", NULL};
-const char *const api_compiled_params[] = {
-	"channel", "wait", "target", "workload", "form", "strict", "report", "part", "port", NULL};
+const char *const api_compiled_params[] = {"channel", "wait", "target", "workload", "form",
+	"strict", "report", "part", "port", "datacenter", "consul_namespace", "service_label",
+	NULL};
 const char *const api_policy_params[] = {"kind", "channel", "revision", "form", NULL};
 const char *const api_policy_change_params[] = {"kind", "channel", NULL};
 const char *const api_policies_change_params[] = {"channel", NULL};
@@ -56,6 +57,15 @@ static mica_rc workload(struct mica_slice v, struct api_policy_query *out, struc
 }
 
 /* "8080" or "8080,9090". */
+static mica_rc text(
+	const char *name, struct mica_slice v, char *to, size_t size, struct mica_err *e)
+{
+	if (v.len > 0 && mica_slice_copy(v, to, size) == MICA_OK)
+		return MICA_OK;
+	return mica_fail(
+		e, MICA_INVALID, "bad_parameter", "%s: expected 1 to %zu octets", name, size - 1);
+}
+
 static mica_rc ports(struct mica_slice v, struct api_policy_query *out, struct mica_err *e)
 {
 	struct mica_slice one;
@@ -118,6 +128,12 @@ static mica_rc one_param(
 		out->part = rc == MICA_OK ? parts[i] : NULL;
 	} else if (strcmp(name, "port") == 0) {
 		rc = ports(v, out, e);
+	} else if (strcmp(name, "datacenter") == 0) {
+		rc = text(name, v, out->datacenter, sizeof(out->datacenter), e);
+	} else if (strcmp(name, "consul_namespace") == 0) {
+		rc = text(name, v, out->consul_namespace, sizeof(out->consul_namespace), e);
+	} else if (strcmp(name, "service_label") == 0) {
+		rc = text(name, v, out->service_label, sizeof(out->service_label), e);
 	} else if (strcmp(name, "namespace") == 0) {
 		out->ns = v;
 	} else if (strcmp(name, "target") == 0) {

@@ -276,7 +276,7 @@ static void serve_first(struct linkerd_policy *l, struct mica_policy_set *set, i
 	pthread_mutex_lock(&l->lock);
 }
 
-/* Everybody who was listed when the round began, and who came meanwhile. */
+/* Everybody who was listed when the round began; who comes meanwhile makes another one. */
 static void serve_all(
 	struct linkerd_policy *l, struct mica_policy_set *const sets[], const int64_t sequences[])
 {

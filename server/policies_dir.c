@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #define SETTLE_MS    200
-#define SETTLE_TRIES 50
+#define SETTLE_TRIES 15 /* then the next look sees: a stop waits for this one */
 #define FILES_MAX    10000
 #define FOLDERS_MAX  1000
 #define DEPTH_MAX    8
@@ -36,6 +36,7 @@ struct moment {
 struct policies_dir {
 	struct policies *policies;
 	char *directory;
+	char git[PATH_MAX]; /* a checkout's .git, whose lock tells when it is at work */
 	int64_t poll_ms, settle_ms;
 	struct lookout *lookout; /* NULL: it was not started */
 	struct moment *last; /* the looker's: NULL = none */
@@ -130,14 +131,14 @@ static int by_path(const void *a, const void *b)
 static struct moment *look_at(const struct policies_dir *d)
 {
 	struct moment *m = MICA_NEW(struct moment);
-	char lock[PATH_MAX + 32];
+	char lock[PATH_MAX + 16];
 	struct lookout_stamp git;
 
 	lookout_folder(d->directory, m->folder);
 	if (read_folder(m, m->folder, 0) == MICA_OK && m->n > 0)
 		qsort(m->file, m->n, sizeof(*m->file), by_path);
 	/* git holds it while it writes a checkout */
-	snprintf(lock, sizeof(lock), "%s/.git/index.lock", d->directory);
+	snprintf(lock, sizeof(lock), "%s/index.lock", d->git);
 	lookout_stamp_take(lock, &git);
 	if (git.there)
 		mica_fail(&m->err, MICA_UNAVAILABLE, "policies_directory_changing",
@@ -322,6 +323,7 @@ static unsigned folders(void *ctx, const char **out, unsigned max)
 	unsigned n = 0;
 
 	out[n++] = d->directory;
+	out[n++] = d->git; /* if there is one */
 	if (!d->last)
 		return n;
 	out[n++] = d->last->folder;
@@ -341,6 +343,7 @@ struct policies_dir *policies_dir_new(const struct policies_dir_options *o)
 	d = MICA_NEW(struct policies_dir);
 	d->policies = o->policies;
 	d->directory = mica_strdup(o->config->policies.directory);
+	snprintf(d->git, sizeof(d->git), "%s/.git", d->directory);
 	d->poll_ms = o->config->policies.poll * 1000;
 	d->settle_ms = o->settle_ms ? o->settle_ms : SETTLE_MS;
 	pthread_mutex_init(&d->lock, NULL);

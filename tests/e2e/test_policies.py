@@ -286,6 +286,23 @@ def test_compiled(m, issuer):
     c.get("/v1/policies/compiled?target=istio&form=protobuf").problem(400, "form_unsupported")
 
 
+def test_compiled_for_consul(m):
+    """Who is meant by a name is a mesh's own affair, and part of the question."""
+    c = m.admin()
+    text = policy(who="payments").replace("  action: ALLOW", """  selector: {matchLabels: {svc: bill}}
+  action: ALLOW""").replace("payments/sa/shop", "payments/dc/dc1/svc/shop")
+    put(c, text).ok()
+    at = "/v1/policies/compiled?target=consul&service_label=svc"
+    assert "shop" not in c.get(at).ok().body.decode()  # no such service account
+    entries = c.get(at + "&datacenter=dc1").ok().json()
+    assert [(e["Name"], e["Namespace"], [x["Name"] for x in e["Sources"]][0]) for e in entries
+            if e["Name"] == "bill"] == [("bill", "payments", "shop")]
+    community = c.get(at + "&datacenter=dc1&consul_namespace=payments").ok().body.decode()
+    assert "bill" in community and "Namespace" not in community
+    c.get(at + "&datacenter=").problem(400, "bad_parameter")
+    c.get(at + "&datacenter=no%20one").problem(400, "datacenter_invalid")
+
+
 def test_dry_run_is_shown(m):
     c = m.admin()
     put(c, policy(dry=True)).ok()
@@ -351,7 +368,7 @@ def test_a_checkout(start, issuer, tmp_path):
     (folder / ".git" / "x.yaml").write_text("no policy")
     (folder / "team" / "a" / "p.yml").write_text(policy())
     m = start([issuer.config("file")],
-              {"policies": {"directory": str(folder), "poll": "1s"}})
+              {"policies": {"directory": str(folder), "poll": "1h"}})
     c = m.admin()
     assert names(c.get("/v1/policies")) == {"payments/api@1"}
     # git is at work: nothing is taken half way
