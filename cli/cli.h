@@ -92,6 +92,7 @@ enum cli_opt {
 	OPT_PATH,
 	OPT_HEADER,
 	OPT_REQUEST,
+	OPT_PEERS,
 	OPT_COUNT
 };
 
@@ -215,7 +216,7 @@ cli_run cmd_deny_list;
 cli_run cmd_policy_validate, cmd_policy_test, cmd_policy_compile;
 cli_run cmd_policy_apply, cmd_policy_get, cmd_policy_delete, cmd_policy_history;
 cli_run cmd_policy_rollback, cmd_policy_promote, cmd_policy_withdraw;
-cli_run cmd_policy_explain, cmd_policy_diff;
+cli_run cmd_policy_explain, cmd_policy_diff, cmd_policy_impact;
 cli_run cmd_token_create, cmd_token_list, cmd_token_revoke;
 cli_run cmd_authority_list, cmd_authority_show, cmd_authority_prepare, cmd_authority_activate;
 cli_run cmd_authority_crl;

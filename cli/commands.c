@@ -622,8 +622,21 @@ const struct cli_command cli_commands[] = {
 		.example =
 			"  mica policy diff old.yaml -- new.yaml\n"
 			"  mica policy diff --root-namespace istio-system old/*.yaml -- new/*.yaml\n",
-		.options = POLICY_MESH_OPTIONS,
+		.options = CLI_BIT(OPT_PEERS) | POLICY_MESH_OPTIONS,
 		.run = cmd_policy_diff},
+	{.name = "policy impact",
+		.summary = "tell what a change does to who holds a certificate now",
+		.args = "OLD... -- NEW...",
+		.min_args = 1,
+		.max_args = CLI_LIST_MAX - 2,
+		.rest = true,
+		.about =
+			"As `policy diff`, for the SPIFFE IDs alone that have a live certificate in the ledger, "
+			"those that no\nrule names among them. For auditors. Status 9 when something changes for "
+			"one of them.\n",
+		.example = "  mica policy impact old.yaml -- new.yaml\n",
+		.options = CLIENT_OPTIONS | POLICY_MESH_OPTIONS,
+		.run = cmd_policy_impact},
 	{.name = "ledger export",
 		.summary = "copy the log as static files",
 		.args = "DIR",

@@ -175,6 +175,8 @@ const struct cli_option cli_options[OPT_COUNT] = {
 	[OPT_PATH] = {"path", 0, CLI_STRING, "PATH", "HTTP: the request's path", NULL, NULL, 0, 0},
 	[OPT_HEADER] = {"header", 0, CLI_LIST, "NAME=VALUE",
 		"HTTP: a header of the request; may be repeated", NULL, NULL, 0, 0},
+	[OPT_PEERS] = {"peers", 0, CLI_FILE, "FILE",
+		"what changes for these alone: a SPIFFE ID a line", NULL, NULL, 0, 0},
 	[OPT_REQUEST] = {"request", 0, CLI_FILE, "FILE",
 		"the request, as a case of `policy test` has it, instead of options", NULL, NULL, 0,
 		0},

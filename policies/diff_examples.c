@@ -320,8 +320,16 @@ static void values_of(struct diff_examples *x, const struct ctest *t, const stru
 		if (t->attr == MICA_ATTR_PORT)
 			diff_atoms_add(x, &x->ports, mica_slice_str(text_of(x, "port %u", v->port)),
 				MICA_SLICE_NULL, v->port);
-		if (v->kind == MICA_VALUE_PRESENT)
+		if (v->kind == MICA_VALUE_PRESENT) {
+			/* what has none is another case */
+			if (t->attr == MICA_ATTR_METHOD)
+				diff_atoms_add(
+					x, &x->methods, MICA_LIT("no method"), MICA_SLICE_NULL, 0);
+			if (t->attr == MICA_ATTR_PATH)
+				diff_atoms_add(
+					x, &x->paths, MICA_LIT("no path"), MICA_SLICE_NULL, 0);
 			continue;
+		}
 		if (t->attr == MICA_ATTR_METHOD)
 			diff_atoms_add(x, &x->methods, mica_slice_str(pattern(x, v)),
 				mica_slice_str(example(x, t->attr, v)), 0);

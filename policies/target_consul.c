@@ -56,7 +56,7 @@ static void report_all(struct csl *c, bool of_allow, bool of_deny)
 /* ---- a source ----------------------------------------------------------------------------------
  */
 
-/* A term that matches whatever is asked; `lossless`: as the engine has it. */
+/* A term that matches whatever is asked; `need_tcp`: and what is not HTTP, too. */
 static bool has_empty(const struct csl_terms *terms, bool need_tcp)
 {
 	for (size_t i = 0; i < terms->n; i++)
@@ -128,7 +128,7 @@ struct destination {
 	bool workload; /* it is the one that was asked for */
 };
 
-/* Of a destination with `max`: 9 exact, 6 a namespace, 3 all. */
+/* 2 a service, 1 all of a namespace, 0 all. Community Edition's names are of the one it has. */
 static unsigned exactness(const struct csl_name *n)
 {
 	return n->name.len ? 2 : n->ns.len ? 1 : 0;
@@ -144,12 +144,9 @@ static void put_name(const struct csl *c, struct mica_buf *b, const struct csl_n
 	mica_buf_put_json_string(b, n->ns.len ? n->ns : MICA_LIT("*"));
 }
 
-/* Community Edition: the namespace is no part of what is exact. */
-static unsigned precedence(
-	const struct csl *c, const struct csl_name *destination, const struct csl_name *source)
+static unsigned precedence(const struct csl_name *destination, const struct csl_name *source)
 {
 	const unsigned of[] = {3, 6, 9};
-	(void)c;
 	return of[exactness(destination)] - (2 - exactness(source));
 }
 
@@ -180,8 +177,7 @@ static void put_source(
 	struct mica_buf *b = c->t->b;
 	mica_buf_put_str(b, first ? "\n  {" : ",\n  {");
 	put_name(c, b, &s->of);
-	mica_buf_printf(
-		b, ",\"Type\":\"consul\",\"Precedence\":%u,", precedence(c, &d->of, &s->of));
+	mica_buf_printf(b, ",\"Type\":\"consul\",\"Precedence\":%u,", precedence(&d->of, &s->of));
 	mica_buf_put_slice(b, s->body);
 	mica_buf_put_str(b, "}");
 }

@@ -684,6 +684,17 @@ def test_explaining_a_request(tmp_path):
     cli.refused("policy_value", 2, *ask[:-1], "front", good)
 
 
+def test_the_impact_on_who_holds_a_certificate(admin, outsider, token, tmp_path):
+    outsider("svid", "fetch", "-t", token, "-O", tmp_path / "svid")
+    old = pki.write(str(tmp_path / "policy.yaml"), (POLICY % "GET").encode(), 0o644)
+    text = POLICY.replace("namespaces: [web]", "principals: [%s, example.org/nobody]" % ID[len("spiffe://"):])
+    new = pki.write(str(tmp_path / "new.yaml"), (text % "GET").encode(), 0o644)
+    d = json.loads(admin("--output", "json", "policy", "impact", old, "--", new, status=9).stdout)
+    assert [c["what"] for c in d["changes"] if ID in c["who"] and c["change"] == "gains"] == [["GET on any path"]]
+    assert "nobody" not in json.dumps(d)
+    assert json.loads(admin("--output", "json", "policy", "impact", old, "--", old).stdout)["verdict"] == "same"
+
+
 @pytest.mark.smoke
 def test_policies_in_the_form_of_a_mesh(tmp_path):
     cli = Cli(tmp_path)

@@ -89,6 +89,11 @@ def test_in_words(tmp_path):
         ("shop", {"app": "orders"}, "gains", [ops], ["GET, POST on /a"]),
         ("shop", {"app": "orders"}, "loses", [front], ["GET on /b*"])]
     assert d["changes"][2]["text"] == "shop, workloads with app=orders: %s may no longer: GET on /b*" % front
+    peers = tmp_path / "peers"
+    peers.write_text("spiffe://example.org/ns/ops/sa/x\n\nspiffe://example.org/ns/web/sa/other\n")
+    d = diff(tmp_path, before, after, ["--trust-domain", TD, "--peers", peers])
+    assert [(c["who"], c["what"]) for c in d["changes"]] == [
+        (["spiffe://example.org/ns/ops/sa/x"], ["GET, POST on /a"])]
     # where no policy is about a workload, all may do everything
     elsewhere = copy.deepcopy(before)
     elsewhere[0]["metadata"]["namespace"] = "web"
