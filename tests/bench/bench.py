@@ -304,21 +304,23 @@ def median(rows, key):
     return statistics.median(r[key] for r in rows)
 
 
-def full_load(args, server, *more):
-    """The main figure: rounds of raw operations and load by turns, so that both meet the same machine."""
-    rows = []
+def full_load(args, server, *kinds):
+    """The main figure: rounds of raw operations and load by turns, so that all meet the same machine; of
+    each kind its rows."""
+    rows = tuple([] for _ in kinds)
     for _ in range(args.size["rounds"]):
-        raw, floor = floor_us(args.build)
-        row = server.load(CLIENTS, args.size["all"], *more)
-        row.update(raw, floor_us=min(floor, floor_us(args.build)[1]))
-        row["cpu_ratio"] = row["cpu_us"] / row["floor_us"]
-        rows.append(row)
+        for kind, to in zip(kinds, rows):
+            raw, floor = floor_us(args.build)
+            row = server.load(CLIENTS, args.size["all"], *kind)
+            row.update(raw, floor_us=min(floor, floor_us(args.build)[1]))
+            row["cpu_ratio"] = row["cpu_us"] / row["floor_us"]
+            to.append(row)
     return rows
 
 
 def measure_load(args, server, figures):
     server.load(8, args.size["warm"])
-    rows = full_load(args, server)
+    (rows,) = full_load(args, server, [])
     for k in ("raw_p256_verify_us", "raw_p256_sign_us", "raw_rs256_verify_us", "floor_us", "cpu_ratio"):
         figures[k] = median(rows, k)
     figures["cpu_us_per_cert"] = median(rows, "cpu_us")
@@ -346,9 +348,7 @@ def measure_grpc(args, requests, figures):
     server = Server(args, requests, "grpc", grpc=True).start()
     args.servers.append(server)
     server.load(8, args.size["warm"], "grpc")
-    rows = full_load(args, server, "grpc")
-    rest = full_load(args, server)
-    linkerd = full_load(args, server, "linkerd")
+    rows, rest, linkerd = full_load(args, server, ["grpc"], [], ["linkerd"])
     figures["grpc_cpu_us_per_cert"] = median(rows, "cpu_us")
     figures["grpc_cpu_ratio"] = median(rows, "cpu_ratio")
     figures["grpc_certs_per_second"] = median(rows, "per_second")
