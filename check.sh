@@ -21,8 +21,8 @@ build_in "$build" --enable-werror
 log=$build/check.log
 say "testing ..."
 started=$(date +%s)
-# one more than there are cores: some tests wait for time to pass
-make -C "$build" -j"$((jobs + 1))" check >"$log" 2>&1 && rc=0 || rc=$?
+# more than there are cores: some tests wait for time to pass
+make -C "$build" -j"$((jobs + 2))" check >"$log" 2>&1 && rc=0 || rc=$?
 count() { sed -n "s/^# $1: *//p" "$build/test-suite.log" "$log" 2>/dev/null | head -n 1; }
 if [ "$rc" != 0 ]; then
 	# What failed, whole; and the build's own words when it did not get that far.

@@ -32,7 +32,6 @@ EXTRA_DIST += tests/e2e/linkerdpolicy.py
 EXTRA_DIST += tests/e2e/test_policy_linkerd.py
 
 # The main job in `make check`; all of them are a stage of `make check-full`.
-TESTS += tests/e2e/run.sh
 EXTRA_DIST += tests/e2e/test_cli.py
 # With the malloc of micad, so that what is measured of it holds there.
 check_PROGRAMS += tests/e2e/rpc_echo

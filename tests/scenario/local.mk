@@ -1,10 +1,8 @@
 check_PROGRAMS += tests/scenario/rotation
-TESTS += tests/scenario/rotation
 tests_scenario_rotation_SOURCES = tests/scenario/rotation.c
 tests_scenario_rotation_CPPFLAGS = $(TOKEN_TEST_CPPFLAGS)
 tests_scenario_rotation_LDADD = $(TOKEN_TEST_LDADD)
 check_PROGRAMS += tests/scenario/play
-TESTS += tests/scenario/play
 tests_scenario_play_SOURCES = tests/scenario/play.c tests/scenario/script.c tests/scenario/script.h
 tests_scenario_play_SOURCES += tests/scenario/virtual.c tests/scenario/virtual.h
 tests_scenario_play_CPPFLAGS = $(CORE_TEST_CPPFLAGS)

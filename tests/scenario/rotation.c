@@ -7,7 +7,7 @@
  *is taken away in the controls below, and then it must be seen to break. (mutants.py takes it away
  *in the decision itself.)
  *
- *	MICA_SCENARIO_SEEDS=N		worlds per test (6)
+ *	MICA_SCENARIO_SEEDS=N		worlds per test (4)
  *	MICA_SCENARIO_ACTIVATIONS=N	how many there must be, at least (1000)
  *	MICA_SCENARIO_HONEST=1		no controls
  *	MICA_SEED=N			other worlds
@@ -1152,7 +1152,7 @@ static uint64_t number(const char *variable, uint64_t otherwise)
 
 static unsigned seeds(void)
 {
-	return (unsigned)number("MICA_SCENARIO_SEEDS", 6);
+	return (unsigned)number("MICA_SCENARIO_SEEDS", 4);
 }
 
 struct sum {

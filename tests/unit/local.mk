@@ -261,7 +261,6 @@ tests_unit_test_limits_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
 tests_unit_test_limits_LDADD = $(SERVER_TEST_LDADD)
 
 check_PROGRAMS += tests/unit/test_http_time
-TESTS += tests/unit/test_http_time
 tests_unit_test_http_time_SOURCES = tests/unit/test_http_time.c $(HTTP_TEST_SOURCES)
 tests_unit_test_http_time_CPPFLAGS = $(SERVER_TEST_CPPFLAGS)
 tests_unit_test_http_time_LDADD = $(SERVER_TEST_LDADD) -lssl

@@ -467,7 +467,7 @@ static bool bugs_are_seen(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	uint64_t seed = 20261126, rounds = 2500;
+	uint64_t seed = 20261126, rounds = 1500;
 	struct tally t = {0};
 	bool good;
 
