@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `mica policy diff`: what changes for whom from some files of policies to others. */
+/* `mica policy diff` and `impact`: what changes for whom from some policies to others. */
 #include "client.h"
 #include "policy_files.h"
 
@@ -163,11 +163,10 @@ static mica_rc read_page(
 	return mica_buf_rc(next, e);
 }
 
-static mica_rc read_holders(struct cli *c, struct peers *p, struct mica_err *e)
+static mica_rc read_holders(struct cli *c, struct client *k, struct peers *p, struct mica_err *e)
 {
-	CLIENT_AUTO k = NULL;
 	MICA_AUTO_BUF next;
-	mica_rc rc = client_open(c, CLIENT_ADMIN | CLIENT_CREDENTIAL, &k, e);
+	mica_rc rc = MICA_OK;
 
 	mica_buf_init(&next, 1024);
 	p->v = mica_calloc(PEERS_MAX, sizeof(p->v[0]));
@@ -179,20 +178,64 @@ static mica_rc read_holders(struct cli *c, struct peers *p, struct mica_err *e)
 	return rc;
 }
 
+/* ---- the policies in force
+ * -----------------------------------------------------------------------
+ */
+
+#define IN_FORCE_MAX ((size_t)64 << 20)
+
+static int put_text(const char *text, size_t len, void *out)
+{
+	mica_buf_put(out, text, len);
+	return 0;
+}
+
+static mica_rc add_document(struct policy_files *all, const json_t *document, struct mica_err *e)
+{
+	MICA_AUTO_POLICIES some = MICA_POLICIES_INIT;
+	MICA_AUTO_BUF text;
+	mica_rc rc;
+
+	mica_buf_init(&text, MICA_POLICY_TEXT_MAX);
+	if (json_dump_callback(document, put_text, &text, JSON_COMPACT) != 0)
+		return mica_fail(e, MICA_INVALID, "json_type",
+			"micad's list of policies has one without its document");
+	rc = mica_policies_parse(mica_buf_slice(&text), "in force", NULL, &some, e);
+	if (rc == MICA_OK)
+		policy_files_add(all, &some);
+	return rc;
+}
+
+static mica_rc read_in_force(struct client *k, struct policy_files *all, struct mica_err *e)
+{
+	const struct client_request r = {.path = "/v1/policies", .max_body = IN_FORCE_MAX};
+	RESPONSE_AUTO answer = {0};
+	MICA_AUTO_JSON d = {0};
+	json_t *one;
+	size_t i;
+	mica_rc rc = client_json(k, &r, &answer, &d, e);
+
+	if (rc != MICA_OK)
+		return rc;
+	json_array_foreach (json_object_get(d.root, "policies"), i, one) {
+		rc = add_document(all, json_object_get(one, "document"), e);
+		if (rc != MICA_OK)
+			return rc;
+	}
+	return MICA_OK;
+}
+
 /* ---- both commands -----------------------------------------------------------------------------
  */
 
-static mica_rc compare(struct cli *c, const struct peers *peers, struct mica_err *e)
+static mica_rc compare(struct cli *c, const struct policy_files *old,
+	const struct policy_files *new, const struct peers *peers, struct mica_err *e)
 {
 	struct mica_policy_set *before = NULL, *after = NULL;
-	mica_rc rc;
+	mica_rc rc = policy_files_make(c, old, &before, e);
 
-	if (c->n_rest == 0)
-		return mica_fail(e, MICA_INVALID, "missing_argument",
-			"the new files are missing: expected OLD... -- NEW...");
-	rc = policy_files_set(c, c->args, c->n_args, &before, e);
 	if (rc == MICA_OK)
-		rc = policy_files_set(c, c->rest, c->n_rest, &after, e);
+		rc = policy_files_make(c, new, &after, e);
 	if (rc == MICA_OK) {
 		const struct mica_policy_diff_options o = {peers->v, peers->n};
 		MICA_AUTO_POLICY_DIFF d;
@@ -205,24 +248,52 @@ static mica_rc compare(struct cli *c, const struct peers *peers, struct mica_err
 	return rc;
 }
 
+static mica_rc load_both(
+	struct cli *c, struct policy_files *old, struct policy_files *new, struct mica_err *e)
+{
+	mica_rc rc = policy_files_load(old, c->args, c->n_args, e);
+
+	return rc == MICA_OK ? policy_files_load(new, c->rest, c->n_rest, e) : rc;
+}
+
 mica_rc cmd_policy_diff(struct cli *c, struct mica_err *e)
 {
 	__attribute__((cleanup(peers_clear))) struct peers peers = {.v = NULL};
+	POLICY_FILES_AUTO old = {NULL, 0, 0};
+	POLICY_FILES_AUTO new = {NULL, 0, 0};
 	mica_rc rc;
 
 	mica_buf_init(&peers.text, PEERS_BYTES);
+	if (c->n_rest == 0)
+		return mica_fail(e, MICA_INVALID, "missing_argument",
+			"the new files are missing: expected OLD... -- NEW...");
 	rc = read_peers(c, &peers, e);
-	return rc == MICA_OK ? compare(c, &peers, e) : rc;
+	if (rc == MICA_OK)
+		rc = load_both(c, &old, &new, e);
+	return rc == MICA_OK ? compare(c, &old, &new, &peers, e) : rc;
 }
 
+/* Without "--", the files are applied to what is in force. */
 mica_rc cmd_policy_impact(struct cli *c, struct mica_err *e)
 {
 	__attribute__((cleanup(peers_clear))) struct peers peers = {.v = NULL};
-	mica_rc rc;
+	POLICY_FILES_AUTO old = {NULL, 0, 0};
+	POLICY_FILES_AUTO new = {NULL, 0, 0};
+	CLIENT_AUTO k = NULL;
+	mica_rc rc = client_open(c, CLIENT_ADMIN | CLIENT_CREDENTIAL, &k, e);
 
 	mica_buf_init(&peers.text, PEERS_BYTES);
-	rc = read_holders(c, &peers, e);
+	if (rc == MICA_OK && c->n_rest > 0)
+		rc = load_both(c, &old, &new, e);
+	else if (rc == MICA_OK)
+		rc = policy_files_load(&new, c->args, c->n_args, e);
+	if (rc == MICA_OK && c->n_rest == 0)
+		rc = read_in_force(k, &old, e);
+	if (rc == MICA_OK && c->n_rest == 0)
+		policy_files_add_missing(&new, &old);
+	if (rc == MICA_OK)
+		rc = read_holders(c, k, &peers, e);
 	if (rc == MICA_OK && peers.n == 0)
 		rc = mica_fail(e, MICA_NOT_FOUND, "no_holder", "no certificate is live");
-	return rc == MICA_OK ? compare(c, &peers, e) : rc;
+	return rc == MICA_OK ? compare(c, &old, &new, &peers, e) : rc;
 }

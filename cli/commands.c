@@ -626,15 +626,17 @@ const struct cli_command cli_commands[] = {
 		.run = cmd_policy_diff},
 	{.name = "policy impact",
 		.summary = "tell what a change does to who holds a certificate now",
-		.args = "OLD... -- NEW...",
+		.args = "FILE... [-- NEW...]",
 		.min_args = 1,
 		.max_args = CLI_LIST_MAX - 2,
 		.rest = true,
 		.about =
 			"As `policy diff`, for the SPIFFE IDs alone that have a live certificate in the ledger, "
-			"those that no\nrule names among them. For auditors. Status 9 when something changes for "
-			"one of them.\n",
-		.example = "  mica policy impact old.yaml -- new.yaml\n",
+			"those that no\nrule names among them. The files are compared as they would be applied to "
+			"the policies in force; or,\nwith --, old files with new ones. For auditors. Status 9 "
+			"when something changes for one of them.\n",
+		.example = "  mica policy impact --trust-domain example.org new.yaml\n"
+			   "  mica policy impact old.yaml -- new.yaml\n",
 		.options = CLIENT_OPTIONS | POLICY_MESH_OPTIONS,
 		.run = cmd_policy_impact},
 	{.name = "ledger export",

@@ -31,24 +31,59 @@ mica_rc policy_file_load(const char *path, struct mica_policies *out, struct mic
 	return rc == MICA_OK ? mica_policies_parse(mica_buf_slice(&text), path, NULL, out, e) : rc;
 }
 
-mica_rc policy_files_set(struct cli *c, const char *const *paths, unsigned n,
-	struct mica_policy_set **out, struct mica_err *e)
+mica_rc policy_files_load(
+	struct policy_files *all, const char *const *paths, unsigned n, struct mica_err *e)
 {
-	const struct mica_policy_mesh mesh = {.root_ns = cli_str(c, OPT_ROOT_NAMESPACE),
-		.trust_domain = cli_str(c, OPT_TRUST_DOMAIN),
-		.aliases = c->v[OPT_ALIAS].list,
-		.n_aliases = c->v[OPT_ALIAS].n};
-	POLICY_FILES_AUTO all = {NULL, 0, 0};
-
 	for (unsigned i = 0; i < n; i++) {
 		MICA_AUTO_POLICIES some;
 		mica_rc rc = policy_file_load(paths[i], &some, e);
 
 		if (rc != MICA_OK)
 			return rc;
-		policy_files_add(&all, &some);
+		policy_files_add(all, &some);
 	}
-	return mica_policy_set_new(&mesh, all.v, all.n, out, e);
+	return MICA_OK;
+}
+
+static bool has(const struct policy_files *all, size_t n, const struct mica_policy *p)
+{
+	for (size_t i = 0; i < n; i++)
+		if (all->v[i]->kind == p->kind && strcmp(all->v[i]->ns, p->ns) == 0 &&
+			strcmp(all->v[i]->name, p->name) == 0)
+			return true;
+	return false;
+}
+
+void policy_files_add_missing(struct policy_files *all, const struct policy_files *base)
+{
+	const size_t n = all->n;
+
+	for (size_t i = 0; i < base->n; i++) {
+		const struct mica_policies one = {.v = &base->v[i], .n = 1};
+
+		if (!has(all, n, base->v[i]))
+			policy_files_add(all, &one);
+	}
+}
+
+mica_rc policy_files_make(struct cli *c, const struct policy_files *all,
+	struct mica_policy_set **out, struct mica_err *e)
+{
+	const struct mica_policy_mesh mesh = {.root_ns = cli_str(c, OPT_ROOT_NAMESPACE),
+		.trust_domain = cli_str(c, OPT_TRUST_DOMAIN),
+		.aliases = c->v[OPT_ALIAS].list,
+		.n_aliases = c->v[OPT_ALIAS].n};
+
+	return mica_policy_set_new(&mesh, all->v, all->n, out, e);
+}
+
+mica_rc policy_files_set(struct cli *c, const char *const *paths, unsigned n,
+	struct mica_policy_set **out, struct mica_err *e)
+{
+	POLICY_FILES_AUTO all = {NULL, 0, 0};
+	mica_rc rc = policy_files_load(&all, paths, n, e);
+
+	return rc == MICA_OK ? policy_files_make(c, &all, out, e) : rc;
 }
 
 mica_rc policy_workload(struct cli *c, struct mica_policy_pair *pairs,

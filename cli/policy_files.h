@@ -20,10 +20,18 @@ mica_rc policy_file_load(
 	const char *path, struct mica_policies *out, struct mica_err *e) MICA_MUST_CHECK;
 /* References them. */
 void policy_files_add(struct policy_files *all, const struct mica_policies *some);
+/* All policies in `paths`, behind what is there. */
+mica_rc policy_files_load(struct policy_files *all, const char *const *paths, unsigned n,
+	struct mica_err *e) MICA_MUST_CHECK;
+/* References those of `base` that `all` has no policy of the same kind, namespace and name for. */
+void policy_files_add_missing(struct policy_files *all, const struct policy_files *base);
 
 #define POLICY_MESH_OPTIONS                                                                        \
 	(CLI_BIT(OPT_ROOT_NAMESPACE) | CLI_BIT(OPT_TRUST_DOMAIN) | CLI_BIT(OPT_ALIAS))
-/* The set of the policies in `paths`, in the mesh that those options describe. */
+/* The set of all, in the mesh that those options describe. */
+mica_rc policy_files_make(struct cli *c, const struct policy_files *all,
+	struct mica_policy_set **out, struct mica_err *e) MICA_MUST_CHECK;
+/* The same of the policies in `paths`. */
 mica_rc policy_files_set(struct cli *c, const char *const *paths, unsigned n,
 	struct mica_policy_set **out, struct mica_err *e) MICA_MUST_CHECK;
 

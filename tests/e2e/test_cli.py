@@ -693,6 +693,14 @@ def test_the_impact_on_who_holds_a_certificate(admin, outsider, token, tmp_path)
     assert [c["what"] for c in d["changes"] if ID in c["who"] and c["change"] == "gains"] == [["GET on any path"]]
     assert "nobody" not in json.dumps(d)
     assert json.loads(admin("--output", "json", "policy", "impact", old, "--", old).stdout)["verdict"] == "same"
+    # without "--" they are applied to what is in force: nothing yet, so that everybody may everything
+    d = json.loads(admin("--output", "json", "policy", "impact", old, status=9).stdout)
+    assert {c["change"] for c in d["changes"]} == {"loses"} and any(ID in c["who"] for c in d["changes"])
+    admin("policy", "apply", old)
+    assert json.loads(admin("--output", "json", "policy", "impact", old).stdout)["verdict"] == "same"
+    d = json.loads(admin("--output", "json", "policy", "impact", new, status=9).stdout)
+    assert [c["what"] for c in d["changes"] if ID in c["who"] and c["change"] == "gains"] == [["GET on any path"]]
+    admin("policy", "delete", "shop/api")
 
 
 @pytest.mark.smoke
