@@ -42,6 +42,7 @@ noinst_HEADERS += include/mica/core_policies.h
 noinst_HEADERS += include/mica/linkerd.h
 noinst_HEADERS += include/mica/policy.h
 noinst_HEADERS += include/mica/policy_set.h
+noinst_HEADERS += include/mica/policy_compile.h
 noinst_HEADERS += include/mica/policy_linkerd.h
 noinst_HEADERS += include/mica/policy_case.h
 noinst_HEADERS += include/mica/policy_diff.h
