@@ -2,6 +2,7 @@
 #include "policy_files.h"
 
 #include "mica/file.h"
+#include "mica/spiffeid.h"
 
 void policy_files_clear(struct policy_files *all)
 {
@@ -95,6 +96,10 @@ mica_rc policy_workload(struct cli *c, struct mica_policy_pair *pairs,
 	if (!*given && labels->n)
 		return mica_fail(e, MICA_INVALID, "bad_option",
 			"--label needs --namespace: a workload is of one");
+	if (*given && !mica_k8s_label_ok(mica_slice_str(cli_str(c, OPT_NAMESPACE))))
+		return mica_fail(e, MICA_INVALID, "bad_option",
+			"--namespace %.60s: expected the name of a namespace",
+			cli_str(c, OPT_NAMESPACE));
 	for (unsigned i = 0; i < labels->n; i++) {
 		const char *sep = strchr(labels->list[i], '=');
 

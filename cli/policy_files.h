@@ -37,7 +37,8 @@ mica_rc policy_files_set(struct cli *c, const char *const *paths, unsigned n,
 
 #define POLICY_WORKLOAD_OPTIONS (CLI_BIT(OPT_NAMESPACE) | CLI_BIT(OPT_LABEL))
 /* The workload that those options describe; `pairs` has room for CLI_LIST_MAX labels. *given is
- * false when none does. INVALID "bad_option": a label without '='; labels without namespace. */
+ * false when none does. INVALID "bad_option": a label without '='; labels without namespace; a
+ * namespace that cannot be. */
 mica_rc policy_workload(struct cli *c, struct mica_policy_pair *pairs,
 	struct mica_policy_workload *out, bool *given, struct mica_err *e) MICA_MUST_CHECK;
 

@@ -192,7 +192,13 @@ static mica_rc request_jwt(struct reading *r, const struct at *at, const node_t 
 
 static mica_rc workload_namespace(struct reading *r, const struct at *at, const node_t *n, void *to)
 {
-	return text_of(r, at, n, &((struct mica_policy_workload *)to)->ns);
+	struct mica_policy_workload *w = to;
+	mica_rc rc = text_of(r, at, n, &w->ns);
+
+	/* in one that cannot be there are no policies, and everything would be allowed */
+	if (rc == MICA_OK && !mica_k8s_label_ok(w->ns))
+		rc = read_fail(r, at, n, "policy_value", "expected the name of a namespace");
+	return rc;
 }
 
 static mica_rc workload_labels(struct reading *r, const struct at *at, const node_t *n, void *to)

@@ -2,6 +2,8 @@
 /* What requests about policies say in their queries; documents are mica/policy.h's to read. */
 #include "api_decode.h"
 
+#include "mica/spiffeid.h"
+
 static const char *const kinds[] = {"AuthorizationPolicy", "PeerAuthentication", NULL};
 static const char *const forms[] = {"json", "yaml", "protobuf", NULL};
 static const char *const parts[] = {"audit", "deny", "allow", NULL};
@@ -50,7 +52,7 @@ static mica_rc workload(struct mica_slice v, struct api_policy_query *out, struc
 				"workload: expected NAMESPACE/KEY=VALUE,KEY=VALUE");
 		out->workload.n_labels++;
 	}
-	if (out->workload.ns.len == 0)
+	if (!mica_k8s_label_ok(out->workload.ns))
 		return mica_fail(e, MICA_INVALID, "bad_parameter",
 			"workload: expected NAMESPACE or NAMESPACE/KEY=VALUE,KEY=VALUE");
 	return MICA_OK;

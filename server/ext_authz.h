@@ -43,8 +43,8 @@ struct ext_authz_request {
 /* INVALID "message_invalid"; "header_invalid": a name that is not in lower case, or twice in a map;
  * "path_ambiguous" (below); "address_invalid"; "jwt_ambiguous": a claim with brackets in its name;
  * "extension_unknown": a context extension that begins with "mica." and is none of ours;
- * "workload_unknown": nothing says in which namespace the workload is. LIMIT "request_too_large":
- * more headers, labels, claims, or levels of these than above. */
+ * "workload_unknown": nothing says in which namespace the workload is, or it cannot be one. LIMIT
+ * "request_too_large": more headers, labels, claims, or levels of these than above. */
 mica_rc ext_authz_request_read(struct mica_slice message, struct ext_authz_request *out,
 	struct mica_err *e) MICA_MUST_CHECK;
 

@@ -540,7 +540,8 @@ static mica_rc check(const struct reading *r)
 
 	if (q->workload.ns.len == 0)
 		q->workload.ns = ext_authz_namespace(r->destination);
-	if (q->workload.ns.len == 0)
+	/* in a namespace that cannot be there are no policies, and everything would be allowed */
+	if (!mica_k8s_label_ok(q->workload.ns))
 		return mica_fail(r->e, MICA_INVALID, "workload_unknown",
 			"nothing says which workload is asked about; expected a certificate of the "
 			"workload with /ns/NAMESPACE/ in its SPIFFE ID, or the context extension "

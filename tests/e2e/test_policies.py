@@ -282,7 +282,9 @@ def test_compiled(m, issuer):
     assert r.json()["compiled"] == a.body.decode() and r.json()["report"]["policies"] == 1
     c.get("/v1/policies/compiled").problem(400, "bad_parameter")
     c.get("/v1/policies/compiled?target=nothing").problem(400, "bad_parameter")
-    c.get("/v1/policies/compiled?target=istio&workload=/x").problem(400, "bad_parameter")
+    for nowhere in ("/x", "Payments", "a_b"):  # no policy is there: that must not mean "all is allowed"
+        c.get("/v1/policies/compiled?target=istio&workload=" + nowhere).problem(400, "bad_parameter")
+        m.admin().post("/v1/authorize", {"workload": {"namespace": nowhere}}).problem(400, "policy_value")
     c.get("/v1/policies/compiled?target=istio&form=protobuf").problem(400, "form_unsupported")
 
 

@@ -128,6 +128,8 @@ static void who_is_asked_about_must_be_said(void **state)
 		em_init(&m);
 		em_text(&m.destination, 4, names[i]);
 		assert_refused(MICA_INVALID, "workload_unknown", read_it(&m, e));
+		em_extension(&m, "mica.namespace", "Shop"); /* no namespace: it has no policies */
+		assert_refused(MICA_INVALID, "workload_unknown", read_it(&m, e));
 		em_extension(&m, "mica.namespace", "shop");
 		assert_ok(read_it(&m, e));
 	}
